@@ -1,0 +1,104 @@
+"""What a layer computes: plain functions, arrays in, arrays out.
+
+An implementation is a module that offers the names in `KERNELS` (and, if it likes, those in `FUSED`).
+Three come with the package, a reader's staircase:
+
+    textbook   says what: NumPy and visible loops, made to be read and stepped through
+    jitted     says it fast and readably: Numba loops, NumPy matrix products
+    tiled      says it as fast as the machine can: register-blocked, fused; falls back to jitted
+
+Rules that hold in every implementation, tested in `tests/test_kernels_*.py`:
+
+- dtype in = dtype out, float32 or float64; inputs may have any strides and are never changed
+  (`sgd_step`, whose job it is, is the one exception);
+- wherever there is a maximum the lowest index wins a tie, and a NaN propagates as in `np.max` and
+  `np.argmax`: the first NaN wins;
+- a mistake in shapes is a `shapes.ShapeError`, one line with the shapes in it;
+- nothing is random: `dropout_forward` is handed the kept positions.
+
+Importing this package compiles nothing; a tier is imported when it is first asked for.
+"""
+
+import importlib
+import importlib.util
+
+from mnp.errors import MnpError
+from mnp.kernels.shapes import ShapeError
+
+KERNELS = {
+    "conv2d_forward": "(x, weight, bias, stride, padding) -> y",
+    "conv2d_backward": "(dy, x, weight, stride, padding, need_dx=True) -> dx or None, dweight, dbias",
+    "maxpool2d_forward": "(x, size, stride) -> y, winner",
+    "maxpool2d_backward": "(dy, winner, x_shape, size, stride) -> dx",
+    "avgpool2d_forward": "(x, size, stride) -> y",
+    "avgpool2d_backward": "(dy, x_shape, size, stride) -> dx",
+    "dense_forward": "(x, weight, bias) -> y",
+    "dense_backward": "(dy, x, weight, need_dx=True) -> dx or None, dweight, dbias",
+    "maxout_forward": "(z) -> y, winner",
+    "maxout_backward": "(dy, winner, k) -> dz",
+    "relu_forward": "(x) -> y",
+    "relu_backward": "(dy, y) -> dx",
+    "dropout_forward": "(x, keep, p) -> y",
+    "dropout_backward": "(dy, keep, p) -> dx",
+    "softmax_cross_entropy": "(logits, labels) -> loss, dlogits",
+    "win_counts": "(winner, k) -> counts",
+    "batchnorm2d_forward": "(x, weight, bias, eps) -> y, mean, var",
+    "batchnorm2d_inference": "(x, weight, bias, mean, var, eps) -> y",
+    "batchnorm2d_backward": "(dy, x, weight, mean, var, eps) -> dx, dweight, dbias",
+    "sgd_step": "(weights, grads, velocities, masks, lr, momentum, weight_decay) -> None, in place",
+}
+
+FUSED = {
+    "conv2d_maxpool2d_forward": "(x, weight, bias, stride, padding, size, pool_stride) -> y, winner",
+    "conv2d_maxpool2d_backward": (
+        "(dy, winner, x, weight, stride, padding, size, pool_stride, need_dx=True)"
+        " -> dx or None, dweight, dbias"
+    ),
+    "dense_maxout_forward": "(x, weight, bias, relu=False, keep=None, p=0.0) -> y, winner",
+    "dense_maxout_backward": (
+        "(dy, y, winner, x, weight, relu=False, keep=None, p=0.0, need_dx=True) -> dx or None, dweight, dbias"
+    ),
+}
+
+TIERS = ("textbook", "jitted", "tiled")
+
+__all__ = ["FUSED", "KERNELS", "TIERS", "ShapeError", "default_kernels", "get_kernels"]
+
+
+def get_kernels(name):
+    """Import one of the package's kernel modules by its name.
+
+    Parameters
+    ----------
+    name : str
+        "textbook", "jitted" or "tiled".
+
+    Returns
+    -------
+    kernels : module
+        Hand it to a layer (`Conv2d(..., kernels=kernels)`) or to `net.with_kernels(kernels)`.
+
+    Any other name is an MnpError.
+
+    >>> get_kernels("textbook").__name__
+    'mnp.kernels.textbook'
+    """
+    if name not in TIERS or importlib.util.find_spec(f"mnp.kernels.{name}") is None:
+        raise MnpError(f"there is no kernel module {name!r}: choose one of {', '.join(TIERS)}")
+    return importlib.import_module(f"mnp.kernels.{name}")
+
+
+def default_kernels():
+    """Import the fastest kernel module that this machine can run.
+
+    `tiled` where it says that it is available (the CPU has the vector instructions and Numba may
+    compile), otherwise `jitted`, which runs everywhere.
+
+    >>> default_kernels().__name__ in ("mnp.kernels.tiled", "mnp.kernels.jitted")
+    True
+    """
+    if importlib.util.find_spec("mnp.kernels.tiled") is not None:
+        tiled = get_kernels("tiled")
+        if tiled.available():
+            return tiled
+    return get_kernels("jitted")
