@@ -1,0 +1,264 @@
+"""Experiments as data: frozen dataclasses, and the named ones in one dict.
+
+A recipe says everything that decides the bits of a run: data, model, training, pruning and the seed.
+How it is executed (kernels, threads, folders) is not part of it. `steps.py` unfolds a recipe into the
+list of steps that `run.py` works through.
+"""
+
+from dataclasses import dataclass, field
+
+from mnp.errors import MnpError
+from mnp.experiments.typed import check_types, nearest
+
+RANKINGS = ("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training")
+POLICIES = ("constant", "step", "inv", "cosine")
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Which examples. The last `validation` training images are held out; 0 as a limit means all."""
+
+    name: str = "mnist"
+    validation: int = 0
+    train_images: int = 0
+    test_images: int = 0
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """LeNet-5 with `neurons` in its wide dense layer, k of them to a maxout unit."""
+
+    conv1: int = 20
+    conv2: int = 50
+    neurons: int = 2048
+    k: int = 4
+    relu: bool = True
+    dropout: float = 0.5
+    init: str = "caffe"
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """The first training; every retraining uses the same optimiser and starts its iterations at 0."""
+
+    epochs: int = 5
+    batch: int = 64
+    learning_rate: float = 0.01
+    policy: str = "inv"
+    gamma: float = 1e-4
+    power: float = 0.75
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+
+@dataclass(frozen=True)
+class PruneRecipe:
+    """Neuron pruning: remove one neuron a unit, retrain, until `to_k` are left. None = no neuron pruning.
+
+    Each ranking is an arm of its own, from the same trained network and over the same batches.
+    """
+
+    to_k: int | None = 1
+    epochs: int = 5
+    rankings: tuple[str, ...] = ("win_counts",)
+    layers: tuple[str, ...] = ("fc3",)
+
+
+@dataclass(frozen=True)
+class WeightRecipe:
+    """Weight pruning: a round for each of `reductions`, then retraining for `epochs`.
+
+    A reduction is the share of all parameters that is gone after the round, counted against the network
+    without maxout (where every neuron feeds the next layer): 0.92 leaves 8 % of those.
+
+    schedule  "iterative": the mask at once, then retrain.
+              "gradual": the mask grows along a cubic curve over the first `ramp_epochs` of `epochs`,
+              every `every` iterations.
+    scope     "layer": the same kept share in every layer, except where `floors` keeps more.
+              "global": the smallest magnitudes of the whole network.
+    floors    least kept share of a layer's weights, as ("conv1", 0.25) pairs; scope "layer" only.
+    splice    pruned weights may return while the ramp lasts (dense values are kept beside the mask).
+    """
+
+    reductions: tuple[float, ...] = ()
+    schedule: str = "iterative"
+    scope: str = "layer"
+    floors: tuple[tuple[str, float], ...] = ()
+    epochs: int = 5
+    ramp_epochs: int = 0
+    every: int = 100
+    splice: bool = False
+    learning_rate: float = 0.01
+    policy: str = "inv"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One recipe.
+
+    plan  "sequence": train, then neurons (an arm for each ranking), then weights.
+          "compare": neurons alone, weights alone, and weights after neurons, at equal numbers of remaining
+          parameters and of training iterations (see `steps.steps_of`).
+    """
+
+    name: str
+    about: str = ""
+    plan: str = "sequence"
+    data: DataRecipe = field(default_factory=DataRecipe)
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    train: TrainRecipe = field(default_factory=TrainRecipe)
+    prune: PruneRecipe = field(default_factory=PruneRecipe)
+    weights: WeightRecipe = field(default_factory=WeightRecipe)
+    seed: int = 0
+
+    def __post_init__(self):
+        check(self)
+
+
+# --- checks -------------------------------------------------------------------------------------------
+
+
+def check(e):
+    """Refuse a recipe that cannot run, with one line that names section and field."""
+
+    def demand(ok, where, what):
+        if not ok:
+            raise MnpError(f"recipe {e.name}: {where} {what}")
+
+    check_types(e)
+    d, m, t, p, w = e.data, e.model, e.train, e.prune, e.weights
+    demand(e.seed >= 0, "seed", f"is {e.seed}: give 0 or more")
+    demand(e.plan in ("sequence", "compare"), "plan", f"is {e.plan!r}: give sequence or compare")
+    for name in ("validation", "train_images", "test_images"):
+        demand(getattr(d, name) >= 0, f"data.{name}", "is negative: give 0 or more")
+    for name in ("conv1", "conv2", "neurons", "k"):
+        demand(getattr(m, name) >= 1, f"model.{name}", f"is {getattr(m, name)}: give 1 or more")
+    demand(m.neurons % m.k == 0, "model.k", f"= {m.k} does not divide model.neurons = {m.neurons}")
+    demand(0 <= m.dropout < 1, "model.dropout", f"is {m.dropout}: give a number in [0, 1)")
+    demand(m.init in ("caffe", "he"), "model.init", f"is {m.init!r}: give caffe or he")
+    for where, epochs in (("train", t.epochs), ("prune", p.epochs), ("weights", w.epochs)):
+        demand(epochs >= 0, f"{where}.epochs", f"is {epochs}: give 0 or more")
+    demand(t.batch >= 1, "train.batch", f"is {t.batch}: a batch needs at least one image")
+    for where, section in (("train", t), ("weights", w)):
+        demand(section.learning_rate > 0, f"{where}.learning_rate", "must be above 0")
+        demand(section.policy in POLICIES, f"{where}.policy", f"is not one of {', '.join(POLICIES)}")
+    demand(t.gamma >= 0 and t.power >= 0, "train.gamma and train.power", "must be 0 or more")
+    demand(0 <= t.momentum < 1, "train.momentum", f"is {t.momentum}: give a number in [0, 1)")
+    demand(t.weight_decay >= 0, "train.weight_decay", "must be 0 or more")
+    demand(p.to_k is None or 1 <= p.to_k <= m.k, "prune.to_k", f"= {p.to_k} is not in 1..{m.k} (model.k)")
+    demand(
+        bool(p.rankings) and set(p.rankings) <= set(RANKINGS),
+        "prune.rankings",
+        f"has a name that is not one of {', '.join(RANKINGS)}",
+    )
+    demand(len(set(p.rankings)) == len(p.rankings), "prune.rankings", "names one twice")
+    demand(
+        len(p.rankings) == 1 or not w.reductions,
+        "weights.reductions",
+        "must be empty when several rankings are compared",
+    )
+    demand(bool(p.layers), "prune.layers", "is empty: name the maxout layer, fc3")
+    demand(
+        w.schedule in ("iterative", "gradual"),
+        "weights.schedule",
+        f"is {w.schedule!r}: give iterative or gradual",
+    )
+    demand(w.scope in ("layer", "global"), "weights.scope", f"is {w.scope!r}: give layer or global")
+    demand(all(0 <= r < 1 for r in w.reductions), "weights.reductions", "must lie in [0, 1)")
+    demand(list(w.reductions) == sorted(w.reductions), "weights.reductions", "must not fall")
+    demand(all(0 <= s <= 1 for _, s in w.floors), "weights.floors", "must lie in [0, 1]")
+    demand(w.every >= 1, "weights.every", "must be 1 or more")
+    demand(
+        0 <= w.ramp_epochs <= w.epochs, "weights.ramp_epochs", f"must lie in 0..{w.epochs} (weights.epochs)"
+    )
+    demand(not w.splice or w.schedule == "gradual", "weights.splice", "needs weights.schedule=gradual")
+    if e.plan == "compare":
+        demand(p.to_k is not None and p.to_k < m.k, "plan compare", "needs a prune.to_k below model.k")
+        demand(p.epochs == w.epochs, "plan compare", "needs prune.epochs equal to weights.epochs")
+        demand(len(p.rankings) == 1, "plan compare", "takes one ranking")
+
+
+# --- the named ones -----------------------------------------------------------------------------------
+
+AUTHORS = ModelRecipe(conv1=20, conv2=52, neurons=256, k=4)
+WIDE = ModelRecipe(conv1=20, conv2=50, neurons=2048, k=4)
+
+EXPERIMENTS = {
+    e.name: e
+    for e in (
+        Experiment(
+            "digits",
+            "the embedded 8x8 digits, a small maxout LeNet, three rounds to k = 1: under a minute",
+            data=DataRecipe("digits"),
+            model=ModelRecipe(conv1=8, conv2=16, neurons=256, k=4),
+            train=TrainRecipe(epochs=12, batch=32),
+            prune=PruneRecipe(epochs=6),
+        ),
+        Experiment(
+            "mnist-caffe",
+            "the authors' published network and protocol: 20-52-256, k = 4, 5 epochs a stage",
+            model=AUTHORS,
+        ),
+        Experiment(
+            "mnist",
+            "20-50-2048, k = 4: the paper's -74 % of all parameters by neuron pruning",
+            model=WIDE,
+        ),
+        Experiment(
+            "mnist-k8",
+            "20-52-2048, k = 8: seven rounds, -86 % by neuron pruning alone",
+            model=ModelRecipe(conv1=20, conv2=52, neurons=2048, k=8),
+        ),
+        Experiment(
+            "mnist-weights",
+            "weight pruning alone, per layer by magnitude, in rounds",
+            model=WIDE,
+            prune=PruneRecipe(to_k=None),
+            weights=WeightRecipe(reductions=(0.5, 0.74, 0.85, 0.92, 0.96, 0.98)),
+        ),
+        Experiment(
+            "mnist-combined",
+            "neurons to k = 1, then weights to -92 % of all parameters and beyond",
+            model=WIDE,
+            weights=WeightRecipe(reductions=(0.85, 0.92, 0.96, 0.98, 0.99)),
+        ),
+        Experiment(
+            "mnist-compare",
+            "neurons alone, weights alone, weights after neurons: equal sizes, equal iterations",
+            plan="compare",
+            model=WIDE,
+            weights=WeightRecipe(reductions=(0.85, 0.92, 0.96, 0.98)),
+        ),
+        Experiment(
+            "mnist-ranking",
+            "six rankings of the neurons, each from the same trained network",
+            model=WIDE,
+            prune=PruneRecipe(rankings=RANKINGS),
+        ),
+        Experiment(
+            "mnist-record",
+            "as few weights as LeNet-5 can do with: k = 4 to 1, then a gradual schedule",
+            model=ModelRecipe(conv1=20, conv2=52, neurons=512, k=4),
+            weights=WeightRecipe(
+                reductions=(0.9925,),
+                schedule="gradual",
+                floors=(("conv1", 0.25), ("conv2", 0.045), ("fc4", 0.25)),
+                epochs=40,
+                ramp_epochs=20,
+                policy="cosine",
+            ),
+        ),
+    )
+}
+
+
+def named(name):
+    """The experiment of that name; an unknown one is refused with the names that come near.
+
+    >>> named("digit")
+    Traceback (most recent call last):
+    mnp.errors.MnpError: no recipe 'digit': did you mean digits? (`mnp list` shows all)
+    """
+    if name not in EXPERIMENTS:
+        raise MnpError(f"no recipe {name!r}{nearest(name, EXPERIMENTS)} (`mnp list` shows all)")
+    return EXPERIMENTS[name]
