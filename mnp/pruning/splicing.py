@@ -1,0 +1,113 @@
+"""Dynamic network surgery: the one mode in which a pruned weight may come back.
+
+The dense values are kept and trained beside the mask. The network computes with weight * mask, but
+the gradient of that product updates every dense value, also where the mask is False. A weight that
+was cut by mistake can so grow until it is worth having again: it is *spliced*.
+
+Source: Guo, Yao and Chen 2016, *Dynamic Network Surgery for Efficient DNNs*, sections 3.2 and 3.3.
+"""
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.pruning.checks import check_masks, check_weight, refuse_empty, zeros_at
+
+
+def splice_mask(weight, mask, lower, upper):
+    """Prune what fell below one threshold, bring back what rose above another, leave the rest.
+
+        new[i] = False    if |weight[i]| < lower
+                 mask[i]  if lower <= |weight[i]| < upper
+                 True     if upper <= |weight[i]|
+
+    Parameters
+    ----------
+    weight : array of any shape, float
+        The dense values, beside the mask: where the mask is False they are not zero.
+    mask : bool, shape of weight
+    lower, upper : float, 0 <= lower <= upper
+        The gap between them is the hysteresis that keeps weights near the border from flickering.
+
+    Returns
+    -------
+    mask : bool, shape of weight
+        May be True where it was False: only here. Equal magnitudes in the gap keep their own state.
+
+    Raises
+    ------
+    MnpError
+        If the thresholds are not ordered, the mask has another shape, or no weight would stay.
+
+    Source: Guo et al. 2016, equation 3.
+
+    >>> splice_mask(np.array([0.1, 1.0, 1.0, -3.0]), np.array([True, True, False, False]), 0.9, 1.1)
+    array([False,  True, False,  True])
+    """
+    if not 0 <= lower <= upper:
+        raise MnpError(f"splicing thresholds lower={lower}, upper={upper}: need 0 <= lower <= upper")
+    weight = check_weight("weight", weight)
+    mask = check_masks({"weight": weight}, {"weight": mask})["weight"]
+    size = np.abs(weight)
+    new = (size >= upper) | (mask & (size >= lower))
+    refuse_empty(new, "weight", f"threshold {lower}")
+    return new
+
+
+def splice_thresholds(weight, sparsity, margin=0.1):
+    """Place the two thresholds around the magnitude that a wanted sparsity would cut at.
+
+        t = the smallest magnitude that magnitude_mask(weight, sparsity) keeps
+        lower, upper = (1 - margin) * t, (1 + margin) * t
+
+    Parameters
+    ----------
+    weight : array of any shape, float
+        The dense values.
+    sparsity : float in [0, 1)
+    margin : float in [0, 1)
+        Half the width of the gap; the authors' code uses 0.1.
+
+    Returns
+    -------
+    lower, upper : float
+        With margin 0 and no ties at the border, `splice_mask` gives `magnitude_mask`.
+
+    >>> splice_thresholds(np.array([4.0, -3.0, 2.0, 1.0]), sparsity=0.5, margin=0.0)
+    (3.0, 3.0)
+    """
+    weight = check_weight("weight", weight)
+    if not 0 <= margin < 1:
+        raise MnpError(f"margin {margin} is outside [0, 1): it is half the gap between the two thresholds")
+    zeros = zeros_at(sparsity, weight.size)
+    edge = float(np.partition(np.abs(weight).ravel(), zeros)[zeros])
+    return (1 - margin) * edge, (1 + margin) * edge
+
+
+def splice_thresholds_std(weight, factor, margin=0.1):
+    """Place the two thresholds by the mean and the deviation of the magnitudes: the authors' rule.
+
+        t = max(0, mean(|weight|) + factor * std(|weight|))
+        lower, upper = (1 - margin) * t, (1 + margin) * t
+
+    Parameters
+    ----------
+    weight : array of any shape, float
+        The dense values, usually those before pruning began.
+    factor : float
+        May be negative: the lower, the more weights stay.
+    margin : float in [0, 1)
+
+    Returns
+    -------
+    lower, upper : float
+
+    Source: Guo et al. 2016, section 3.3, and the constants 0.9 and 1.1 of the published code.
+
+    >>> splice_thresholds_std(np.array([1.0, -3.0]), factor=1.0, margin=0.0)
+    (3.0, 3.0)
+    """
+    size = np.abs(check_weight("weight", weight))
+    if not 0 <= margin < 1:
+        raise MnpError(f"margin {margin} is outside [0, 1): it is half the gap between the two thresholds")
+    edge = max(0.0, float(size.mean(dtype=np.float64) + factor * size.std(dtype=np.float64)))
+    return (1 - margin) * edge, (1 + margin) * edge
