@@ -1,0 +1,128 @@
+"""Checkpoints: arrays and JSON in one .npz file, without pickle, with a checksum over all of it.
+
+    file = a zip archive, nothing compressed: <name>.npy ..., meta.json.npy, and a comment at its end
+    comment = 64 hexadecimal digits: the SHA-256 of every byte of the file before them
+
+so `np.load` opens it too. Entries are read only after the checksum fits, and only if the sizes in their
+headers are the bytes that are there: a damaged or hostile file costs an error message, never memory.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.experiments.folder import write_whole
+
+FORMAT = "mnp checkpoint"
+VERSION = 1
+DIGEST = 64  # hexadecimal digits of a SHA-256
+LARGEST = 1 << 31  # bytes; no network of this project comes near
+KINDS = "biuf"  # bool, integers, floats
+META = "meta.json"
+
+
+def save_checkpoint(path, arrays, meta):
+    """Write arrays and a JSON object as one file, aside first and then moved into place.
+
+    Parameters
+    ----------
+    path : str or Path
+    arrays : dict name -> array
+        Any shape and order; bool, integer or float. The same content gives the same bytes.
+    meta : dict
+        Anything JSON can hold.
+
+    Raises MnpError if the disk refuses; a file of that name is then as it was.
+    """
+    text = json.dumps({"format": FORMAT, "version": VERSION, **meta}, allow_nan=False)
+    entries = {**arrays, META: np.frombuffer(text.encode(), dtype=np.uint8)}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in entries.items():
+            array = np.asarray(array)
+            if array.dtype.kind not in KINDS:
+                raise MnpError(
+                    f"{path}: array {name} has dtype {array.dtype}; a checkpoint holds numbers only"
+                )
+            entry = io.BytesIO()
+            np.lib.format.write_array(
+                entry, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False
+            )
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), entry.getvalue())
+        archive.comment = b"0" * DIGEST
+    with buffer.getbuffer() as view:
+        view[-DIGEST:] = hashlib.sha256(view[:-DIGEST]).hexdigest().encode()
+    write_whole(path, buffer.getbuffer())
+
+
+def load_checkpoint(path):
+    """Read a file that `save_checkpoint` wrote.
+
+    Returns
+    -------
+    arrays : dict name -> array
+    meta : dict
+
+    Raises MnpError, one line, for a file that is missing, damaged, of another version, or no checkpoint.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise MnpError(f"{path}: is too large to be a checkpoint")
+        data = path.read_bytes()
+    except OSError as error:
+        raise MnpError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if hashlib.sha256(data[:-DIGEST]).hexdigest().encode() != data[-DIGEST:]:
+        raise MnpError(f"{path}: is damaged or no checkpoint of mnp (its checksum does not fit)")
+    try:
+        arrays = read_entries(data)
+        meta = json.loads(arrays.pop(META).tobytes())
+        if meta["format"] != FORMAT:
+            raise ValueError("it is of another kind")
+        version = meta["version"]
+    except Exception as error:  # whatever zipfile, numpy or json find wrong with hostile bytes
+        reason = str(error).split("\n")[0][:100] or type(error).__name__
+        raise MnpError(f"{path}: is no checkpoint of mnp ({reason})") from None
+    if version != VERSION:
+        raise MnpError(
+            f"{path}: is a checkpoint of version {str(version)[:20]}, this program reads {VERSION}"
+        )
+    return arrays, meta
+
+
+def read_entries(data):
+    """The arrays of an uncompressed .npz in memory; raises some exception for anything unusual."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        infos = archive.infolist()
+        if sum(info.file_size for info in infos) > len(data):
+            raise ValueError("its entries claim more bytes than the file has")
+        arrays = {}
+        for info in infos:
+            if info.compress_type != zipfile.ZIP_STORED or not info.filename.endswith(".npy"):
+                raise ValueError(f"entry {info.filename[:40]!r} is not a stored array")
+            arrays[info.filename.removesuffix(".npy")] = read_array(archive.read(info))
+        if len(arrays) != len(infos):
+            raise ValueError("two entries have one name")
+    return arrays
+
+
+def read_array(data):
+    """One .npy in memory as an array of its own; the header must say exactly what follows it."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array is of another npy version")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.kind not in KINDS or not dtype.isnative or fortran or min(shape, default=0) < 0:
+        raise ValueError("an array has an unexpected type or order")
+    body = data[stream.tell() :]
+    count = 1
+    for n in shape:
+        count *= n  # Python integers: no overflow, however large the header's claim
+    if count * dtype.itemsize != len(body):
+        raise ValueError("an array's header does not fit its size")
+    return np.frombuffer(body, dtype=dtype).reshape(shape).copy()
