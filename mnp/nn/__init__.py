@@ -1,0 +1,42 @@
+"""Layers, networks and their training: what holds parameters and remembers.
+
+Reading order: base, layers, maxout, batchnorm, fused, network, losses, optimizers, training, models,
+folding.
+"""
+
+from mnp.nn.base import Layer
+from mnp.nn.batchnorm import BatchNorm2d
+from mnp.nn.folding import fold_batchnorm
+from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
+from mnp.nn.losses import loss_and_grads
+from mnp.nn.maxout import MaxoutDense
+from mnp.nn.models import dense_net, lenet5, units_of, vgg16
+from mnp.nn.network import Network
+from mnp.nn.optimizers import SGD, learning_rate
+from mnp.nn.training import EpochResult, Progress, evaluate, train_epoch
+
+__all__ = [
+    "SGD",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "Dense",
+    "Dropout",
+    "EpochResult",
+    "Flatten",
+    "Layer",
+    "MaxPool2d",
+    "MaxoutDense",
+    "Network",
+    "Progress",
+    "ReLU",
+    "dense_net",
+    "evaluate",
+    "fold_batchnorm",
+    "learning_rate",
+    "lenet5",
+    "loss_and_grads",
+    "train_epoch",
+    "units_of",
+    "vgg16",
+]

@@ -1,0 +1,75 @@
+"""Batch normalisation as a layer: batch statistics in training, running ones afterwards."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.nn.base import Layer, float_dtype, whole
+
+
+class BatchNormCache(NamedTuple):
+    x: np.ndarray  # (N, C, H, W) as it came in
+    mean: np.ndarray | None  # (C,) of this batch; None in evaluation mode
+    var: np.ndarray | None  # (C,) of this batch, biased; None in evaluation mode
+
+
+class BatchNorm2d(Layer):
+    """Give every channel mean 0 and variance 1 over the batch, then scale and shift it.
+
+        y[n, c, i, j] = weight[c] * (x[n, c, i, j] - mean[c]) / sqrt(var[c] + eps) + bias[c]
+
+    In training, mean and (biased) var are those of this batch over n, i, j, and the running ones follow:
+
+        running = (1 - momentum) * running + momentum * of_this_batch      (var: times M / (M - 1))
+
+    with M = N * H * W values a channel, as PyTorch counts. In evaluation mode the running ones are used.
+
+    params: weight (C,) starting at 1, bias (C,) at 0; buffers: running_mean (C,) 0, running_var (C,) 1.
+    Errors: MnpError for one value a channel in training (no variance), and for backward after a
+    forward in evaluation mode. Source: Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1.
+
+    >>> BatchNorm2d(16).buffers["running_var"][:3]
+    array([1., 1., 1.], dtype=float32)
+    """
+
+    def __init__(self, channels, eps=1e-5, momentum=0.1, *, dtype=np.float32, kernels=None):
+        super().__init__(kernels)
+        self.channels = whole("channels", channels)
+        self.eps, self.momentum = float(eps), float(momentum)
+        if not (self.eps > 0.0 and 0.0 <= self.momentum <= 1.0):
+            raise MnpError(f"BatchNorm2d needs eps > 0 and momentum in [0, 1], got {eps!r} and {momentum!r}")
+        self.dtype = float_dtype(dtype)
+        self.params = {"weight": np.ones(channels, self.dtype), "bias": np.zeros(channels, self.dtype)}
+        self.buffers = {
+            "running_mean": np.zeros(channels, self.dtype),
+            "running_var": np.ones(channels, self.dtype),
+        }
+
+    def forward(self, x, training=False, rng=None):
+        self._expect(x, x.ndim == 4 and x.shape[1] == self.channels, f"(N, {self.channels}, H, W)")
+        weight, bias = self.params["weight"], self.params["bias"]
+        running_mean, running_var = self.buffers["running_mean"], self.buffers["running_var"]
+        if not training:
+            self.cache = BatchNormCache(x, None, None)
+            return self.kernels.batchnorm2d_inference(x, weight, bias, running_mean, running_var, self.eps)
+        values = x.size // self.channels
+        if values < 2:
+            raise MnpError(f"{self!r} got one value a channel in training; give it a larger batch or image")
+        y, mean, var = self.kernels.batchnorm2d_forward(x, weight, bias, self.eps)
+        self.cache = BatchNormCache(x, mean, var)
+        # In place: with_kernels shares these arrays.
+        running_mean += self.momentum * (mean - running_mean)
+        running_var += self.momentum * (var * (values / (values - 1)) - running_var)
+        return y
+
+    def backward(self, dy, need_dx=True):
+        cache = self._filed()
+        if cache.mean is None:
+            raise MnpError(
+                f"{self!r}: the last forward was in evaluation mode; call forward(x, training=True)"
+            )
+        dx, self.grads["weight"], self.grads["bias"] = self.kernels.batchnorm2d_backward(
+            dy, cache.x, self.params["weight"], cache.mean, cache.var, self.eps
+        )
+        return dx if need_dx else None

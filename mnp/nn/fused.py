@@ -1,0 +1,53 @@
+"""A convolution and the max pooling after it, run as one where the kernels offer the pair."""
+
+from mnp.nn.layers import Conv2d, ConvCache, MaxPool2d, PoolCache
+
+
+class ConvPool:
+    """Two layers, one call: nothing is written between the convolution and its pooling.
+
+    Both layers keep what they would have filed on their own: `conv.cache.x`, `pool.cache.winner`
+    and `conv.grads`. Only the image between them, which nobody asks for, never exists.
+    """
+
+    def __init__(self, conv, pool):
+        self.conv, self.pool = conv, pool
+
+    @staticmethod
+    def fits(first, second):
+        """Whether two neighbouring layers are such a pair and their kernels can fuse it."""
+        return (
+            isinstance(first, Conv2d)
+            and isinstance(second, MaxPool2d)
+            and first.kernels is second.kernels
+            and hasattr(first.kernels, "conv2d_maxpool2d_forward")
+        )
+
+    def forward(self, x, training=False, rng=None):
+        """Equal to pool.forward(conv.forward(x))."""
+        conv, pool = self.conv, self.pool
+        conv.check(x)
+        y, winner = conv.kernels.conv2d_maxpool2d_forward(
+            x, conv.params["weight"], conv.params["bias"], conv.stride, conv.padding, pool.size, pool.stride
+        )
+        conv.cache = ConvCache(x)
+        _, oh, ow = conv.output_shape(x.shape[1:])
+        pool.cache = PoolCache(winner, (x.shape[0], conv.out_channels, oh, ow))
+        return y
+
+    def backward(self, dy, need_dx=True):
+        """Equal to conv.backward(pool.backward(dy))."""
+        conv, pool = self.conv, self.pool
+        winner = pool._filed().winner
+        dx, conv.grads["weight"], conv.grads["bias"] = conv.kernels.conv2d_maxpool2d_backward(
+            dy,
+            winner,
+            conv._filed().x,
+            conv.params["weight"],
+            conv.stride,
+            conv.padding,
+            pool.size,
+            pool.stride,
+            need_dx,
+        )
+        return dx

@@ -1,0 +1,272 @@
+"""The plain layers: convolution, pooling, ReLU, dropout, flatten, dense.
+
+Each holds its arrays and files a cache; the formulas are in the kernels of the same name.
+`MaxoutDense` has a file of its own (maxout.py), and so has `BatchNorm2d` (batchnorm.py).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mnp.kernels.shapes import conv2d_output_size, pool2d_output_size
+from mnp.nn.base import Layer, draw_keep, float_dtype, initial_weight, share_dropped, whole
+
+
+class ConvCache(NamedTuple):
+    x: np.ndarray  # (N, C, H, W) as it came in
+
+
+class PoolCache(NamedTuple):
+    winner: np.ndarray  # (N, C, OH, OW) int, the position in the window, row by row
+    x_shape: tuple
+
+
+class ShapeCache(NamedTuple):
+    x_shape: tuple
+
+
+class ReLUCache(NamedTuple):
+    y: np.ndarray  # as it went out
+
+
+class DropoutCache(NamedTuple):
+    keep: np.ndarray | None  # bool, None in evaluation mode
+
+
+class DenseCache(NamedTuple):
+    x: np.ndarray  # (N, in) as it came in
+
+
+class Conv2d(Layer):
+    """Slide `out_channels` filters over each image.
+
+        y[n, f, i, j] = bias[f] + sum_c,p,q x[n, c, i * stride + p - padding, j * stride + q - padding]
+                                            * weight[f, c, p, q]
+
+    x is (N, in_channels, H, W); params: weight (F, C, KH, KW), bias (F,); kernels are square.
+    rng=None gives zero weights, ready to be loaded; init is "caffe" or "he" (see `initial_weight`).
+    Errors: ShapeError for an x of other channels, MnpError for an x of another dtype.
+
+    >>> conv = Conv2d(1, 20, 5)
+    >>> conv.output_shape((1, 28, 28))
+    (20, 24, 24)
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        *,
+        rng=None,
+        dtype=np.float32,
+        init="caffe",
+        kernels=None,
+    ):
+        super().__init__(kernels)
+        self.in_channels = whole("in_channels", in_channels)
+        self.out_channels = whole("out_channels", out_channels)
+        self.kernel_size = whole("kernel_size", kernel_size)
+        self.stride = whole("stride", stride)
+        self.padding = whole("padding", padding, least=0)
+        self.dtype = float_dtype(dtype)
+        shape = (self.out_channels, self.in_channels, self.kernel_size, self.kernel_size)
+        self.params["weight"] = initial_weight(
+            shape, self.in_channels * self.kernel_size**2, rng, init, self.dtype
+        )
+        self.params["bias"] = np.zeros(self.out_channels, self.dtype)
+
+    def check(self, x):
+        """Refuse an x that is not (N, in_channels, H, W) of the weights' dtype."""
+        self._expect(x, x.ndim == 4 and x.shape[1] == self.in_channels, f"(N, {self.in_channels}, H, W)")
+
+    def forward(self, x, training=False, rng=None):
+        self.check(x)
+        y = self.kernels.conv2d_forward(
+            x, self.params["weight"], self.params["bias"], self.stride, self.padding
+        )
+        self.cache = ConvCache(x)
+        return y
+
+    def backward(self, dy, need_dx=True):
+        x = self._filed().x
+        dx, self.grads["weight"], self.grads["bias"] = self.kernels.conv2d_backward(
+            dy, x, self.params["weight"], self.stride, self.padding, need_dx
+        )
+        return dx
+
+    def output_shape(self, shape):
+        _, h, w = shape
+        oh, ow = conv2d_output_size(h, w, self.kernel_size, self.kernel_size, self.stride, self.padding)
+        return (self.out_channels, oh, ow)
+
+
+class _Pool2d(Layer):
+    def __init__(self, size, stride=None, *, kernels=None):
+        super().__init__(kernels)
+        self.size = whole("size", size)
+        self.stride = self.size if stride is None else whole("stride", stride)
+
+    def check(self, x):
+        """Refuse an x that is not a batch of images."""
+        self._expect(x, x.ndim == 4, "(N, C, H, W)")
+
+    def output_shape(self, shape):
+        c, h, w = shape
+        return (c, *pool2d_output_size(h, w, self.size, self.stride))
+
+
+class MaxPool2d(_Pool2d):
+    """Keep the largest value of every window; the lowest index, row by row, wins a tie.
+
+        y[n, c, i, j] = max_p,q x[n, c, i * stride + p, j * stride + q]
+
+    stride=None means stride = size: windows side by side. No padding; rows and columns left over at
+    the lower and right edge belong to no window.
+
+    >>> MaxPool2d(2).output_shape((20, 24, 24))
+    (20, 12, 12)
+    """
+
+    def forward(self, x, training=False, rng=None):
+        self.check(x)
+        y, winner = self.kernels.maxpool2d_forward(x, self.size, self.stride)
+        self.cache = PoolCache(winner, x.shape)
+        return y
+
+    def backward(self, dy, need_dx=True):
+        cache = self._filed()
+        if not need_dx:
+            return None
+        return self.kernels.maxpool2d_backward(dy, cache.winner, cache.x_shape, self.size, self.stride)
+
+
+class AvgPool2d(_Pool2d):
+    """Take the mean of every window: y[n, c, i, j] = mean_p,q x[n, c, i * stride + p, j * stride + q].
+
+    >>> AvgPool2d(3, stride=2).output_shape((4, 7, 7))
+    (4, 3, 3)
+    """
+
+    def forward(self, x, training=False, rng=None):
+        self.check(x)
+        y = self.kernels.avgpool2d_forward(x, self.size, self.stride)
+        self.cache = ShapeCache(x.shape)
+        return y
+
+    def backward(self, dy, need_dx=True):
+        cache = self._filed()
+        if not need_dx:
+            return None
+        return self.kernels.avgpool2d_backward(dy, cache.x_shape, self.size, self.stride)
+
+
+class ReLU(Layer):
+    """Set what is negative to zero: y = max(x, 0). The gradient at exactly zero is zero.
+
+    >>> ReLU().config()
+    {}
+    """
+
+    def __init__(self, *, kernels=None):
+        super().__init__(kernels)
+
+    def forward(self, x, training=False, rng=None):
+        y = self.kernels.relu_forward(x)
+        self.cache = ReLUCache(y)
+        return y
+
+    def backward(self, dy, need_dx=True):
+        y = self._filed().y
+        return self.kernels.relu_backward(dy, y) if need_dx else None
+
+
+class Dropout(Layer):
+    """In training, set a share p of the values to zero and scale the rest: y = x * keep / (1 - p).
+
+    keep is drawn from the generator that forward receives; in evaluation mode y is x itself.
+    Errors: MnpError for p outside [0, 1), and for training without a generator where p > 0.
+    Source: Srivastava et al. 2014, JMLR 15; "inverted" scaling, so that evaluation needs none.
+
+    >>> Dropout(0.5)
+    Dropout(0.5)
+    """
+
+    def __init__(self, p, *, kernels=None):
+        super().__init__(kernels)
+        self.p = share_dropped("p", p)
+
+    def forward(self, x, training=False, rng=None):
+        if not training or self.p == 0.0:
+            self.cache = DropoutCache(None)
+            return x
+        keep = draw_keep(x.shape, self.p, rng, self)
+        self.cache = DropoutCache(keep)
+        return self.kernels.dropout_forward(x, keep, self.p)
+
+    def backward(self, dy, need_dx=True):
+        keep = self._filed().keep
+        if not need_dx:
+            return None
+        return dy if keep is None else self.kernels.dropout_backward(dy, keep, self.p)
+
+
+class Flatten(Layer):
+    """Lay every example out as one row, (N, C, H, W) -> (N, C * H * W), the last axis running fastest.
+
+    >>> Flatten().output_shape((52, 4, 4))
+    (832,)
+    """
+
+    def __init__(self, *, kernels=None):
+        super().__init__(kernels)
+
+    def forward(self, x, training=False, rng=None):
+        self.cache = ShapeCache(x.shape)
+        return x.reshape(x.shape[0], -1)
+
+    def backward(self, dy, need_dx=True):
+        return dy.reshape(self._filed().x_shape)
+
+    def output_shape(self, shape):
+        return (int(np.prod(shape, dtype=np.int64)),)
+
+
+class Dense(Layer):
+    """Multiply every row by the weights and add the bias: y[n, o] = bias[o] + sum_i x[n, i] * weight[o, i].
+
+    params: weight (out_features, in_features), bias (out_features,), as PyTorch's nn.Linear.
+    rng=None gives zero weights, ready to be loaded; init is "caffe" or "he" (see `initial_weight`).
+    Errors: ShapeError for an x of other width, MnpError for an x of another dtype.
+
+    >>> Dense(64, 10).output_shape((64,))
+    (10,)
+    """
+
+    def __init__(self, in_features, out_features, *, rng=None, dtype=np.float32, init="caffe", kernels=None):
+        super().__init__(kernels)
+        self.in_features = whole("in_features", in_features)
+        self.out_features = whole("out_features", out_features)
+        self.dtype = float_dtype(dtype)
+        self.params["weight"] = initial_weight(
+            (self.out_features, self.in_features), self.in_features, rng, init, self.dtype
+        )
+        self.params["bias"] = np.zeros(self.out_features, self.dtype)
+
+    def forward(self, x, training=False, rng=None):
+        self._expect(x, x.ndim == 2 and x.shape[1] == self.in_features, f"(N, {self.in_features})")
+        y = self.kernels.dense_forward(x, self.params["weight"], self.params["bias"])
+        self.cache = DenseCache(x)
+        return y
+
+    def backward(self, dy, need_dx=True):
+        x = self._filed().x
+        dx, self.grads["weight"], self.grads["bias"] = self.kernels.dense_backward(
+            dy, x, self.params["weight"], need_dx
+        )
+        return dx
+
+    def output_shape(self, shape):
+        return (self.out_features,)

@@ -1,0 +1,213 @@
+"""Networks by name: builders only. Every one takes its sizes and gives a Network.
+
+What they share: `units` counts maxout outputs, k the neurons of each, so a layer has units * k
+neurons. rng is a numpy Generator, a whole number to seed one with, or None for zero weights (to be
+loaded, or only counted: zeros take no memory until they are used). The network *without maxout*, one
+of the two baselines of every reduction, is the same builder with maxout=False: all units * k neurons
+feed the next layer, through ReLU and dropout.
+"""
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.nn.base import whole
+from mnp.nn.batchnorm import BatchNorm2d
+from mnp.nn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
+from mnp.nn.maxout import MaxoutDense
+from mnp.nn.network import Network
+
+
+def units_of(neurons, k):
+    """How many maxout units of k neurons a layer's width makes; k must divide it.
+
+    >>> units_of(2048, 4)
+    512
+    """
+    neurons, k = whole("neurons", neurons), whole("k", k)
+    if neurons % k:
+        raise MnpError(
+            f"{neurons} neurons do not make whole units of k = {k}; choose a k that divides {neurons}"
+        )
+    return neurons // k
+
+
+def lenet5(
+    conv1=20,
+    conv2=50,
+    units=512,
+    k=4,
+    classes=10,
+    *,
+    relu=True,
+    dropout=0.5,
+    maxout=True,
+    image=28,
+    channels=1,
+    rng=None,
+    dtype=np.float32,
+    init="caffe",
+    kernels=None,
+):
+    """Build LeNet-5 as Caffe has it, with a maxout layer of `units` units of k neurons.
+
+        image 28x28 -> conv1 5x5 -> pool1 2/2 -> conv2 5x5 -> pool2 2/2 -> flatten
+              -> fc3 (dense, ReLU, dropout, maximum of k) -> fc4 (classes)
+
+    No ReLU after the convolutions, as in the authors' network; that one is
+    lenet5(20, 52, 64, 4). With maxout=False or k = 1 there is no maximum to take: fc3 is a Dense layer
+    followed by fc3_relu and fc3_dropout, the form that pruning down to k = 1 ends in.
+
+    Source: LeCun et al. 1998; Caffe's examples/mnist; the authors' published Caffe network.
+
+    >>> lenet5().count_params(), lenet5(k=1).count_params(), lenet5(maxout=False).count_params()
+    (1671148, 440812, 1686508)
+    >>> [lenet5(20, 52, 64, k).count_params() for k in (4, 3, 2, 1)]
+    [240470, 187158, 133846, 80534]
+    """
+    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "kernels": kernels}
+    layers = [
+        ("conv1", Conv2d(channels, conv1, 5, **rest)),
+        ("pool1", MaxPool2d(2, kernels=kernels)),
+        ("conv2", Conv2d(conv1, conv2, 5, **rest)),
+        ("pool2", MaxPool2d(2, kernels=kernels)),
+        ("flatten", Flatten(kernels=kernels)),
+    ]
+    width = _flat_width(layers, (channels, image, image))
+    fc3, width = _maxout_or_dense("fc3", width, units, k, maxout, relu, dropout, rest)
+    return Network([*layers, *fc3, ("fc4", Dense(width, classes, **rest))])
+
+
+def dense_net(
+    units=(128, 64),
+    k=4,
+    classes=10,
+    *,
+    relu=True,
+    dropout=0.5,
+    maxout=True,
+    image=28,
+    channels=1,
+    rng=None,
+    dtype=np.float32,
+    init="caffe",
+    kernels=None,
+):
+    """Build a network of dense layers only, like the authors' second one: fc1, fc2, ... and the classes.
+
+        flatten -> fc1 (units[0] units of k) -> fc2 (units[1] units of k) -> fc3 (classes)
+
+    The authors' widths are not known to us; 784-128-64-10 units is this project's choice.
+
+    >>> list(dense_net().layers), dense_net().count_params()
+    (['flatten', 'fc1', 'fc2', 'fc3'], 435594)
+    """
+    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "kernels": kernels}
+    layers, width = [("flatten", Flatten(kernels=kernels))], channels * image * image
+    for number, units_here in enumerate(units, start=1):
+        more, width = _maxout_or_dense(f"fc{number}", width, units_here, k, maxout, relu, dropout, rest)
+        layers += more
+    return Network([*layers, (f"fc{len(units) + 1}", Dense(width, classes, **rest))])
+
+
+# VGG16's five blocks: how many convolutions, and how wide at width 1.
+_VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+
+def vgg16(
+    width=1.0,
+    image=224,
+    units=None,
+    k=4,
+    classes=1000,
+    *,
+    batchnorm=False,
+    maxout=("fc6", "fc7"),
+    relu=True,
+    dropout=0.5,
+    channels=3,
+    rng=None,
+    dtype=np.float32,
+    init="he",
+    kernels=None,
+):
+    """Build VGG16 at a share of its width, with maxout in its dense layers fc6 and fc7.
+
+        five blocks of [conv 3x3 (-> bn) -> relu] x 2, 2, 3, 3, 3, each ending in a 2/2 max pool
+        -> flatten -> fc6 -> fc7 -> fc8 (classes)
+
+    Parameters
+    ----------
+    width : float
+        1 is the published network (64 to 512 channels, 4096 neurons); 0.25 has a quarter of each.
+        A multiple of 1/64, so that every layer has a whole number of channels.
+    image : int
+        Rows and columns of an image, at least 32; every pool halves them, rounding down.
+    units, k : int
+        fc6 and fc7 have units * k neurons each. units=None means 4096 * width neurons; k must divide them.
+    maxout : bool, or names out of ("fc6", "fc7")
+        Which of the two are maxout layers; a plain one has all its neurons, ReLU and dropout. False is
+        the network without maxout.
+    batchnorm : bool
+        A BatchNorm2d after every convolution (`fold_batchnorm` removes them for inference).
+
+    Layer names: conv1_1, bn1_1, relu1_1, ..., pool5, flatten, fc6, fc7, fc8.
+    Source: Simonyan and Zisserman 2015, arXiv 1409.1556, configuration D.
+
+    >>> vgg16(maxout=False).count_params(), vgg16(maxout=False, classes=2622).count_params()
+    (138357544, 145002878)
+    >>> vgg16(maxout=["fc6"], classes=2622).count_params()
+    132419966
+    """
+    for part in _VGG16:
+        if part[1] * width != int(part[1] * width) or width <= 0:
+            raise MnpError(f"width is {width!r}; give a positive multiple of 1/64, such as 0.25")
+    if whole("image", image) < 32:
+        raise MnpError(f"image is {image!r}; VGG16 halves it five times, so give at least 32")
+    names = {True: ("fc6", "fc7"), False: ()}[maxout] if isinstance(maxout, bool) else tuple(maxout)
+    if not set(names) <= {"fc6", "fc7"}:
+        raise MnpError(f"maxout is {maxout!r}; name layers out of fc6 and fc7, or give True or False")
+    units = units_of(int(4096 * width), k) if units is None else whole("units", units)
+
+    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "kernels": kernels}
+    layers, came = [], channels
+    for block, (convolutions, full) in enumerate(_VGG16, start=1):
+        out = int(full * width)
+        for number in range(1, convolutions + 1):
+            layers.append((f"conv{block}_{number}", Conv2d(came, out, 3, padding=1, **rest)))
+            if batchnorm:
+                layers.append((f"bn{block}_{number}", BatchNorm2d(out, dtype=dtype, kernels=kernels)))
+            layers.append((f"relu{block}_{number}", ReLU(kernels=kernels)))
+            came = out
+        layers.append((f"pool{block}", MaxPool2d(2, kernels=kernels)))
+    layers.append(("flatten", Flatten(kernels=kernels)))
+    came = _flat_width(layers, (channels, image, image))
+    for name in ("fc6", "fc7"):
+        more, came = _maxout_or_dense(name, came, units, k, name in names, relu, dropout, rest)
+        layers += more
+    return Network([*layers, ("fc8", Dense(came, classes, **rest))])
+
+
+def _maxout_or_dense(name, width, units, k, maxout, relu, dropout, rest):
+    """The layers of one hidden dense stage, and how many values it hands on."""
+    if maxout and k != 1:
+        return [(name, MaxoutDense(width, units, k, relu=relu, dropout=dropout, **rest))], units
+    neurons = whole("units", units) * whole("k", k)
+    layers = [(name, Dense(width, neurons, **rest))]
+    if relu:
+        layers.append((f"{name}_relu", ReLU(kernels=rest["kernels"])))
+    if dropout:
+        layers.append((f"{name}_dropout", Dropout(dropout, kernels=rest["kernels"])))
+    return layers, neurons
+
+
+def _flat_width(layers, shape):
+    """How many values one image has become after these layers."""
+    for _, layer in layers:
+        shape = layer.output_shape(shape)
+    return shape[0]
+
+
+def _generator(rng):
+    if rng is None or isinstance(rng, np.random.Generator):
+        return rng
+    return np.random.Generator(np.random.PCG64(whole("rng", rng, least=0)))
