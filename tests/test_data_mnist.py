@@ -1,0 +1,297 @@
+"""The idx reader against every lie a file can tell, and MNIST's own rules on top of it.
+
+No test downloads anything: small files are made on the spot. What needs the real ones looks at $MNP_DATA.
+"""
+
+import gzip
+import os
+import struct
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import mnp.data
+from mnp.data import idx, mnist
+from mnp.errors import MnpError
+
+REAL = Path(os.environ.get("MNP_DATA", "no such folder")) / "mnist"
+
+
+def idx_bytes(array, shape=None, code=8, zero=b"\0\0"):
+    """The file that holds `array`, or one that says something else about itself."""
+    shape = array.shape if shape is None else shape
+    return zero + bytes([code, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + array.tobytes()
+
+
+def pictures(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 28, 28), dtype=np.uint8)
+
+
+def write_set(folder, train=5, test=3, packed=True, **replacements):
+    """Four small files under MNIST's names; keyword arguments give a file other bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {
+        "train_images": idx_bytes(pictures(train)),
+        "train_labels": idx_bytes(np.arange(train, dtype=np.uint8) % 10),
+        "test_images": idx_bytes(pictures(test, seed=1)),
+        "test_labels": idx_bytes(np.arange(test, dtype=np.uint8) % 10),
+    } | replacements
+    for part, data in contents.items():
+        name = mnist.FILES[part].name
+        if packed:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(data))
+        else:
+            (folder / name).write_bytes(data)
+    return folder
+
+
+def one_line(caught, path=None):
+    message = str(caught.value)
+    assert "\n" not in message and len(message) > 20
+    assert path is None or str(path) in message
+    return message
+
+
+# ---- reading
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 6), st.booleans())
+@example(1, 1, 1, True)
+def test_what_is_written_is_read(tmp_path_factory, n, h, w, packed):
+    array = np.random.default_rng(n).integers(0, 256, (n, h, w), dtype=np.uint8)
+    path = tmp_path_factory.mktemp("idx") / "any name"
+    data = idx_bytes(array)
+    path.write_bytes(gzip.compress(data) if packed else data)
+    result = idx.read_idx(path, ndim=3)
+    assert result.dtype == np.uint8 and np.array_equal(result, array)
+
+
+def test_a_file_worked_by_hand(tmp_path):
+    # two images of 1x3: zero zero, type 8, 3 dimensions, 2, 1, 3, then six bytes row by row
+    path = tmp_path / "by-hand"
+    path.write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3, 10, 20, 30, 40, 50, 60]))
+    assert idx.read_idx(path, ndim=3).tolist() == [[[10, 20, 30]], [[40, 50, 60]]]
+
+
+GOOD = idx_bytes(np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "begins with nothing"),
+        (b"\0\0\x08", "not an idx file"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"\x01" + GOOD[1:], "begins with 01 00 08 03"),
+        (idx_bytes(pictures(1), zero=b"\0\1"), "not an idx file"),
+        (idx_bytes(pictures(1), code=0x0D), "0x0d"),
+        (idx_bytes(np.zeros(4, np.uint8)), "1 dimensions, where images"),
+        (GOOD[:9], "cut short within its header"),
+        (GOOD[:-1], "24 bytes of data, but only 23"),
+        (GOOD + b"x", "more than 24"),
+        (idx_bytes(pictures(1), shape=(2**32 - 1, 2**32 - 1, 2**32 - 1)), "more than the limit"),
+        (idx_bytes(pictures(1), shape=(1 << 28, 1, 1)), "but only 784"),
+        (idx_bytes(pictures(1), shape=((1 << 28) + 1, 1, 1)), "more than the limit"),
+        (idx_bytes(pictures(1), shape=(0, 28, 28)), "empty"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_lies(tmp_path, data, says, packed):
+    path = tmp_path / "images"
+    path.write_bytes(gzip.compress(data) if packed else data)
+    with pytest.raises(MnpError, match=says) as caught:
+        idx.read_idx(path, ndim=3)
+    one_line(caught, path)
+
+
+def test_images_given_for_labels(tmp_path):
+    (tmp_path / "labels").write_bytes(GOOD)
+    with pytest.raises(MnpError, match=r"3 dimensions, where labels \(1 dimension\) are expected"):
+        idx.read_idx(tmp_path / "labels", ndim=1)
+
+
+def test_every_cut_and_every_flipped_bit_of_a_packed_file_is_found(tmp_path):
+    """gzip's own checksum sees what the idx header cannot. Free are its time stamp, system and level, and
+    the bits after the last code: those change nothing that is read."""
+    data, path = gzip.compress(GOOD, mtime=0), tmp_path / "images.gz"
+    for cut in range(len(data)):
+        path.write_bytes(data[:cut])
+        with pytest.raises(MnpError):
+            idx.read_idx(path, ndim=3)
+    expected = idx.read_idx(_write(path, data), ndim=3)
+    harmless = 0
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            assert np.array_equal(idx.read_idx(_write(path, flipped), ndim=3), expected)
+        except MnpError as error:
+            assert "\n" not in str(error)
+        else:
+            harmless += 1
+    assert harmless <= 8 * 7 + 7
+
+
+def _write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=64), st.booleans())
+def test_arbitrary_bytes_are_an_error_or_an_array(tmp_path_factory, data, packed):
+    path = tmp_path_factory.mktemp("fuzz") / "file"
+    path.write_bytes(gzip.compress(b"\0\0\x08\x01" + data) if packed else data)
+    try:
+        result = idx.read_idx(path, ndim=1)
+    except MnpError as error:
+        assert "\n" not in str(error)
+    else:
+        assert result.tobytes() == data[-result.size :]
+
+
+def test_a_bomb_is_defused(tmp_path):
+    """64 MiB of zeros in 64 KB: the header promises 784 bytes, so about 784 bytes are unpacked."""
+    bomb = gzip.compress(idx_bytes(np.zeros(0, np.uint8), shape=(1, 28, 28)) + bytes(1 << 26))
+    assert len(bomb) < 100_000
+    path = _write(tmp_path / "bomb.gz", bomb)
+    tracemalloc.start()
+    with pytest.raises(MnpError, match="more than 784 follow"):
+        idx.read_idx(path, ndim=3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_a_lying_header_allocates_nothing(tmp_path):
+    path = _write(tmp_path / "liar", idx_bytes(pictures(1), shape=(1 << 18, 32, 32)))
+    tracemalloc.start()
+    with pytest.raises(MnpError, match="but only 784 follow"):
+        idx.read_idx(path, ndim=3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_a_file_too_long_to_be_ours(tmp_path):
+    with open(tmp_path / "long", "wb") as file:
+        file.truncate(idx.MAX_BYTES + 1)  # sparse: takes no room
+    with pytest.raises(MnpError, match="not one of the MNIST files"):
+        idx.read_idx(tmp_path / "long", ndim=3)
+
+
+def test_not_a_file(tmp_path):
+    with pytest.raises(MnpError, match="cannot be read"):
+        idx.read_idx(tmp_path / "absent", ndim=3)
+    with pytest.raises(MnpError, match="cannot be read"):
+        idx.read_idx(tmp_path, ndim=3)
+
+
+# ---- MNIST
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("inside", ["", "mnist"])
+def test_load_a_small_set(tmp_path, packed, inside):
+    write_set(tmp_path / inside, packed=packed)
+    data = mnp.data.load("mnist", tmp_path)
+    assert data.train_images.shape == (5, 1, 28, 28) and data.train_images.dtype == np.float32
+    assert data.test_labels.tolist() == [0, 1, 2] and data.test_labels.dtype == np.int64
+    assert np.array_equal(data.train_images[:, 0], (pictures(5) / 255).astype(np.float32))
+    assert data.classes == 10 and data.name == "mnist"
+
+
+def test_the_scale_s_ends_are_exact(tmp_path):
+    black_to_white = np.resize(np.arange(256, dtype=np.uint8), (1, 28, 28))
+    write_set(tmp_path, train_images=idx_bytes(black_to_white), train_labels=idx_bytes(np.zeros(1, np.uint8)))
+    images = mnist.load(tmp_path).train_images
+    assert images.min() == 0 and images.max() == 1
+
+
+def test_found_through_the_environment(tmp_path, monkeypatch):
+    write_set(tmp_path / "data" / "mnist", train=4)
+    write_set(tmp_path / "cache" / "mnp" / "mnist", train=7)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MNP_DATA", str(tmp_path / "data"))
+    assert len(mnist.load().train_labels) == 4
+    monkeypatch.setenv("MNP_DATA", str(tmp_path))  # nothing there: on to the cache
+    assert len(mnist.load().train_labels) == 7
+    monkeypatch.delenv("MNP_DATA")
+    assert len(mnist.load().train_labels) == 7
+
+
+def test_nothing_found_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MNP_DATA", str(tmp_path / "data"))
+    with pytest.raises(MnpError) as caught:
+        mnist.load()
+    message = one_line(caught, tmp_path / "data")
+    assert "get_mnist.py" in message and "--data" in message and str(tmp_path / "cache") in message
+
+
+def test_one_missing_file_is_named_and_not_taken_from_elsewhere(tmp_path, monkeypatch):
+    write_set(tmp_path / "data" / "mnist")
+    write_set(tmp_path / "cache" / "mnp" / "mnist")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MNP_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(MnpError, match=r"t10k-labels-idx1-ubyte\.gz missing") as caught:
+        mnist.load()
+    one_line(caught, tmp_path / "data" / "mnist")
+
+
+def test_images_and_labels_of_different_length(tmp_path):
+    write_set(tmp_path, train_labels=idx_bytes(np.zeros(4, np.uint8)))
+    with pytest.raises(MnpError, match=r"5 images, but train-labels-idx1-ubyte\.gz has 4 labels") as caught:
+        mnist.load(tmp_path)
+    one_line(caught, tmp_path)
+
+
+def test_a_label_above_nine(tmp_path):
+    write_set(tmp_path, test_labels=idx_bytes(np.array([9, 10, 200], np.uint8)))
+    with pytest.raises(MnpError, match="label 10 at position 1") as caught:
+        mnist.load(tmp_path)
+    one_line(caught, "t10k-labels")
+
+
+def test_images_of_another_size(tmp_path):
+    write_set(tmp_path, test_images=idx_bytes(np.zeros((3, 8, 8), np.uint8)))
+    with pytest.raises(MnpError, match="images of 8x8; MNIST's are 28x28"):
+        mnist.load(tmp_path)
+
+
+def test_another_set_of_mnist_s_size_is_refused_unless_asked_for(tmp_path):
+    """What Fashion-MNIST, or a flipped bit in a plain file, looks like."""
+    labels = np.zeros(10000, np.uint8)
+    path = _write(tmp_path / "t10k-labels-idx1-ubyte", idx_bytes(labels))
+    with pytest.raises(MnpError, match="not its checksum") as caught:
+        mnist.read_file(path, "test_labels")
+    one_line(caught, path)
+    assert np.array_equal(mnist.read_file(path, "test_labels", check=False), labels)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="MNIST is not on this machine: $MNP_DATA does not lead to it")
+def test_the_real_files():
+    data = mnp.data.load("mnist", REAL.parent)
+    assert data.train_images.shape == (60000, 1, 28, 28) and data.test_images.shape == (10000, 1, 28, 28)
+    assert data.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert np.bincount(data.train_labels).tolist() == [
+        5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
+    ]  # fmt: skip
+    assert abs(float(data.train_images.mean(dtype=np.float64)) - 0.1307) < 1e-4
+    assert len(data.split_validation(10_000).validation_labels) == 10_000
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="MNIST is not on this machine: $MNP_DATA does not lead to it")
+def test_a_flipped_bit_in_a_real_plain_file_is_found(tmp_path):
+    data = bytearray(gzip.decompress((REAL / "t10k-labels-idx1-ubyte.gz").read_bytes()))
+    plain = tmp_path / "t10k-labels-idx1-ubyte"
+    assert len(mnist.read_file(_write(plain, data), "test_labels")) == 10_000
+    data[5000] ^= 1
+    with pytest.raises(MnpError, match="not its checksum"):
+        mnist.read_file(_write(plain, data), "test_labels")
