@@ -94,16 +94,35 @@ class Layer:
             raise MnpError(f"{self!r}: backward needs a forward first; call forward(x) on this layer")
         return self.cache
 
-    def _expect(self, x, right, wanted):
-        """Refuse an x of another shape or dtype than this layer's weights work on."""
-        if not right:
-            raise ShapeError(f"{self!r} expects x of shape {wanted}, got {x.shape}")
+    def _expect(self, x, wanted):
+        """Refuse an x of another shape or dtype than this layer's weights work on.
+
+        wanted: the axes after N, a number where it is fixed, a letter where it is free: (1, "H", "W").
+        """
+        if not _fits(x.shape[1:], wanted):
+            raise ShapeError(f"{self!r} expects x of shape {_axes('N', *wanted)}, got {x.shape}")
         weight = self.params.get("weight")
         if weight is not None and x.dtype != weight.dtype:
             raise MnpError(
                 f"{self!r} has {weight.dtype} weights and got {x.dtype} x; "
                 f"convert with x.astype(np.{weight.dtype})"
             )
+
+    def _expect_example(self, shape, wanted):
+        """Refuse the shape of one example as `_expect` does; return it as a tuple."""
+        if not _fits(shape, wanted):
+            raise ShapeError(f"{self!r} expects examples of shape {_axes(*wanted)}, got {tuple(shape)}")
+        return tuple(shape)
+
+
+def _fits(shape, wanted):
+    if len(shape) != len(wanted):
+        return False
+    return all(isinstance(want, str) or size == want for size, want in zip(shape, wanted, strict=True))
+
+
+def _axes(*wanted):
+    return f"({', '.join(map(str, wanted))}{',' if len(wanted) == 1 else ''})"
 
 
 def kernels_name(kernels):
@@ -148,12 +167,12 @@ def float_dtype(dtype):
     dtype('float64')
     """
     try:
-        found = np.dtype(dtype)
+        found = np.dtype(dtype).name if dtype is not None else None
     except TypeError:
         found = None
-    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+    if found not in ("float32", "float64"):
         raise MnpError(f"dtype is {dtype!r}; choose float32 or float64")
-    return found
+    return np.dtype(found)
 
 
 def whole(name, value, least=1):

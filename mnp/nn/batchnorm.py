@@ -47,7 +47,7 @@ class BatchNorm2d(Layer):
         }
 
     def forward(self, x, training=False, rng=None):
-        self._expect(x, x.ndim == 4 and x.shape[1] == self.channels, f"(N, {self.channels}, H, W)")
+        self._expect(x, (self.channels, "H", "W"))
         weight, bias = self.params["weight"], self.params["bias"]
         running_mean, running_var = self.buffers["running_mean"], self.buffers["running_var"]
         if not training:
@@ -73,3 +73,6 @@ class BatchNorm2d(Layer):
             dy, cache.x, self.params["weight"], cache.mean, cache.var, self.eps
         )
         return dx if need_dx else None
+
+    def output_shape(self, shape):
+        return self._expect_example(shape, (self.channels, "H", "W"))

@@ -80,7 +80,7 @@ class Conv2d(Layer):
 
     def check(self, x):
         """Refuse an x that is not (N, in_channels, H, W) of the weights' dtype."""
-        self._expect(x, x.ndim == 4 and x.shape[1] == self.in_channels, f"(N, {self.in_channels}, H, W)")
+        self._expect(x, (self.in_channels, "H", "W"))
 
     def forward(self, x, training=False, rng=None):
         self.check(x)
@@ -98,7 +98,7 @@ class Conv2d(Layer):
         return dx
 
     def output_shape(self, shape):
-        _, h, w = shape
+        _, h, w = self._expect_example(shape, (self.in_channels, "H", "W"))
         oh, ow = conv2d_output_size(h, w, self.kernel_size, self.kernel_size, self.stride, self.padding)
         return (self.out_channels, oh, ow)
 
@@ -111,10 +111,10 @@ class _Pool2d(Layer):
 
     def check(self, x):
         """Refuse an x that is not a batch of images."""
-        self._expect(x, x.ndim == 4, "(N, C, H, W)")
+        self._expect(x, ("C", "H", "W"))
 
     def output_shape(self, shape):
-        c, h, w = shape
+        c, h, w = self._expect_example(shape, ("C", "H", "W"))
         return (c, *pool2d_output_size(h, w, self.size, self.stride))
 
 
@@ -256,7 +256,7 @@ class Dense(Layer):
         self.params["bias"] = np.zeros(self.out_features, self.dtype)
 
     def forward(self, x, training=False, rng=None):
-        self._expect(x, x.ndim == 2 and x.shape[1] == self.in_features, f"(N, {self.in_features})")
+        self._expect(x, (self.in_features,))
         y = self.kernels.dense_forward(x, self.params["weight"], self.params["bias"])
         self.cache = DenseCache(x)
         return y
@@ -269,4 +269,5 @@ class Dense(Layer):
         return dx
 
     def output_shape(self, shape):
+        self._expect_example(shape, (self.in_features,))
         return (self.out_features,)

@@ -79,7 +79,7 @@ class MaxoutDense(Layer):
         self.params["bias"] = np.zeros((self.units, self.k), self.dtype)
 
     def forward(self, x, training=False, rng=None):
-        self._expect(x, x.ndim == 2 and x.shape[1] == self.in_features, f"(N, {self.in_features})")
+        self._expect(x, (self.in_features,))
         keep = None
         if training and self.dropout > 0.0:
             keep = draw_keep((x.shape[0], self.units, self.k), self.dropout, rng, self)
@@ -133,4 +133,5 @@ class MaxoutDense(Layer):
         return dx
 
     def output_shape(self, shape):
+        self._expect_example(shape, (self.in_features,))
         return (self.units,)

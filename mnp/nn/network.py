@@ -257,11 +257,22 @@ class Network:
         """How many numbers are learned: pruned ones count too, running statistics do not."""
         return sum(layer.params[key].size for layer, key in self._learned)
 
+    @property
+    def classes(self):
+        """How many logits the network gives: the width of its last dense layer; None if it has none."""
+        for layer in reversed(self.layers.values()):
+            if isinstance(layer, (Dense, MaxoutDense)):
+                return layer.out_features if isinstance(layer, Dense) else layer.units
+        return None
+
     def output_shapes(self, input_shape):
         """{layer name: shape of one example's output}, from the shape of one image (C, H, W)."""
         shapes, shape = {}, tuple(input_shape)
         for name, layer in self.layers.items():
-            shape = shapes[name] = layer.output_shape(shape)
+            try:
+                shape = shapes[name] = layer.output_shape(shape)
+            except MnpError as error:
+                raise type(error)(f"layer {name!r}: {error}") from None
         return shapes
 
     def summary(self, input_shape):

@@ -146,9 +146,8 @@ def check_examples(images, labels, net):
         )
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise MnpError(f"labels are {labels.dtype} of shape {labels.shape}; give whole numbers of shape (N,)")
-    classes = net.output_shapes(images.shape[1:]).popitem()[1][0]
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
+    low, high, classes = int(labels.min()), int(labels.max()), net.classes
+    if classes is not None and not 0 <= low <= high < classes:
         raise MnpError(
             f"labels run from {low} to {high}, the network has {classes} classes: 0 to {classes - 1}"
         )
