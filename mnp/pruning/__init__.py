@@ -1,0 +1,84 @@
+"""The paper: rank the neurons of every maxout unit, remove the least relevant, retrain; then weights.
+
+Decisions are functions on arrays, and know no layer; surgery applies them to a Network and returns a
+new one.
+
+    relevance      rank the neurons of a unit                      (arrays only)
+    neurons        which neurons stay                              (arrays only)
+    weights        which weights stay: masks, schedules, splicing  (arrays only)
+    surgery        measure a Network, prune it, mask it
+    sensitivity    error against sparsity, a layer at a time
+    splicing_sgd   the optimiser of the one mode in which pruned weights may return
+    shrink         remove the units that nobody listens to any more
+    sizes          parameters, multiply-adds, bytes; every ratio with its formula
+    sparse         pruned layers as CSR: in memory, on disk, and how they run
+"""
+
+from mnp.pruning.neurons import keep_top, keep_winning, take_neurons, wins_lost
+from mnp.pruning.relevance import (
+    activation_sums,
+    mean_activation,
+    random_relevance,
+    rank_neurons,
+    reversed_counts,
+    weight_norm,
+    win_counts,
+)
+from mnp.pruning.sensitivity import sensitivity_scan
+from mnp.pruning.sizes import compression, count_sizes, ratios, reduction, without_maxout
+from mnp.pruning.splicing_sgd import SplicingSGD
+from mnp.pruning.surgery import (
+    MEASURES,
+    apply_masks,
+    count_wins,
+    measure_relevance,
+    prune_neurons,
+    weight_names,
+    winners,
+)
+from mnp.pruning.weights import (
+    cubic_schedule,
+    global_magnitude_masks,
+    iterative_schedule,
+    magnitude_mask,
+    splice_mask,
+    splice_thresholds,
+    splice_thresholds_std,
+    std_threshold_mask,
+)
+
+__all__ = [
+    "MEASURES",
+    "SplicingSGD",
+    "activation_sums",
+    "apply_masks",
+    "compression",
+    "count_sizes",
+    "count_wins",
+    "cubic_schedule",
+    "global_magnitude_masks",
+    "iterative_schedule",
+    "keep_top",
+    "keep_winning",
+    "magnitude_mask",
+    "mean_activation",
+    "measure_relevance",
+    "prune_neurons",
+    "random_relevance",
+    "rank_neurons",
+    "ratios",
+    "reduction",
+    "reversed_counts",
+    "sensitivity_scan",
+    "splice_mask",
+    "splice_thresholds",
+    "splice_thresholds_std",
+    "std_threshold_mask",
+    "take_neurons",
+    "weight_names",
+    "weight_norm",
+    "win_counts",
+    "winners",
+    "wins_lost",
+    "without_maxout",
+]
