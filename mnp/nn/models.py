@@ -202,9 +202,7 @@ def _maxout_or_dense(name, width, units, k, maxout, relu, dropout, rest):
 
 def _flat_width(layers, shape):
     """How many values one image has become after these layers."""
-    for _, layer in layers:
-        shape = layer.output_shape(shape)
-    return shape[0]
+    return Network(layers).output_shapes(shape)["flatten"][0]
 
 
 def _generator(rng):

@@ -201,7 +201,7 @@ class Progress:
         self.total, self.label, self.epoch = total, label, max(epoch, 1)
         self.stream = sys.stderr if stream is None else stream
         self.started = self._shown = time.perf_counter()
-        self.done = self._behind = 0
+        self.done = 0
         self._begin_epoch()
         terminal = getattr(self.stream, "isatty", lambda: False)()
         self.bar = tqdm(total=total, desc=label, file=self.stream, leave=False) if terminal else None
@@ -216,12 +216,10 @@ class Progress:
         self.wrong += wrong
         self.seen += batch
         if self.bar is not None:
-            self._behind += 1
             now = time.perf_counter()
             if now - self._shown > 0.2 or self.done == self.total:
-                self.bar.set_postfix_str(self._figures(), refresh=False)
-                self.bar.update(self._behind)
-                self._shown, self._behind = now, 0
+                self._shown, self.bar.n = now, self.done
+                self.bar.set_postfix_str(self._figures())
         if self.steps == self.epoch or self.done == self.total:
             if self.bar is None:
                 epochs = -(-self.total // self.epoch)
