@@ -1,0 +1,193 @@
+"""Call somebody else's kernel: load the module, hand over one case, note what came back.
+
+Nothing is judged here. These functions run in the child process of `mnp.verify.sandbox`, where a
+kernel may exit, print or loop without harm; tests and notebooks may also call them directly.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.verify import reference
+
+LARGEST = 1 << 26  # bytes of one returned array; anything larger is described, not kept
+
+
+@dataclass
+class Answer:
+    """What a kernel gave for one case.
+
+    `outputs` maps output names to arrays, tuples of arrays, None, or a str that describes something
+    else ("a list"). `problem` is set when there are no outputs: one line that says why.
+    """
+
+    outputs: dict = field(default_factory=dict)
+    problem: str = ""
+
+
+def one_line(error):
+    """Put an exception into one line of at most 300 characters.
+
+    >>> one_line(ValueError("first\\nsecond"))
+    'ValueError: first second'
+    """
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+
+
+def load_module(where):
+    """Import a module by its dotted name or its file.
+
+    Parameters
+    ----------
+    where : str
+        "package.module", or a path that ends in .py or holds a separator. A file's own folder comes
+        first on the import path, as if it were run as a script; the working folder serves a name.
+
+    Returns
+    -------
+    module : module
+
+    Raises MnpError in one line for a file that is not there and for whatever an import can raise,
+    sys.exit included.
+    """
+    path = Path(where)
+    is_file = path.suffix == ".py" or os.sep in where or "/" in where
+    if is_file and not path.is_file():
+        raise MnpError(f"{where}: no such file: give the path of a Python file or a module's dotted name")
+    try:
+        if not is_file:
+            sys.path.insert(0, os.getcwd())
+            return importlib.import_module(where)
+        sys.path.insert(0, str(path.resolve().parent))
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None:
+            raise ImportError("not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)
+        spec.loader.exec_module(module)
+        return module
+    except BaseException as error:
+        raise MnpError(f"{where} does not import: {one_line(error)}") from error
+
+
+def offered(module):
+    """Name the agreed kernels that a module has, in the agreed order."""
+    return [name for name in reference.OUTPUTS if callable(getattr(module, name, None))]
+
+
+def split_arguments(kernel, args):
+    """Give a case's arguments as callers pass them: positional, those with defaults by keyword.
+
+    Keywords at their default are left out, so that the defaults are judged too.
+
+    >>> split_arguments("dense_backward", {"dy": 1, "x": 2, "weight": 3, "need_dx": False})
+    ([1, 2, 3], {'need_dx': False})
+    """
+    defaults = {
+        name: p.default
+        for name, p in inspect.signature(reference.function(kernel)).parameters.items()
+        if p.default is not p.empty
+    }
+    positional = [value for name, value in args.items() if name not in defaults]
+    keywords = {
+        name: value
+        for name, value in args.items()
+        if name in defaults and (isinstance(value, np.ndarray) or value != defaults[name])
+    }
+    return positional, keywords
+
+
+def copy_keeping_layout(value):
+    """Copy arguments so that a case can be used again; strides stay as they were."""
+    if isinstance(value, tuple):
+        return tuple(copy_keeping_layout(v) for v in value)
+    if not isinstance(value, np.ndarray) or not value.size:
+        return value
+    reach = [(n - 1) * step for n, step in zip(value.shape, value.strides, strict=True)]
+    offset = -sum(r for r in reach if r < 0)  # where element [0, ..., 0] lies in the memory it spans
+    span = sum(abs(r) for r in reach) + value.itemsize
+    copy = np.ndarray(value.shape, value.dtype, bytearray(span), offset, value.strides)
+    copy[...] = value
+    return copy
+
+
+def call_case(function, case):
+    """Run one kernel on one case.
+
+    Parameters
+    ----------
+    function : callable
+        The candidate's kernel.
+    case : mnp.verify.cases.Case
+        Its arrays are copied first.
+
+    Returns
+    -------
+    answer : Answer
+        A changed input and an exception are problems; wrong numbers are not: they are returned.
+    """
+    args = {name: copy_keeping_layout(value) for name, value in case.args.items()}
+    positional, keywords = split_arguments(case.kernel, args)
+    try:
+        inspect.signature(function).bind(*positional, **keywords)
+    except TypeError:
+        agreed = reference.AGREED[case.kernel].split(" -> ")[0]
+        return Answer(problem=f"its arguments are {inspect.signature(function)}, agreed are {agreed}")
+    except ValueError:
+        pass  # a builtin without a signature: let the call tell
+    try:
+        with np.errstate(all="ignore"):
+            returned = function(*positional, **keywords)
+    except NotImplementedError:
+        return Answer(problem="NotImplementedError")
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: they are the candidate's
+        return Answer(problem=f"raised {one_line(error)}")
+    in_place = reference.IN_PLACE.get(case.kernel, ())
+    for name, value in case.args.items():
+        if name not in in_place and not _same(value, args[name]):
+            return Answer(problem=f"changed its input {name}: compute into a new array")
+    names = reference.OUTPUTS[case.kernel]
+    if in_place:
+        if returned is not None:
+            return Answer(problem=f"returned {_kind(returned)}; it works in place and returns None")
+        return Answer({name: args[name] for name in names})
+    if len(names) > 1:
+        if not isinstance(returned, (tuple, list)) or len(returned) != len(names):
+            many = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else _kind(returned)
+            return Answer(problem=f"returned {many}; agreed are {len(names)}: {', '.join(names)}")
+    else:
+        returned = (returned,)
+    return Answer({name: _plain(value) for name, value in zip(names, returned, strict=True)})
+
+
+def _same(a, b):
+    """Compare an argument with its copy, NaN equal to NaN."""
+    if isinstance(a, tuple):
+        return all(_same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, np.ndarray):
+        return a.tobytes() == b.tobytes()
+    return True
+
+
+def _kind(value):
+    return f"a {type(value).__module__}.{type(value).__name__}".replace("a builtins.", "a ")
+
+
+def _plain(value):
+    """Keep a NumPy array or scalar and None; describe anything else in a few words."""
+    if value is None:
+        return None
+    if isinstance(value, (np.ndarray, np.generic)):
+        array = np.asarray(value)
+        if array.dtype.kind not in "biufc":
+            return f"an array of {array.dtype}"
+        return f"an array of {array.nbytes} bytes" if array.nbytes > LARGEST else array
+    return _kind(value)

@@ -1,0 +1,73 @@
+"""How the generated cases draw their numbers, and how they lay them out in memory."""
+
+import numpy as np
+
+
+class Draw:
+    """Random arrays of one floating type.
+
+    Many inputs lie on a *grid* (multiples of 1/4 between -2 and 2). Sums and products of such
+    numbers are exact in float32, whatever the order, so ties are true ties and a winner has one
+    right answer.
+
+    >>> Draw(np.random.default_rng(0), np.float32).grid(3)
+    array([ 1.25,  0.5 ,  0.5 ], dtype=float32)
+    """
+
+    def __init__(self, rng, dtype):
+        self.rng, self.dtype = rng, dtype
+
+    def grid(self, *shape):
+        """Draw multiples of 1/4 in [-2, 2]."""
+        return (self.rng.integers(-8, 9, shape) / 4).astype(self.dtype)
+
+    def normal(self, *shape, scale=1.0):
+        """Draw from a normal distribution with this standard deviation."""
+        return (scale * self.rng.standard_normal(shape)).astype(self.dtype)
+
+    def positive(self, *shape):
+        """Draw multiples of 1/4 in [1/4, 2]."""
+        return (self.rng.integers(1, 9, shape) / 4).astype(self.dtype)
+
+    def ties(self, *shape):
+        """Draw only -1, 0 and 1, so that most maxima are shared."""
+        return self.rng.integers(-1, 2, shape).astype(self.dtype)
+
+    def apart(self, *shape):
+        """Draw values 1/16 from each other and 1/32 from zero: no difference quotient meets a kink."""
+        count = int(np.prod(shape))
+        values = (np.arange(count) - count // 2 + 0.5) / 16
+        return self.rng.permutation(values).reshape(shape).astype(self.dtype)
+
+    def keep(self, p, *shape):
+        """Draw kept positions, each with probability 1 - p."""
+        return self.rng.random(shape) >= p
+
+    def winner(self, k, *shape):
+        """Draw indices in [0, k)."""
+        return self.rng.integers(0, k, shape)
+
+
+def strided(a):
+    """Hold the same numbers as every second element of a larger array.
+
+    >>> a = strided(np.arange(3))
+    >>> a, a.flags.c_contiguous
+    (array([0, 1, 2]), False)
+    """
+    wide = np.ones((*a.shape[:-1], 2 * a.shape[-1]), a.dtype)
+    wide[..., ::2] = a
+    return wide[..., ::2]
+
+
+def backwards(a):
+    """Hold the same numbers behind a negative stride."""
+    return np.ascontiguousarray(a[::-1])[::-1]
+
+
+LAYOUTS = {"Fortran order": np.asfortranarray, "strided input": strided, "negative strides": backwards}
+
+
+def lay(note, a):
+    """Lay an array out as the note of its case says; any other note leaves it alone."""
+    return LAYOUTS.get(note, np.asarray)(a)

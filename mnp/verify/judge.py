@@ -1,0 +1,169 @@
+"""Compare what a candidate gave with what the textbook says, and put the first difference in words."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnp.verify import reference
+
+INTEGERS = ("winner", "counts")
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first thing that is wrong in one case: what, and for a number, where and how much."""
+
+    output: str
+    what: str
+    element: tuple | None = None
+
+
+@dataclass
+class Verdict:
+    """The judgement on one agreed name.
+
+    `status` is "passed", "failed" or "not offered"; `cases` how many were judged, `wrong` how many
+    of them failed; `lines` what to print about the first mismatch; `looks_like` the usual mistakes
+    that would give these answers, best guess first.
+    """
+
+    kernel: str
+    status: str
+    cases: int = 0
+    wrong: int = 0
+    lines: list = field(default_factory=list)
+    looks_like: list = field(default_factory=list)
+
+    def __str__(self):
+        how_many = f"{self.cases} cases" if self.status == "passed" else ""
+        if self.status == "failed":
+            how_many = f"{self.wrong} of {self.cases} cases wrong"
+        text = f"{self.kernel:<26} {self.status:<12} {how_many}".rstrip()
+        details = list(self.lines)
+        if self.looks_like:
+            details.append("looks like: " + ", or ".join(self.looks_like))
+        return "\n".join([text, *("    " + line for line in details)])
+
+
+def compare_arrays(name, expected, got, dtype, tolerance):
+    """Compare one output; None if it is right.
+
+    Parameters
+    ----------
+    name : str
+        "winner" and "counts" are compared exactly (winner: any integer type); anything else must be
+        of the case's dtype, and may differ by tolerance * (largest finite magnitude expected).
+        NaN must meet NaN, an infinity the same infinity.
+    expected : array
+    got : array, None, or a str that describes what else was returned
+    dtype : str
+    tolerance : float
+
+    Returns
+    -------
+    mismatch : Mismatch or None
+    """
+    if expected is None:
+        return None if got is None else Mismatch(name, f"{name} is not None although need_dx=False")
+    if got is None or isinstance(got, str):
+        return Mismatch(name, f"{name} is {got}; a NumPy array is agreed")
+    expected = np.asarray(expected)
+    if got.shape != expected.shape:
+        return Mismatch(name, f"{name} has shape {got.shape}, expected {expected.shape}")
+    if name in INTEGERS:
+        wanted = "int64" if name == "counts" else "integers"
+        if got.dtype.kind not in "iu" or (name == "counts" and got.dtype != np.int64):
+            return Mismatch(name, f"{name} is of type {got.dtype}, expected {wanted}")
+        wrong = got != expected
+    else:
+        if got.dtype != np.dtype(dtype):
+            return Mismatch(name, f"{name} is of type {got.dtype}, expected {dtype}, as the inputs are")
+        wrong = ~close(expected, got, tolerance)
+    if not wrong.any():
+        return None
+    element = tuple(int(i) for i in np.argwhere(wrong)[0])
+    where = f"[{', '.join(map(str, element))}]" if element else ""
+    share = f" ({wrong.sum()} of {wrong.size} elements differ)" if wrong.size > 1 else ""
+    what = f"{name}{where}: expected {expected[element]:.9g}, got {got[element]:.9g}{share}"
+    return Mismatch(name, what, element)
+
+
+def close(expected, got, tolerance):
+    """Say element by element whether two arrays agree to tolerance * (largest finite magnitude expected)."""
+    expected, got = np.asarray(expected, np.float64), np.asarray(got, np.float64)
+    finite = np.isfinite(expected)
+    scale = np.abs(expected[finite]).max(initial=0.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        near = np.abs(got - expected) <= tolerance * scale
+    return np.where(finite, near, (got == expected) | (np.isnan(got) & np.isnan(expected)))
+
+
+def compare(case, expected, outputs):
+    """Find the first mismatch among all outputs of a case; None if there is none."""
+    for name in reference.OUTPUTS[case.kernel]:
+        want, got = expected[name], outputs[name]
+        pairs = [(want, got)] if not isinstance(want, tuple) else list(zip(want, got, strict=True))
+        for i, (one, other) in enumerate(pairs):
+            found = compare_arrays(name, one, other, case.dtype, case.tolerance)
+            if found is not None:
+                of_tuple = f"{name}[{i}]" if isinstance(want, tuple) else name
+                return Mismatch(name, found.what.replace(name, of_tuple, 1), found.element)
+    return None
+
+
+def describe_inputs(args):
+    """List a case's inputs by name, arrays by shape and type.
+
+    >>> describe_inputs({"x": np.zeros((2, 3)), "k": 4, "keep": None})
+    'x (2, 3) float64, k = 4, keep = None'
+    """
+    return ", ".join(
+        f"{name} {value.shape} {value.dtype}"
+        if isinstance(value, np.ndarray)
+        else f"{name} of {len(value)} arrays"
+        if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value)
+        else f"{name} = {value}"
+        for name, value in args.items()
+    )
+
+
+def judge(kernel, cases, answers, guess=None):
+    """Judge one kernel from its answers.
+
+    Parameters
+    ----------
+    kernel : str
+    cases : list of Case
+    answers : list of Answer, or None if the kernel is not offered
+        May stop early, at a problem.
+    guess : callable, optional
+        `mnp.verify.diagnosis.guess`; asked for the usual mistakes if something is wrong.
+
+    Returns
+    -------
+    verdict : Verdict
+    """
+    if answers is None:
+        return Verdict(kernel, "not offered")
+    if answers and answers[-1].problem == "NotImplementedError":
+        return Verdict(kernel, "not offered", lines=["it still raises NotImplementedError"])
+    judged = [
+        (case, expected, answer, compare(case, expected, answer.outputs) if not answer.problem else None)
+        for case, answer in zip(cases, answers, strict=False)
+        for expected in [case.expected()]
+    ]
+    wrong = [(case, answer, found) for case, _, answer, found in judged if found or answer.problem]
+    if not wrong and len(judged) == len(cases):
+        return Verdict(kernel, "passed", len(cases))
+    # A mismatch teaches more than an exception, so the first of those is shown if there is one.
+    case, answer, found = next(((c, a, f) for c, a, f in wrong if f), wrong[0])
+    lines = [
+        f"case: {case}",
+        f"inputs: {describe_inputs(case.args)}",
+        found.what if found else answer.problem,
+    ]
+    problem = next((a.problem for _, a, f in wrong if a.problem), "")
+    if found and problem:
+        lines.append(f"in another case: {problem}")
+    looks_like = guess(kernel, [(c, e, a, bool(f or a.problem)) for c, e, a, f in judged]) if guess else []
+    return Verdict(kernel, "failed", len(judged), len(wrong), lines, looks_like)

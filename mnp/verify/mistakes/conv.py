@@ -1,0 +1,168 @@
+"""Usual mistakes in convolution and in the fused pair with max pooling.
+
+`TABLE[kernel][words]` is a function of (a, right): the arguments by name, the right outputs by name.
+It returns the outputs that come out wrong. To add one, write it as you have seen it.
+"""
+
+import numpy as np
+
+from mnp.kernels import textbook
+from mnp.verify.mistakes.change import changed, flipped, last_argmax, zero
+
+
+def _padded(before, after):
+    """A convolution that adds its zeros only before, or only after, each axis."""
+
+    def mistake(a, right):
+        p = a["padding"]
+        x = np.pad(a["x"], ((0, 0), (0, 0), (before * p, after * p), (before * p, after * p)))
+        return {"y": textbook.conv2d_forward(x, a["weight"], a["bias"], a["stride"], 0)}
+
+    return mistake
+
+
+def _misplaced(by):
+    """A padded image of the right size in which the image itself lies `by` pixels too far."""
+
+    def mistake(a, right):
+        p, (h, w) = a["padding"], a["x"].shape[2:]
+        x = np.zeros((*a["x"].shape[:2], h + 2 * p, w + 2 * p))
+        start = min(max(p + by, 0), 2 * p)
+        x[:, :, start : start + h, start : start + w] = a["x"]
+        return {"y": textbook.conv2d_forward(x, a["weight"], a["bias"], a["stride"], 0)}
+
+    return mistake
+
+
+def _edge_padded(a, right):
+    p = a["padding"]
+    x = np.pad(a["x"], ((0, 0), (0, 0), (p, p), (p, p)), mode="edge")
+    return {"y": textbook.conv2d_forward(x, a["weight"], a["bias"], a["stride"], 0)}
+
+
+def _windows_from_one(a, right):
+    """Windows that begin one pixel late, over an image with one more row and column of zeros."""
+    p = a["padding"]
+    x = np.pad(a["x"], ((0, 0), (0, 0), (p, p + 1), (p, p + 1)))[:, :, 1:, 1:]
+    y = textbook.conv2d_forward(x, a["weight"], a["bias"], a["stride"], 0)
+    return {"y": y[:, :, : right["y"].shape[2], : right["y"].shape[3]]}
+
+
+def _conv_uncropped(a, right):
+    """dx cut out of the padded image at the wrong place: its first corner."""
+    p, shape = a["padding"], a["x"].shape
+    x = np.pad(a["x"], ((0, 0), (0, 0), (p, p), (p, p)))
+    dx = textbook.conv2d_backward(a["dy"], x, a["weight"], a["stride"], 0)[0]
+    return {"dx": None if right["dx"] is None else dx[:, :, : shape[2], : shape[3]]}
+
+
+def _conv_dx(weight):
+    def mistake(a, right):
+        if right["dx"] is None:
+            return {}
+        w = weight(a["weight"])
+        return {"dx": textbook.conv2d_backward(a["dy"], a["x"], w, a["stride"], a["padding"])[0]}
+
+    return mistake
+
+
+def _overwritten(a, right):
+    """dx in which a later window overwrites an earlier one."""
+    if right["dx"] is None:
+        return {}
+    n, c, h, w = a["x"].shape
+    (_, _, kh, kw), p, s = a["weight"].shape, a["padding"], a["stride"]
+    dx = np.zeros((n, c, h + 2 * p, w + 2 * p))
+    for i, j in np.ndindex(a["dy"].shape[2:]):
+        dx[:, :, i * s : i * s + kh, j * s : j * s + kw] = np.einsum(
+            "nf,fckl->nckl", a["dy"][:, :, i, j], a["weight"]
+        )
+    return {"dx": dx[:, :, p : p + h, p : p + w]}
+
+
+CONV_FORWARD = {
+    "padding forgotten": changed("conv2d_forward", padding=lambda a: 0),
+    "padding off by one (one too many)": changed("conv2d_forward", padding=lambda a: a["padding"] + 1),
+    "padding off by one (one too few)": changed("conv2d_forward", padding=lambda a: max(a["padding"] - 1, 0)),
+    "padding off by one: the image lies one pixel too far up and left": _misplaced(-1),
+    "padding off by one: the image lies one pixel too far down and right": _misplaced(1),
+    "padding on one side only (all of it before)": _padded(2, 0),
+    "padding on one side only (all of it after)": _padded(0, 2),
+    "padding on one side only (nothing after)": _padded(1, 0),
+    "padding on one side only (nothing before)": _padded(0, 1),
+    "padding with the border's pixels instead of zeros": _edge_padded,
+    "flipped kernel: a true convolution where cross-correlation is agreed": changed(
+        "conv2d_forward", weight=flipped("weight")
+    ),
+    "stride forgotten": changed("conv2d_forward", stride=lambda a: 1),
+    "bias forgotten": changed("conv2d_forward", bias=zero("bias")),
+    "bias subtracted": changed("conv2d_forward", bias=lambda a: -a["bias"]),
+    "bias added once for every input channel": changed(
+        "conv2d_forward", bias=lambda a: a["bias"] * a["x"].shape[1]
+    ),
+    "kernel transposed (rows and columns swapped)": changed(
+        "conv2d_forward", weight=lambda a: np.swapaxes(a["weight"], 2, 3)
+    ),
+    "weight transposed (filters and channels swapped)": changed(
+        "conv2d_forward", weight=lambda a: np.swapaxes(a["weight"], 0, 1)
+    ),
+    "windows off by one: they begin one pixel late": _windows_from_one,
+    "output off by one: the last row and column are missing": lambda a, r: {"y": r["y"][:, :, :-1, :-1]},
+    "only the first input channel used": changed(
+        "conv2d_forward", x=lambda a: a["x"][:, :1], weight=lambda a: a["weight"][:, :1]
+    ),
+}
+
+CONV_BACKWARD = {
+    "flipped kernel in dx": _conv_dx(lambda w: w[..., ::-1, ::-1]),
+    "flipped kernel in dweight": lambda a, r: {"dweight": r["dweight"][..., ::-1, ::-1]},
+    "padding not cut off dx, or at the wrong corner": _conv_uncropped,
+    "padding forgotten in dweight": lambda a, r: {
+        "dweight": textbook.conv2d_backward(
+            a["dy"], a["x"], a["weight"], a["stride"], 0 * a["padding"], need_dx=False
+        )[1]
+    },
+    "overlapping windows overwrite dx instead of adding": _overwritten,
+    "dbias summed over the images only": lambda a, r: {"dbias": a["dy"].sum(axis=0)},
+    "dbias from the first pixel only": lambda a, r: {"dbias": a["dy"][:, :, 0, 0].sum(axis=0)},
+    "only the last image counts in dweight (= instead of +=)": lambda a, r: {
+        "dweight": textbook.conv2d_backward(
+            a["dy"][-1:], a["x"][-1:], a["weight"], a["stride"], a["padding"], need_dx=False
+        )[1]
+    },
+    "need_dx ignored": lambda a, r: {
+        "dx": textbook.conv2d_backward(a["dy"], a["x"], a["weight"], a["stride"], a["padding"])[0]
+    },
+}
+
+
+def _fused_last_tie(a, right):
+    z = textbook.conv2d_forward(a["x"], a["weight"], a["bias"], a["stride"], a["padding"])
+    windows = np.lib.stride_tricks.sliding_window_view(z, (a["size"], a["size"]), axis=(2, 3))
+    windows = windows[:, :, :: a["pool_stride"], :: a["pool_stride"]]
+    return {"winner": last_argmax(windows.reshape(*windows.shape[:4], -1))}
+
+
+TABLE = {
+    "conv2d_forward": CONV_FORWARD,
+    "conv2d_backward": CONV_BACKWARD,
+    "conv2d_maxpool2d_forward": {
+        "wrong tie rule: the last index wins": _fused_last_tie,
+        "padding forgotten": changed("conv2d_maxpool2d_forward", padding=lambda a: 0),
+        "stride forgotten": changed("conv2d_maxpool2d_forward", stride=lambda a: 1),
+        "pool_stride forgotten": changed("conv2d_maxpool2d_forward", pool_stride=lambda a: a["size"]),
+        "bias forgotten": changed("conv2d_maxpool2d_forward", bias=zero("bias")),
+        "flipped kernel: a true convolution where cross-correlation is agreed": changed(
+            "conv2d_maxpool2d_forward", weight=flipped("weight")
+        ),
+        "a ReLU that nobody asked for": lambda a, r: {"y": np.maximum(r["y"], 0)},
+    },
+    "conv2d_maxpool2d_backward": {
+        "flipped kernel in dx": changed("conv2d_maxpool2d_backward", ("dx",), weight=flipped("weight")),
+        "flipped kernel in dweight": lambda a, r: {"dweight": r["dweight"][..., ::-1, ::-1]},
+        "the winner ignored: the window's first pixel gets all": changed(
+            "conv2d_maxpool2d_backward", winner=zero("winner")
+        ),
+        "need_dx ignored": changed("conv2d_maxpool2d_backward", need_dx=lambda a: True),
+    },
+}

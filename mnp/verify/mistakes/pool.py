@@ -1,0 +1,149 @@
+"""Usual mistakes in pooling, each as a wrong version of the textbook; see `mistakes.conv` for the form."""
+
+import numpy as np
+
+from mnp.kernels import textbook
+from mnp.verify.mistakes.change import changed, last_argmax, without_nan
+
+
+def _windows(a, size=None, stride=None):
+    """All windows of an image: (N, C, OH, OW, size * size)."""
+    size, stride = size or a["size"], stride or a["stride"]
+    view = np.lib.stride_tricks.sliding_window_view(a["x"], (size, size), axis=(2, 3))[
+        :, :, ::stride, ::stride
+    ]
+    return view.reshape(*view.shape[:4], -1)
+
+
+def _pool(values, winners=None, **sides):
+    """A mistake that makes y (and winner) from the windows in its own way."""
+
+    def mistake(a, right):
+        windows = _windows(a, **{name: change(a) for name, change in sides.items()})
+        y = values(windows)
+        return {"y": y} if winners is None else {"y": y, "winner": winners(windows)}
+
+    return mistake
+
+
+def _columns_first(windows):
+    size = round(windows.shape[-1] ** 0.5)
+    square = windows.reshape(*windows.shape[:-1], size, size)
+    return np.swapaxes(square, -1, -2).reshape(windows.shape)
+
+
+def _recode(code):
+    """A winner with the right place in another code."""
+
+    def mistake(a, right):
+        rows, columns = right["winner"] // a["size"], right["winner"] % a["size"]
+        return {"winner": code(a, rows, columns)}
+
+    return mistake
+
+
+def _image_index(a, rows, columns):
+    oh, ow = np.ogrid[: rows.shape[2], : rows.shape[3]]
+    return (oh * a["stride"] + rows) * a["x"].shape[3] + ow * a["stride"] + columns
+
+
+MAXPOOL_FORWARD = {
+    "wrong tie rule: the last index wins": lambda a, r: {"winner": last_argmax(_windows(a))},
+    "the window read in column-major order, the winner and its ties too": lambda a, r: {
+        "winner": _columns_first(_windows(a)).argmax(-1)
+    },
+    "the winner in column-major order": _recode(lambda a, i, j: j * a["size"] + i),
+    "the winner as an index into the image, not into the window": _recode(_image_index),
+    "the winner as its row only": _recode(lambda a, i, j: i),
+    "the winner counted from one": _recode(lambda a, i, j: i * a["size"] + j + 1),
+    "NaN lost: it loses every comparison": _pool(
+        lambda w: without_nan(w).max(-1), lambda w: without_nan(w).argmax(-1)
+    ),
+    "the last NaN wins instead of the first": lambda a, r: {
+        "winner": np.where(np.isnan(r["y"]), last_argmax(np.isnan(_windows(a))), r["winner"])
+    },
+    "the maximum starts at zero": lambda a, r: {"y": np.maximum(r["y"], 0)},
+    "the maximum and its winner start at zero": lambda a, r: {
+        "y": np.maximum(r["y"], 0),
+        "winner": np.where(r["y"] > 0, r["winner"], 0),
+    },
+    "a minimum": _pool(lambda w: w.min(-1), lambda w: w.argmin(-1)),
+    "a mean instead of a maximum": _pool(lambda w: w.mean(-1)),
+    "the maximum of magnitudes": _pool(lambda w: np.abs(w).max(-1), lambda w: np.abs(w).argmax(-1)),
+    "stride forgotten (size used instead)": changed("maxpool2d_forward", stride=lambda a: a["size"]),
+    "stride forgotten (1 used instead)": changed("maxpool2d_forward", stride=lambda a: 1),
+    "size and stride swapped": changed(
+        "maxpool2d_forward", size=lambda a: a["stride"], stride=lambda a: a["size"]
+    ),
+    "output off by one: the last row and column are missing": lambda a, r: {
+        "y": r["y"][:, :, :-1, :-1],
+        "winner": r["winner"][:, :, :-1, :-1],
+    },
+    "windows off by one: one pixel too small": _pool(lambda w: _inner(w).max(-1), lambda w: _inner_winner(w)),
+}
+
+
+def _inner(windows):
+    size = round(windows.shape[-1] ** 0.5)
+    return windows.reshape(*windows.shape[:-1], size, size)[..., :-1, :-1].reshape(*windows.shape[:-1], -1)
+
+
+def _inner_winner(windows):
+    size, inner = round(windows.shape[-1] ** 0.5), _inner(windows).argmax(-1)
+    return inner // (size - 1) * size + inner % (size - 1)
+
+
+def _scatter(share=None, at=None, add=True):
+    """Pooling backwards, wrong: `share` of dy for every pixel, or all of it `at` another one."""
+
+    def mistake(a, right):
+        size, stride = a["size"], a["stride"]
+        dx = np.zeros(a["x_shape"])
+        for n, c, p, q in np.ndindex(a["dy"].shape):
+            window = dx[n, c, p * stride : p * stride + size, q * stride : q * stride + size]
+            values = np.zeros((size, size))
+            if share is not None:
+                values[...] = share(a) * a["dy"][n, c, p, q]
+                window[...] = values + (window if add else 0)
+            else:
+                i, j = at(int(a["winner"][n, c, p, q]), size)
+                window[i, j] = a["dy"][n, c, p, q] + (window[i, j] if add else 0)
+        return {"dx": dx}
+
+    return mistake
+
+
+MAXPOOL_BACKWARD = {
+    "overlapping windows overwrite dx instead of adding": _scatter(at=divmod, add=False),
+    "the winner read in column-major order": _scatter(at=lambda w, size: (w % size, w // size)),
+    "the winner ignored: the window's first pixel gets all": _scatter(at=lambda w, size: (0, 0)),
+    "gradient of a max shared between all pixels, as if they were ties": _scatter(
+        share=lambda a: 1 / a["size"] ** 2
+    ),
+    "gradient of a max given to every pixel of the window": _scatter(share=lambda a: 1),
+    "stride forgotten (size used instead)": lambda a, r: {
+        "dx": textbook.maxpool2d_backward(a["dy"], a["winner"], a["x_shape"], a["size"], a["size"])
+    },
+}
+
+AVGPOOL_FORWARD = {
+    "a maximum instead of a mean": _pool(lambda w: w.max(-1)),
+    "stride forgotten (size used instead)": changed("avgpool2d_forward", stride=lambda a: a["size"]),
+    "stride forgotten (1 used instead)": changed("avgpool2d_forward", stride=lambda a: 1),
+    "size and stride swapped": changed(
+        "avgpool2d_forward", size=lambda a: a["stride"], stride=lambda a: a["size"]
+    ),
+}
+
+AVGPOOL_BACKWARD = {
+    "overlapping windows overwrite dx instead of adding": _scatter(
+        share=lambda a: 1 / a["size"] ** 2, add=False
+    ),
+}
+
+TABLE = {
+    "maxpool2d_forward": MAXPOOL_FORWARD,
+    "maxpool2d_backward": MAXPOOL_BACKWARD,
+    "avgpool2d_forward": AVGPOOL_FORWARD,
+    "avgpool2d_backward": AVGPOOL_BACKWARD,
+}

@@ -1,0 +1,144 @@
+"""What every agreed name must return: the textbook's kernels, and the fused pairs composed of them."""
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.kernels import FUSED, KERNELS, textbook
+
+OUTPUTS = {
+    "conv2d_forward": ("y",),
+    "conv2d_backward": ("dx", "dweight", "dbias"),
+    "maxpool2d_forward": ("y", "winner"),
+    "maxpool2d_backward": ("dx",),
+    "avgpool2d_forward": ("y",),
+    "avgpool2d_backward": ("dx",),
+    "dense_forward": ("y",),
+    "dense_backward": ("dx", "dweight", "dbias"),
+    "maxout_forward": ("y", "winner"),
+    "maxout_backward": ("dz",),
+    "relu_forward": ("y",),
+    "relu_backward": ("dx",),
+    "dropout_forward": ("y",),
+    "dropout_backward": ("dx",),
+    "softmax_cross_entropy": ("loss", "dlogits"),
+    "win_counts": ("counts",),
+    "batchnorm2d_forward": ("y", "mean", "var"),
+    "batchnorm2d_inference": ("y",),
+    "batchnorm2d_backward": ("dx", "dweight", "dbias"),
+    "sgd_step": ("weights", "velocities"),
+    "conv2d_maxpool2d_forward": ("y", "winner"),
+    "conv2d_maxpool2d_backward": ("dx", "dweight", "dbias"),
+    "dense_maxout_forward": ("y", "winner"),
+    "dense_maxout_backward": ("dx", "dweight", "dbias"),
+}
+AGREED = {**KERNELS, **FUSED}
+IN_PLACE = {"sgd_step": ("weights", "velocities")}  # arguments that come back changed, not returned
+
+
+def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride):
+    """Convolve, then pool: what the fused kernel must equal.
+
+        y, winner = maxpool2d_forward(conv2d_forward(x, weight, bias, stride, padding), size, pool_stride)
+
+    Shapes, ties and errors are those of the two plain kernels.
+    """
+    z = textbook.conv2d_forward(x, weight, bias, stride, padding)
+    return textbook.maxpool2d_forward(z, size, pool_stride)
+
+
+def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool_stride, need_dx=True):
+    """Hand the derivative back through the pooling, then through the convolution."""
+    bias = np.zeros(len(weight), dy.dtype)
+    z_shape = textbook.conv2d_forward(x, weight, bias, stride, padding).shape
+    dz = textbook.maxpool2d_backward(dy, winner, z_shape, size, pool_stride)
+    return textbook.conv2d_backward(dz, x, weight, stride, padding, need_dx=need_dx)
+
+
+def dense_maxout_forward(x, weight, bias, relu=False, keep=None, p=0.0):
+    """Compute the neurons' values, then ReLU and dropout where asked for, then the maximum of each unit.
+
+        z[n, u, j] = bias[u, j] + sum_i weight[u, j, i] * x[n, i]
+        y, winner  = maxout_forward(dropout_forward(relu_forward(z), keep, p))
+
+    Parameters
+    ----------
+    x : (N, in) float
+    weight, bias : (units, k, in) and (units, k) float
+    relu : bool
+    keep : (N, units, k) bool, or None for no dropout
+    p : float in [0, 1)
+
+    Returns
+    -------
+    y : (N, units) float
+    winner : (N, units) int
+        After ReLU and dropout ties at zero are common; the lowest index wins them.
+    """
+    units, k, features = weight.shape
+    z = textbook.dense_forward(x, weight.reshape(units * k, features), bias.reshape(-1)).reshape(-1, units, k)
+    if relu:
+        z = textbook.relu_forward(z)
+    if keep is not None:
+        z = textbook.dropout_forward(z, keep, p)
+    return textbook.maxout_forward(z)
+
+
+def dense_maxout_backward(dy, y, winner, x, weight, relu=False, keep=None, p=0.0, need_dx=True):
+    """Hand the derivative back through maximum, dropout, ReLU and the neurons, in that order.
+
+    A unit whose winner was cut by the ReLU has y = 0, so y stands for the ReLU's output here.
+    """
+    units, k, features = weight.shape
+    if relu:
+        dy = textbook.relu_backward(dy, y)
+    dz = textbook.maxout_backward(dy, winner, k)
+    if keep is not None:
+        dz = textbook.dropout_backward(dz, keep, p)
+    flat = weight.reshape(units * k, features)
+    dx, dweight, dbias = textbook.dense_backward(dz.reshape(-1, units * k), x, flat, need_dx=need_dx)
+    return dx, dweight.reshape(weight.shape), dbias.reshape(units, k)
+
+
+def function(kernel):
+    """Find the definition of an agreed name; any other name is an MnpError that lists them."""
+    if kernel not in OUTPUTS:
+        raise MnpError(f"{kernel!r} is not an agreed kernel name: choose from {', '.join(OUTPUTS)}")
+    return getattr(textbook, kernel, None) or globals()[kernel]
+
+
+def widen(value):
+    """Copy an argument, floating arrays as float64; tuples element by element; anything else as it is.
+
+    >>> widen((np.float32([0.5]), None, 3))
+    (array([0.5]), None, 3)
+    """
+    if isinstance(value, tuple):
+        return tuple(widen(v) for v in value)
+    if isinstance(value, np.ndarray):
+        return np.array(value, np.float64 if value.dtype.kind == "f" else value.dtype, order="C")
+    return value
+
+
+def call(kernel, args, run=None):
+    """Run a definition (or `run`) on copies of the arguments and name what comes out.
+
+    Parameters
+    ----------
+    kernel : str
+    args : dict
+        Arguments by name. Floating arrays are widened to float64 first.
+    run : callable, optional
+        Called with the same names instead of the definition.
+
+    Returns
+    -------
+    outputs : dict
+        Output name -> array, tuple of arrays, or None for a dx that was not asked for. A kernel
+        that works in place gives the arrays as it left them.
+    """
+    args = {name: widen(value) for name, value in args.items()}
+    returned = (run or function(kernel))(**args)
+    names = OUTPUTS[kernel]
+    if kernel in IN_PLACE:
+        return {name: args[name] for name in names}
+    return dict(zip(names, returned if len(names) > 1 else (returned,), strict=True))
