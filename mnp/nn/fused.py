@@ -1,4 +1,4 @@
-"""A convolution and the max pooling after it, run as one where the kernels offer the pair."""
+"""Neighbouring layers that run as one where the kernels offer the pair: convolution with max pooling."""
 
 from mnp.nn.layers import Conv2d, ConvCache, MaxPool2d, PoolCache
 
@@ -51,3 +51,18 @@ class ConvPool:
             need_dx,
         )
         return dx
+
+
+def plan(layers):
+    """The steps to run, as (name, step): every layer, but for pairs that the kernels run as one."""
+    steps, at = [], 0
+    while at < len(layers):
+        name, layer = layers[at]
+        if at + 1 < len(layers) and ConvPool.fits(layer, layers[at + 1][1]):
+            pool_name, pool = layers[at + 1]
+            steps.append((f"{name}+{pool_name}", ConvPool(layer, pool)))
+            at += 2
+        else:
+            steps.append((name, layer))
+            at += 1
+    return steps

@@ -7,7 +7,7 @@ import numpy as np
 from mnp.errors import MnpError
 from mnp.nn.base import Layer, kernels_name
 from mnp.nn.batchnorm import BatchNorm2d
-from mnp.nn.fused import ConvPool
+from mnp.nn.fused import plan
 from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.maxout import MaxoutDense
 
@@ -54,7 +54,7 @@ class Network:
             twice = next(name for name in names if names.count(name) > 1)
             raise MnpError(f"layer name {twice!r} is used twice; every layer needs a name of its own")
         self.layers = MappingProxyType(dict(layers))
-        self._steps = _plan(layers)
+        self._steps = plan(layers)
         self._learned = [(layer, key) for _, layer in layers for key in layer.params]
 
     def __getitem__(self, name):
@@ -119,7 +119,7 @@ class Network:
 
     def _steps_until(self, until):
         layers, last = list(self.layers.items()), self[until]
-        return _plan(layers[: [layer for _, layer in layers].index(last) + 1])
+        return plan(layers[: [layer for _, layer in layers].index(last) + 1])
 
     # Its arrays, under their full names.
 
@@ -289,18 +289,3 @@ class Network:
             for row in rows
         )
         return "\n".join(line.rstrip() for line in lines)
-
-
-def _plan(layers):
-    """The steps to run: every layer, but for pairs that the kernels run as one."""
-    steps, at = [], 0
-    while at < len(layers):
-        name, layer = layers[at]
-        if at + 1 < len(layers) and ConvPool.fits(layer, layers[at + 1][1]):
-            pool_name, pool = layers[at + 1]
-            steps.append((f"{name}+{pool_name}", ConvPool(layer, pool)))
-            at += 2
-        else:
-            steps.append((name, layer))
-            at += 1
-    return steps
