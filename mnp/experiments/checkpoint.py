@@ -17,6 +17,7 @@ import numpy as np
 
 from mnp.errors import MnpError
 from mnp.experiments.folder import write_whole
+from mnp.nn import Network
 
 FORMAT = "mnp checkpoint"
 VERSION = 1
@@ -126,3 +127,63 @@ def read_array(data):
     if count * dtype.itemsize != len(body):
         raise ValueError("an array's header does not fit its size")
     return np.frombuffer(body, dtype=dtype).reshape(shape).copy()
+
+
+# --- networks -----------------------------------------------------------------------------------------
+
+
+def network_entries(net):
+    """What a checkpoint needs of a network: arrays under state/ and masks/, and the architecture."""
+    arrays = {f"state/{name}": array for name, array in net.state_dict().items()}
+    arrays |= {f"masks/{name}": mask for name, mask in net.masks().items()}
+    return arrays, {"architecture": net.architecture()}
+
+
+def under(arrays, folder):
+    """The arrays whose name begins with "folder/", without it.
+
+    >>> under({"state/a": 1, "masks/a": 2}, "masks")
+    {'a': 2}
+    """
+    return {name.removeprefix(f"{folder}/"): a for name, a in arrays.items() if name.startswith(f"{folder}/")}
+
+
+def network_from(arrays, meta, kernels=None):
+    """Build the network that `network_entries` took apart; arrays and masks must fit the architecture.
+
+    Raises MnpError where they do not, before anything larger than the arrays themselves is made.
+    """
+    state, masks = under(arrays, "state"), under(arrays, "masks")
+    architecture = meta.get("architecture")
+    numbers = sum(array.size for array in state.values())
+    if not isinstance(architecture, list) or not all(isinstance(entry, dict) for entry in architecture):
+        raise MnpError("the checkpoint has no architecture; it was not written by save_network or a run")
+    for entry in architecture:
+        for name, value in entry.items():
+            # No dimension of a layer exceeds the number of its weights, all of which are in the file.
+            if isinstance(value, int) and abs(value) > max(numbers, 1):
+                raise MnpError(f"the checkpoint says {name} = {value}, which its arrays cannot hold")
+    try:
+        return Network.from_architecture(architecture, state, masks, kernels)
+    except MnpError:
+        raise
+    except Exception as error:  # hostile values in an architecture: names, sizes, types
+        raise MnpError(f"the checkpoint's architecture cannot be built ({type(error).__name__})") from None
+
+
+def save_network(path, net, **meta):
+    """Save a network, its masks and its architecture, to be had again with `load_network`."""
+    arrays, architecture = network_entries(net)
+    save_checkpoint(path, arrays, {**meta, **architecture})
+
+
+def load_network(path, kernels=None):
+    """The network of a checkpoint: one of `save_network`, or a step of a run.
+
+    Raises MnpError, one line with the path, for anything that is not such a file.
+    """
+    arrays, meta = load_checkpoint(path)
+    try:
+        return network_from(arrays, meta, kernels)
+    except MnpError as error:
+        raise MnpError(f"{path}: {error}") from None

@@ -39,7 +39,11 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class TrainRecipe:
-    """The first training; every retraining uses the same optimiser and starts its iterations at 0."""
+    """The first training. Later stages share batch, momentum, decay and the shape of the policies.
+
+    Every stage starts its iterations, and its momentum, at 0. `gamma` and `power` belong to the policy inv,
+    `step_epochs` to the policy step, which divides the rate by ten after each so many epochs.
+    """
 
     epochs: int = 5
     batch: int = 64
@@ -47,6 +51,7 @@ class TrainRecipe:
     policy: str = "inv"
     gamma: float = 1e-4
     power: float = 0.75
+    step_epochs: int = 0
     momentum: float = 0.9
     weight_decay: float = 5e-4
 
@@ -60,6 +65,8 @@ class PruneRecipe:
 
     to_k: int | None = 1
     epochs: int = 5
+    learning_rate: float = 0.01
+    policy: str = "inv"
     rankings: tuple[str, ...] = ("win_counts",)
     layers: tuple[str, ...] = ("fc3",)
 
@@ -139,9 +146,14 @@ def check(e):
     for where, epochs in (("train", t.epochs), ("prune", p.epochs), ("weights", w.epochs)):
         demand(epochs >= 0, f"{where}.epochs", f"is {epochs}: give 0 or more")
     demand(t.batch >= 1, "train.batch", f"is {t.batch}: a batch needs at least one image")
-    for where, section in (("train", t), ("weights", w)):
+    for where, section in (("train", t), ("prune", p), ("weights", w)):
         demand(section.learning_rate > 0, f"{where}.learning_rate", "must be above 0")
         demand(section.policy in POLICIES, f"{where}.policy", f"is not one of {', '.join(POLICIES)}")
+        demand(
+            section.policy != "step" or t.step_epochs >= 1,
+            f"{where}.policy",
+            "step needs train.step_epochs of 1 or more",
+        )
     demand(t.gamma >= 0 and t.power >= 0, "train.gamma and train.power", "must be 0 or more")
     demand(0 <= t.momentum < 1, "train.momentum", f"is {t.momentum}: give a number in [0, 1)")
     demand(t.weight_decay >= 0, "train.weight_decay", "must be 0 or more")

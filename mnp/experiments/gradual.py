@@ -1,0 +1,191 @@
+"""Weight pruning inside a run: how many weights each layer keeps, and masks that follow a schedule."""
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.nn import SGD
+from mnp.pruning.splicing_sgd import SplicingSGD
+from mnp.pruning.surgery import weight_names
+from mnp.pruning.weights import (
+    cubic_schedule,
+    global_magnitude_masks,
+    magnitude_mask,
+    splice_mask,
+    splice_thresholds,
+)
+
+
+def prunable(net):
+    """The arrays that weight pruning may thin out: weights of convolutions and dense layers, no biases."""
+    params = net.params()
+    return {name: params[name] for name in weight_names(net)}
+
+
+def kept_counts(net, remaining, floors=()):
+    """Share out the weights that may stay: the same kept share everywhere, except where a floor keeps more.
+
+        kept[l] = max(ceil(floor[l] * size[l]), floor(d * size[l])),  d such that the total fits
+
+    What the rounding leaves over goes to the largest layer, so the total is exact.
+
+    Parameters
+    ----------
+    net : Network
+        Its biases are never pruned and count among the remaining ones.
+    remaining : int
+        Parameters other than zero that the network shall have.
+    floors : pairs (layer name, least kept share)
+
+    Returns
+    -------
+    kept : dict of parameter name -> int, 1 or more
+
+    Raises MnpError for a floor of a layer that does not exist, and when `remaining` would empty a layer or
+    cannot hold the floors.
+    """
+    sizes = {name: weight.size for name, weight in prunable(net).items()}
+    least = dict.fromkeys(sizes, 1)
+    for layer, kept_share in floors:
+        if f"{layer}.weight" not in sizes:
+            names = ", ".join(name.removesuffix(".weight") for name in sizes)
+            raise MnpError(f"weights.floors: there is no layer {layer!r} with weights; there are {names}")
+        least[f"{layer}.weight"] = max(1, int(np.ceil(kept_share * sizes[f"{layer}.weight"])))
+    unpruned = net.count_params() - sum(sizes.values())
+    budget = min(remaining, net.count_params()) - unpruned
+    if budget < sum(least.values()):
+        raise MnpError(
+            f"{remaining} remaining parameters would empty a layer: {unpruned} are biases, and the weights "
+            f"need {sum(least.values())} (weights.floors, one a layer at least); ask for a smaller reduction"
+        )
+
+    def shared_out(d):
+        return {name: min(size, max(least[name], int(d * size))) for name, size in sizes.items()}
+
+    low, high = 0.0, 1.0
+    while low < (middle := (low + high) / 2) < high:  # the largest d that fits, to the last bit
+        low, high = (middle, high) if sum(shared_out(middle).values()) <= budget else (low, middle)
+    kept = shared_out(1.0) if sum(sizes.values()) <= budget else shared_out(low)
+    largest = max(sizes, key=sizes.get)
+    kept[largest] = min(sizes[largest], kept[largest] + budget - sum(kept.values()))
+    return kept
+
+
+def sparsity_of(kept, size):
+    """zeros / all for an exact number of kept weights.
+
+    >>> sparsity_of(3, 4)
+    0.25
+    """
+    return (size - kept) / size
+
+
+def masks_for(net, remaining, scope="layer", floors=()):
+    """Masks that leave `remaining` parameters, within the masks the network has already.
+
+    scope "layer" follows `kept_counts`, by magnitude within each layer; "global" ranks all weights together.
+    """
+    weights, masks = prunable(net), net.masks()
+    if scope == "global":
+        size = sum(weight.size for weight in weights.values())
+        kept = remaining - (net.count_params() - size)
+        if kept < 1:
+            raise MnpError(
+                f"{remaining} remaining parameters are fewer than the biases; ask for a smaller reduction"
+            )
+        masks = {name: mask for name, mask in masks.items() if name in weights}
+        return global_magnitude_masks(weights, sparsity_of(min(kept, size), size), masks)
+    kept = kept_counts(net, remaining, floors)
+    return {
+        name: magnitude_mask(weight, sparsity_of(kept[name], weight.size), masks.get(name))
+        for name, weight in weights.items()
+    }
+
+
+class GradualPruning:
+    """An optimiser that prunes while it trains: every few steps the masks follow the cubic schedule.
+
+        sparsity[l](t) = cubic_schedule(t, 0, ramp, start[l], final[l])
+
+    With `splice`, SplicingSGD trains while the ramp lasts and pruned weights may return. At its end the
+    masks are set by exact count from the dense values and kept; plain SGD goes on, so that what is pruned
+    then stays exactly zero, its velocity too.
+
+    Parameters
+    ----------
+    net : Network
+    kept : dict of parameter name -> int
+        Weights left of each array when the ramp ends, from `kept_counts`.
+    ramp, every : int
+        Iterations; ramp = 0 sets the final masks at once.
+    splice : bool
+    momentum, weight_decay : float
+
+    Attributes
+    ----------
+    iteration : int
+        Steps made.
+    start : dict of parameter name -> float
+        Sparsity before the first step.
+    velocity, dense : dict of name -> array
+        Of the optimiser now at work; dense is empty when it is plain SGD. With iteration, start and the
+        network all that a checkpoint needs.
+    """
+
+    def __init__(self, net, kept, ramp, every, splice=False, momentum=0.9, weight_decay=5e-4):
+        self.net, self.kept, self.ramp, self.every = net, kept, ramp, every
+        self.settings = {"momentum": momentum, "weight_decay": weight_decay}
+        self.iteration = 0
+        weights, masks = prunable(net), net.masks()
+        self.start = {name: float(1 - masks[name].mean()) if name in masks else 0.0 for name in kept}
+        net.set_masks({name: np.ones(weights[name].shape, bool) for name in kept if name not in masks})
+        self.optimizer = (SplicingSGD if splice and ramp else SGD)(net, **self.settings)
+        if ramp == 0:
+            self.set_masks()
+
+    @property
+    def velocity(self):
+        return self.optimizer.velocity
+
+    @property
+    def dense(self):
+        return getattr(self.optimizer, "dense", {})
+
+    def load(self, iteration, start, velocity, dense):
+        """Go on from a checkpoint; the network has its arrays and masks already."""
+        self.iteration, self.start = iteration, start
+        if dense:
+            self.optimizer.load(dense, velocity)
+        else:
+            self.optimizer = SGD(self.net, **self.settings)
+            self.optimizer.load_velocity(velocity)
+
+    def step(self, lr):
+        """One step of the optimiser; then new masks, if they are due."""
+        self.optimizer.step(lr)
+        self.iteration += 1
+        if self.iteration == self.ramp or (self.iteration < self.ramp and self.iteration % self.every == 0):
+            self.set_masks()
+
+    def set_masks(self):
+        """Bring the masks to the schedule's sparsity at this iteration."""
+        weights, masks = self.dense or self.net.params(), self.net.masks()
+        ended, new = self.iteration >= self.ramp, {}
+        for name, kept in self.kept.items():
+            weight = weights[name]
+            sparsity = final = sparsity_of(kept, weight.size)
+            if not ended:
+                sparsity = cubic_schedule(self.iteration, 0, self.ramp, min(self.start[name], final), final)
+            if not self.dense:
+                new[name] = magnitude_mask(weight, sparsity, masks[name])
+            elif ended:
+                new[name] = magnitude_mask(weight, sparsity)
+            else:
+                new[name] = splice_mask(weight, masks[name], *splice_thresholds(weight, sparsity))
+        (self.optimizer if self.dense else self.net).set_masks(new)
+        if ended and self.dense:
+            velocity = self.velocity
+            self.optimizer = SGD(self.net, **self.settings)
+            self.optimizer.load_velocity(velocity)
+        for name, mask in new.items():
+            if not self.dense:
+                self.velocity[name][~mask] = 0

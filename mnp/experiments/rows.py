@@ -1,0 +1,124 @@
+"""A row a step: which columns there are, how they become CSV, and the table at the end of a run."""
+
+import csv
+import io
+
+from mnp.pruning.sizes import compression, count_sizes, reduction, without_maxout
+
+FIELDS = (
+    "step",
+    "kind",
+    "k",
+    "params",
+    "nonzero",
+    "reduction",
+    "compression",
+    "macs",
+    "bytes",
+    "error_before",
+    "error",
+    "seconds",
+    "reduction_without_maxout",
+    "arm",
+    "ranking",
+    "parent",
+    "sparsity",
+    "nonzero_macs",
+    "dense_bytes",
+    "wins_lost",
+    "epochs",
+    "train_loss",
+    "test_loss",
+    "validation_error",
+)
+
+
+def sizes_row(net, first, input_shape):
+    """The columns that follow from the network alone.
+
+    Parameters
+    ----------
+    net : Network
+        After the step.
+    first : list of dict
+        Architecture of the unpruned network: `reduction` and `compression` are against its parameters,
+        `reduction_without_maxout` is against those of the same network without maxout.
+    input_shape : (C, H, W)
+
+    Returns
+    -------
+    row : dict
+        params (as the arrays are), nonzero (with what masks leave), reduction, compression and
+        reduction_without_maxout (of nonzero), sparsity (zeros / params), macs and nonzero_macs,
+        dense_bytes, bytes (a layer as CSR where that is smaller).
+    """
+    sizes = count_sizes(net, input_shape)
+    before = count_sizes(first, input_shape).params
+    widest = count_sizes(without_maxout(first), input_shape).params
+    return {
+        "params": sizes.params,
+        "nonzero": sizes.nonzero,
+        "reduction": reduction(before, sizes.nonzero),
+        "compression": compression(before, sizes.nonzero),
+        "macs": sizes.macs,
+        "bytes": sizes.csr_bytes,
+        "reduction_without_maxout": reduction(widest, sizes.nonzero),
+        "sparsity": (sizes.params - sizes.nonzero) / sizes.params,
+        "nonzero_macs": sizes.nonzero_macs,
+        "dense_bytes": sizes.dense_bytes,
+    }
+
+
+def to_csv(rows):
+    """Rows as CSV text; a float has as many digits as tell it from its neighbours, None is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def done_in(row):
+    """What a step did, in words.
+
+    >>> done_in({"kind": "neurons", "k": 2, "arm": "random"})
+    'neurons: 3 -> 2 (random)'
+    """
+    what = {
+        "train": "train",
+        "neurons": f"neurons: {row['k'] + 1} -> {row['k']}",
+        "weights": "weights",
+        "gradual": "weights, gradually",
+    }[row["kind"]]
+    return f"{what} ({row['arm']})" if row["arm"] else what
+
+
+COLUMNS = {
+    "step": lambda r: str(r["step"]),
+    "done": done_in,
+    "k": lambda r: str(r["k"]),
+    "parameters": lambda r: f"{r['nonzero']:,}",
+    "reduction": lambda r: f"{-100 * r['reduction']:.1f} %" if r["reduction"] else "",
+    "no maxout": lambda r: f"{-100 * r['reduction_without_maxout']:.1f} %",
+    "multiply-adds": lambda r: f"{r['macs']:,}",
+    "bytes": lambda r: f"{r['bytes']:,}",
+    "error before": lambda r: f"{r['error_before']:.2f} %",
+    "error after": lambda r: f"{r['error']:.2f} %",
+    "seconds": lambda r: f"{r['seconds']:.1f}",
+}
+
+
+def to_table(rows):
+    """The table that a run ends with: `error before` is before (re)training, `error after` at its end.
+
+    "reduction" is against the unpruned network, "no maxout" against the same network without maxout.
+    """
+    cells = [tuple(COLUMNS), *(tuple(text(row) for text in COLUMNS.values()) for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
+    lines = [
+        "  ".join(
+            c.ljust(w) if i == 1 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]
+    return "\n".join(line.rstrip() for line in lines)

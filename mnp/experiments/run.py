@@ -1,0 +1,187 @@
+"""Carry out an experiment: train, rank, prune, retrain; one row and one checkpoint a step.
+
+    out/recipe.json                 the experiment; a folder of another one is refused
+    out/history.csv, summary.json   the rows so far; the rows and all that is needed to repeat them
+    out/checkpoints/NN-kind-kK.npz  the network after a step, with its masks, its row, the win counts
+    out/checkpoints/progress.npz    inside a step: the state after its last whole epoch
+
+Everything random comes from one generator a step, so a run that was interrupted anywhere goes on from its
+files and ends with the bits of one that was not.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.experiments import machine
+from mnp.experiments.build import build, load_data
+from mnp.experiments.checkpoint import load_checkpoint
+from mnp.experiments.folder import UNFINISHED, locked, make_folder, read_json, sweep, to_json, write_whole
+from mnp.experiments.gradual import kept_counts
+from mnp.experiments.recipes import Experiment
+from mnp.experiments.rows import to_csv
+from mnp.experiments.stage import Stage
+from mnp.experiments.steps import steps_of
+from mnp.experiments.typed import digest, from_dict, to_dict
+from mnp.pruning.sizes import count_sizes, without_maxout
+
+RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
+OURS = {RECIPE, SUMMARY, HISTORY, CHECKPOINTS, ".lock"}
+
+
+def run(experiment, out, *, data_folder=None, kernels=None, say=print):
+    """Carry out an experiment in a folder, or what is left of it; steps that are finished stay.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    out : str or Path
+        New, empty, or the folder of this same experiment; it is locked meanwhile.
+    data_folder : str or Path, optional
+        Where the data are looked for first.
+    kernels : module or str, optional
+        The default is the fastest that fits.
+    say : callable(str)
+        Receives a line where there is something to tell.
+
+    Returns
+    -------
+    rows : list of dict
+        As in history.csv; columns in `rows.FIELDS`.
+
+    Raises MnpError for a folder that holds something else or is in use, for data that are missing or do
+    not fit the recipe, for a loss that is not finite, and for a disk that refuses; nothing that was there
+    is harmed.
+    """
+    out = Path(out)
+    refuse_strange(out, experiment)
+    make_folder(out / CHECKPOINTS)
+    with locked(out):
+        sweep(out)
+        refuse_strange(out, experiment)
+        if not (out / RECIPE).exists():
+            write_whole(out / RECIPE, to_json(to_dict(experiment)))
+        return Run(experiment, out, data_folder, kernels, say).carry_out()
+
+
+def refuse_strange(out, experiment):
+    """Refuse a folder that is not new, empty, or this experiment's own."""
+    if out.exists() and not out.is_dir():
+        raise MnpError(f"{out}: is not a folder; choose another --out")
+    if (out / RECIPE).exists():
+        found = read_experiment(out)
+        if found != experiment:
+            raise MnpError(
+                f"{out}: holds the recipe {found.name} ({digest(found)}), not {experiment.name} "
+                f"({digest(experiment)}); choose another --out"
+            )
+    elif out.exists():
+        names = {path.name.removesuffix(UNFINISHED) for path in out.iterdir()}
+        if names - OURS:
+            raise MnpError(
+                f"{out}: is not empty and holds no run ({min(names - OURS)}); choose another --out"
+            )
+
+
+def read_experiment(out):
+    """The experiment whose folder this is."""
+    path = Path(out) / RECIPE
+    if not path.exists():
+        raise MnpError(f"{out}: holds no run (there is no {RECIPE})")
+    try:
+        return from_dict(Experiment, read_json(path, "a recipe"))
+    except MnpError as error:
+        text = str(error)
+        raise MnpError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+
+
+def default_folder(experiment):
+    """runs/<name>-<hash of the recipe>: another seed or another --set is another folder.
+
+    >>> from mnp.experiments.recipes import named
+    >>> default_folder(named("mnist")).parent
+    PosixPath('runs')
+    """
+    return Path("runs") / f"{experiment.name}-{digest(experiment)}"
+
+
+class Run:
+    """What the steps of a run share."""
+
+    def __init__(self, experiment, out, data_folder, kernels, say):
+        self.experiment, self.out, self.kernels, self.say = experiment, out, kernels, say
+        self.data_folder, self.data, self.first = data_folder, None, None
+        self.steps, self.rows = steps_of(experiment), []
+
+    def carry_out(self):
+        finished = [self.finished(step) for step in self.steps]
+        whole = all(finished) and (self.out / SUMMARY).exists()
+        if not all(finished):
+            self.prepare()
+        for step, meta in zip(self.steps, finished, strict=True):
+            if meta is None:
+                self.say(f"step {step.index} of {len(self.steps) - 1}: {step.label}")
+                meta = Stage(self, step).carry_out()
+            self.rows.append(meta["row"])
+            if not whole:
+                write_whole(self.out / HISTORY, to_csv(self.rows))
+        if not whole:
+            self.summarise(meta["kernels"])
+        self.progress.unlink(missing_ok=True)
+        return self.rows
+
+    def prepare(self):
+        """Load the data, and refuse now what would otherwise fail after hours."""
+        self.data = load_data(self.experiment.data, self.data_folder)
+        net = build(self.experiment.model, self.data, None, self.kernels)
+        self.kernels = net.kernels
+        self.first = net.architecture()
+        for name in self.experiment.prune.layers:
+            net[name]
+        w = self.experiment.weights
+        for reduction in w.reductions:
+            remaining = self.remaining_after(reduction)
+            if w.scope == "layer":
+                kept_counts(net, remaining, w.floors)
+
+    def remaining_after(self, reduction):
+        """How many parameters a reduction leaves, counted against the network without maxout."""
+        widest = count_sizes(without_maxout(self.first), self.data.image_shape).params
+        return round((1 - reduction) * widest)
+
+    @property
+    def progress(self):
+        return self.out / CHECKPOINTS / "progress.npz"
+
+    def path(self, step):
+        return self.out / CHECKPOINTS / f"{step.label}.npz"
+
+    def finished(self, step):
+        """What the checkpoint of a step says, if it is there and whole, else None."""
+        if not self.path(step).exists():
+            return None
+        try:
+            return load_checkpoint(self.path(step))[1]
+        except MnpError as error:
+            self.say(f"{error}; that step is done again from the one before it")
+            return None
+
+    def generator(self, step):
+        """The one source of random numbers of a step: by the seed and the step's place on its path."""
+        sequence = np.random.SeedSequence(self.experiment.seed, spawn_key=(step.depth,))
+        return np.random.Generator(np.random.PCG64(sequence))
+
+    def summarise(self, kernels):
+        e = self.experiment
+        summary = {
+            "name": e.name,
+            "recipe": to_dict(e),
+            "seed": e.seed,
+            "versions": machine.versions(),
+            "kernels": kernels,
+            "threads": machine.threads(),
+            "cpu": machine.cpu(),
+            "rows": self.rows,
+        }
+        write_whole(self.out / SUMMARY, to_json(summary))

@@ -1,0 +1,256 @@
+"""One step of a run: what is removed, the training after it, and the state that survives a kill."""
+
+import hashlib
+import time
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.experiments import machine
+from mnp.experiments.build import build
+from mnp.experiments.checkpoint import (
+    load_checkpoint,
+    network_entries,
+    network_from,
+    save_checkpoint,
+    under,
+)
+from mnp.experiments.gradual import GradualPruning, kept_counts, masks_for
+from mnp.experiments.rows import FIELDS, sizes_row
+from mnp.nn import SGD, Progress, evaluate, learning_rate, loss_and_grads, train_epoch
+from mnp.nn.base import kernels_name
+from mnp.pruning.neurons import keep_top, wins_lost
+from mnp.pruning.relevance import rank_neurons
+from mnp.pruning.surgery import apply_masks, count_wins, measure_relevance, prune_neurons
+
+RANKING_BATCH = 1000
+
+
+class Stage:
+    """Carries out one step of a `Run`.
+
+    Attributes
+    ----------
+    net, optimizer, rng : the state of the training, with `epoch`, the number of epochs done
+    found : dict of name -> array
+        What the ranking saw, for the pictures: counts/<layer> (units, k) and keep/<layer>.
+    """
+
+    def __init__(self, run, step):
+        self.run, self.step = run, step
+        self.experiment, self.data = run.experiment, run.data
+        sections = {"train": "train", "neurons": "prune", "weights": "weights", "gradual": "weights"}
+        self.section = getattr(self.experiment, sections[step.kind])
+        self.rng = run.generator(step)
+        self.epoch, self.train_loss, self.found, self.lost = 0, None, {}, None
+        self.seconds_before, self.began = 0.0, time.perf_counter()
+        self.per_epoch = len(self.data.train_labels) // self.experiment.train.batch
+        if self.per_epoch == 0:
+            raise MnpError(
+                f"train.batch = {self.experiment.train.batch} is more than the {len(self.data.train_labels)} "
+                "training images; make it smaller"
+            )
+
+    def carry_out(self):
+        """Do the step, or the rest of it; return what its checkpoint says of it, the row among it."""
+        if not self.resume():
+            self.begin()
+        self.train()
+        return self.finish()
+
+    # --- removal --------------------------------------------------------------------------------------
+
+    def begin(self):
+        """Take the network of the step before, remove what this step removes, measure the error."""
+        step, run = self.step, self.run
+        if step.parent < 0:
+            self.net = build(self.experiment.model, self.data, self.rng, run.kernels)
+        else:
+            arrays, meta = load_checkpoint(run.path(run.steps[step.parent]))
+            self.net = network_from(arrays, meta, run.kernels)
+        with machine.patience(run.say):
+            self.warm_up()
+        if step.kind == "neurons":
+            self.remove_neurons()
+        elif step.kind == "weights":
+            w = self.experiment.weights
+            self.net = apply_masks(self.net, masks_for(self.net, self.remaining(), w.scope, w.floors))
+        self.optimizer = self.new_optimizer()
+        self.error_before = self.error_on(self.data.test_images, self.data.test_labels)[1]
+
+    def remove_neurons(self):
+        """In every unit of every maxout layer, the one neuron that the ranking puts last."""
+        images, ranking = self.data.train_images, self.step.ranking
+        batches = [images[i : i + RANKING_BATCH] for i in range(0, len(images), RANKING_BATCH)]
+        keeps, wins, lost = {}, 0, 0
+        for name in self.experiment.prune.layers:
+            counts = count_wins(self.net, name, batches)
+            relevance = counts
+            if ranking != "win_counts":
+                relevance = measure_relevance(self.net, name, ranking, batches, self.rng)
+            keeps[name] = keep_top(rank_neurons(relevance), n_keep=self.step.k)
+            self.found |= {f"counts/{name}": counts, f"keep/{name}": keeps[name]}
+            wins, lost = wins + int(counts.sum()), lost + int(wins_lost(counts, keeps[name]).sum())
+        for name, keep in keeps.items():
+            self.net = prune_neurons(self.net, name, keep)
+        self.lost = lost / wins
+
+    def remaining(self):
+        """How many parameters a weights step leaves."""
+        if self.step.match is not None:
+            return self.run.rows[self.step.match]["params"]
+        return self.run.remaining_after(self.step.reduction)
+
+    def new_optimizer(self):
+        t, w = self.experiment.train, self.experiment.weights
+        if self.step.kind != "gradual":
+            return SGD(self.net, t.momentum, t.weight_decay)
+        kept = kept_counts(self.net, self.remaining(), w.floors)
+        ramp = w.ramp_epochs * self.per_epoch
+        return GradualPruning(self.net, kept, ramp, w.every, w.splice, t.momentum, t.weight_decay)
+
+    def warm_up(self):
+        """One training step on a copy, thrown away: from here on every kernel is compiled."""
+        net, batch = self.net.copy(), self.experiment.train.batch
+        x, y = self.data.train_images[:batch], self.data.train_labels[:batch]
+        loss_and_grads(net, x, y, np.random.default_rng(0))
+        SGD(net).step(0.0)
+        net.forward(x)
+
+    # --- training -------------------------------------------------------------------------------------
+
+    def train(self):
+        """The epochs that are still to be done, the state saved after each."""
+        left = self.step.epochs - self.epoch
+        if left <= 0:
+            return
+        with Progress(left * self.per_epoch, self.step.label, epoch=self.per_epoch) as progress:
+            for _ in range(left):
+                result = train_epoch(
+                    self.net,
+                    self.optimizer,
+                    self.data.train_images,
+                    self.data.train_labels,
+                    batch=self.experiment.train.batch,
+                    rng=self.rng,
+                    lr_of_iteration=self.learning_rate,
+                    first_iteration=self.epoch * self.per_epoch,
+                    progress=progress,
+                )
+                self.epoch += 1
+                self.train_loss = float(result.loss)
+                self.save_progress()
+
+    def learning_rate(self, iteration):
+        t = self.experiment.train
+        return learning_rate(
+            self.section.policy,
+            self.section.learning_rate,
+            iteration,
+            self.step.epochs * self.per_epoch,
+            gamma=t.gamma,
+            power=t.power,
+            step_size=t.step_epochs * self.per_epoch or None,
+        )
+
+    def error_on(self, images, labels):
+        """Loss and error in %, in evaluation mode."""
+        loss, error = evaluate(self.net, images, labels)
+        return float(loss), float(error)
+
+    @property
+    def seconds(self):
+        return self.seconds_before + time.perf_counter() - self.began
+
+    # --- files ----------------------------------------------------------------------------------------
+
+    def finish(self):
+        """Measure, make the row, and write the step's checkpoint."""
+        step, data = self.step, self.data
+        loss, error = self.error_on(data.test_images, data.test_labels)
+        held_out = len(data.validation_labels) > 0
+        row = {
+            "step": step.index,
+            "kind": step.kind,
+            "k": step.k,
+            **sizes_row(self.net, self.run.first, data.image_shape),
+            "error_before": self.error_before,
+            "error": error,
+            "seconds": round(self.seconds, 3),
+            "arm": step.arm,
+            "ranking": step.ranking,
+            "parent": step.parent,
+            "wins_lost": self.lost,
+            "epochs": step.epochs,
+            "train_loss": self.train_loss,
+            "test_loss": loss,
+            "validation_error": self.error_on(data.validation_images, data.validation_labels)[1]
+            if held_out
+            else None,
+        }
+        arrays, architecture = network_entries(self.net)
+        meta = {
+            "row": {name: row[name] for name in FIELDS},
+            "rng": self.rng.bit_generator.state,
+            "velocity_sha256": digest_of(self.optimizer.velocity),
+            "kernels": kernels_name(self.net.kernels),
+            **architecture,
+        }
+        save_checkpoint(self.run.path(step), arrays | self.found, meta)
+        return meta
+
+    def save_progress(self):
+        """All that the next epoch depends on."""
+        arrays, architecture = network_entries(self.net)
+        arrays |= {f"velocity/{name}": v for name, v in self.optimizer.velocity.items()}
+        arrays |= {f"found/{name}": a for name, a in self.found.items()}
+        meta = {
+            "step": self.step.index,
+            "epoch": self.epoch,
+            "rng": self.rng.bit_generator.state,
+            "error_before": self.error_before,
+            "train_loss": self.train_loss,
+            "wins_lost": self.lost,
+            "seconds": self.seconds,
+            **architecture,
+        }
+        if isinstance(self.optimizer, GradualPruning):
+            arrays |= {f"dense/{name}": a for name, a in self.optimizer.dense.items()}
+            meta |= {"iteration": self.optimizer.iteration, "start": self.optimizer.start}
+        save_checkpoint(self.run.progress, arrays, meta)
+
+    def resume(self):
+        """Go on from progress.npz if it belongs to this step; say so. False: begin from the step before."""
+        path = self.run.progress
+        if not path.exists():
+            return False
+        try:
+            arrays, meta = load_checkpoint(path)
+            if meta["step"] != self.step.index:
+                return False
+            self.net = network_from(arrays, meta, self.run.kernels)
+            self.optimizer = self.new_optimizer()
+            velocity, dense = under(arrays, "velocity"), under(arrays, "dense")
+            if isinstance(self.optimizer, GradualPruning):
+                self.optimizer.load(meta["iteration"], meta["start"], velocity, dense)
+            else:
+                self.optimizer.load_velocity(velocity)
+        except MnpError as error:
+            self.run.say(f"{error}; the step begins anew")
+            return False
+        self.rng.bit_generator.state = meta["rng"]
+        self.epoch, self.error_before = meta["epoch"], meta["error_before"]
+        self.train_loss, self.lost = meta["train_loss"], meta["wins_lost"]
+        self.seconds_before, self.found = meta["seconds"], under(arrays, "found")
+        with machine.patience(self.run.say):
+            self.warm_up()
+        self.run.say(f"going on after epoch {self.epoch} of {self.step.epochs}")
+        return True
+
+
+def digest_of(arrays):
+    """SHA-256 over arrays in order: equal digests, equal bits."""
+    digest = hashlib.sha256()
+    for array in arrays.values():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
