@@ -113,12 +113,40 @@ def to_table(rows):
 
     "reduction" is against the unpruned network, "no maxout" against the same network without maxout.
     """
-    cells = [tuple(COLUMNS), *(tuple(text(row) for text in COLUMNS.values()) for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
-    lines = [
+    return aligned(COLUMNS, rows)
+
+
+def signed(value):
+    return "" if value is None else f"{value:+.3f}"
+
+
+COLUMNS_OF_SEEDS = {
+    **{name: COLUMNS[name] for name in ("step", "done", "k")},
+    "parameters": lambda r: f"{r['nonzero']:,.0f}",
+    **{name: COLUMNS[name] for name in ("reduction", "no maxout")},
+    "error before": lambda r: f"{r['error_before_mean']:.3f} %",
+    "error after": lambda r: f"{r['error_mean']:.3f} %",
+    "sd": lambda r: "" if r["error_sd"] is None else f"{r['error_sd']:.3f}",
+    "change": lambda r: signed(r["change"]) if r["step"] else "",
+    "from": lambda r: signed(r["change_low"]) if r["step"] else "",
+    "to": lambda r: signed(r["change_high"]) if r["step"] else "",
+}
+
+
+def to_table_of_seeds(aggregate):
+    """The same for several seeds: means; `change` in error (points) with its paired 95 % interval."""
+    return aligned(COLUMNS_OF_SEEDS, aggregate)
+
+
+def aligned(columns, rows):
+    """A text table; the column "done" to the left, the others to the right."""
+    cells = [tuple(columns), *(tuple(text(row) for text in columns.values()) for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    left = list(columns).index("done")
+    lines = (
         "  ".join(
-            c.ljust(w) if i == 1 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+            c.ljust(w) if i == left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
         )
         for line in cells
-    ]
+    )
     return "\n".join(line.rstrip() for line in lines)

@@ -17,7 +17,16 @@ from mnp.errors import MnpError
 from mnp.experiments import machine
 from mnp.experiments.build import build, load_data
 from mnp.experiments.checkpoint import load_checkpoint
-from mnp.experiments.folder import UNFINISHED, locked, make_folder, read_json, sweep, to_json, write_whole
+from mnp.experiments.folder import (
+    LOCK,
+    UNFINISHED,
+    locked,
+    make_folder,
+    read_json,
+    sweep,
+    to_json,
+    write_whole,
+)
 from mnp.experiments.gradual import kept_counts
 from mnp.experiments.recipes import Experiment
 from mnp.experiments.rows import to_csv
@@ -27,7 +36,8 @@ from mnp.experiments.typed import digest, from_dict, to_dict
 from mnp.pruning.sizes import count_sizes, without_maxout
 
 RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
-OURS = {RECIPE, SUMMARY, HISTORY, CHECKPOINTS, ".lock"}
+SEEDS = "seeds.json"  # only in a folder of several seeds
+OURS = {RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
 
 
 def run(experiment, out, *, data_folder=None, kernels=None, say=print):
@@ -65,8 +75,8 @@ def run(experiment, out, *, data_folder=None, kernels=None, say=print):
         return Run(experiment, out, data_folder, kernels, say).carry_out()
 
 
-def refuse_strange(out, experiment):
-    """Refuse a folder that is not new, empty, or this experiment's own."""
+def refuse_strange(out, experiment, several=False):
+    """Refuse a folder that is not new, empty, or this experiment's own (with one seed, or with several)."""
     if out.exists() and not out.is_dir():
         raise MnpError(f"{out}: is not a folder; choose another --out")
     if (out / RECIPE).exists():
@@ -76,6 +86,9 @@ def refuse_strange(out, experiment):
                 f"{out}: holds the recipe {found.name} ({digest(found)}), not {experiment.name} "
                 f"({digest(experiment)}); choose another --out"
             )
+        if (out / (CHECKPOINTS if several else SEEDS)).exists():
+            kinds = ("a run of one seed", "runs of several seeds")
+            raise MnpError(f"{out}: holds {kinds[not several]}, not {kinds[several]}; choose another --out")
     elif out.exists():
         names = {path.name.removesuffix(UNFINISHED) for path in out.iterdir()}
         if names - OURS:

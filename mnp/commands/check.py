@@ -1,0 +1,41 @@
+"""`mnp check`: judge anyone's kernels against the textbook."""
+
+
+def add_parser(subparsers):
+    p = subparsers.add_parser(
+        "check",
+        help="judge anyone's kernels against the textbook",
+        description="Judge a Python module that offers the agreed kernel names, whole or in part. "
+        "Exit status 0 only if all that is offered passes.",
+    )
+    p.add_argument("module", metavar="MODULE_OR_FILE", help="a dotted name, or a Python file")
+    p.add_argument("--only", metavar="NAME", nargs="+", action="extend", help="judge these kernels only")
+    p.add_argument("--network", action="store_true", help="then run one pruning round with the module")
+    p.add_argument("--seed", type=int, default=0, help="draw other numbers (default 0)")
+    p.add_argument(
+        "--seconds", type=float, default=60.0, help="time limit of a kernel with all its cases (default 60)"
+    )
+
+
+def main(args):
+    from mnp.errors import MnpError
+    from mnp.verify import conformance, network, sandbox
+    from mnp.verify.judge import Verdict
+
+    if args.seed < 0:
+        raise MnpError(f"--seed {args.seed}: give a whole number from 0 on")
+    only = [name for words in args.only or [] for name in words.replace(",", " ").split()]
+    verdicts = []
+    for verdict in conformance.check(args.module, only, args.seed, args.seconds):
+        verdicts.append(verdict)
+        print(verdict, flush=True)
+    if args.network:
+        notes, remark = sandbox.network_notes(args.module, args.seed, args.seconds)
+        verdict = network.judge_round(notes, args.seed) if notes else Verdict("network", "failed")
+        verdict.lines.append(remark)
+        verdicts.append(verdict)
+        print(verdict, flush=True)
+    print(conformance.summary(verdicts))
+    if all(v.status == "not offered" for v in verdicts):
+        print(f"{args.module} offers none of the agreed names; `mnp stub` writes a module to begin with")
+    return 0 if conformance.all_passed(verdicts) else 1

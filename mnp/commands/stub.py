@@ -1,0 +1,30 @@
+"""`mnp stub`: the agreed kernels as an empty module to fill in."""
+
+
+def add_parser(subparsers):
+    p = subparsers.add_parser(
+        "stub",
+        help="write the agreed kernels as an empty module to fill in",
+        description="Write signatures and docstrings, each raising NotImplementedError, from the textbook.",
+    )
+    p.add_argument("names", metavar="NAME", nargs="*", help="agreed names (default: all plain kernels)")
+    p.add_argument("--out", metavar="FILE", help="write to a new file instead of the screen")
+
+
+def main(args):
+    from pathlib import Path
+
+    from mnp.errors import MnpError
+    from mnp.verify.stub import stub_source
+
+    if args.out is None:
+        print(stub_source(args.names), end="")
+        return
+    try:
+        with Path(args.out).open("x", encoding="utf-8") as file:  # never over somebody's work
+            file.write(stub_source(args.names, Path(args.out).name))
+    except FileExistsError:
+        raise MnpError(f"{args.out} is there already: choose another --out") from None
+    except OSError as error:
+        raise MnpError(f"{args.out} cannot be written ({error.strerror})") from None
+    print(f"wrote {args.out}; `mnp check {args.out}` judges it")
