@@ -3,10 +3,11 @@
 The user's own data are never written to: only the per-user cache is.
 """
 
+import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mnp.errors import MnpError
@@ -64,6 +65,30 @@ def search_folders(subfolder: str, folder: str | Path | None = None) -> list[Pat
         named = os.environ.get("MNP_DATA")
         places = [*([Path(named)] if named else []), cache_folder()]
     return [p for place in places for p in (place / subfolder, place)]
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Write to the path that is given; it moves to `path` at the end, whole, or it vanishes.
+
+    The name aside holds this process's number, so two at once do not write into each other's file.
+
+    Raises MnpError if the file-system refuses; what was at `path` before is then still there.
+    """
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            yield aside
+            with open(aside, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise MnpError(
+            f"{path}: cannot be written ({error.strerror or error}); make room or rights, then try again"
+        ) from None
 
 
 def _cache_parents() -> Iterable[Path]:

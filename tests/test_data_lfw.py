@@ -1,0 +1,755 @@
+"""LFW's archive, lists, pairs and folds, on drawings in the official layout; the real ones if there."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import drawn_lfw
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mnp.data import lfw, lfw_images, lfw_protocol, tar
+from mnp.errors import MnpError
+
+REAL = Path(os.environ.get("MNP_DATA", "no such folder")) / "lfw"
+real = pytest.mark.skipif(
+    not REAL.is_dir(), reason="LFW is not on this machine: $MNP_DATA does not lead to it"
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return drawn_lfw.draw_lfw(tmp_path_factory.mktemp("lfw"))
+
+
+def quiet(folder, **options):
+    return lfw.load(folder, **({"crop": 128, "size": 32, "progress": False} | options))
+
+
+def one_line(caught, *parts):
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert str(part) in message
+    return message
+
+
+def read_all(path, **limits):
+    return dict(tar.read_tar_gz(path, lambda name: True, **limits))
+
+
+# ---- the tar reader
+
+
+def test_tar_gives_files_and_passes_over_folders(tmp_path):
+    path = drawn_lfw.pack(
+        {"d": None, "d/a.txt": b"abc", "e.txt": b"", "f": bytes(1024)}, tmp_path / "a.tgz", top="t"
+    )
+    assert read_all(path) == {"t/d/a.txt": b"abc", "t/e.txt": b"", "t/f": bytes(1024)}
+    assert dict(tar.read_tar_gz(path, lambda name: name.endswith(".txt"))) == {
+        "t/d/a.txt": b"abc",
+        "t/e.txt": b"",
+    }
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_tar_reads_what_python_writes(tmp_path, form):
+    names = ["short.txt", "folder/" * 12 + "a-longer-name-that-needs-the-prefix.txt"]
+    if form == tarfile.PAX_FORMAT:
+        names.append("n" * 160 + "/" + "m" * 150 + ".txt")  # only an extended header holds this one
+        names.append("Zoë.txt")
+    if form == tarfile.GNU_FORMAT:
+        names.pop()  # beyond 100 letters GNU writes a kind of header that LFW never needed
+    raw = io.BytesIO()
+    options = {"pax_headers": {"comment": "2a620cd8"}} if form == tarfile.PAX_FORMAT else {}
+    with tarfile.open(fileobj=raw, mode="w", format=form, **options) as archive:
+        for i, name in enumerate(names):
+            info = tarfile.TarInfo(name)
+            info.size = i
+            archive.addfile(info, io.BytesIO(bytes(i)))
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(raw.getvalue()))
+    assert read_all(tmp_path / "a.tgz") == {name: bytes(i) for i, name in enumerate(names)}
+
+
+def special(name, kind=tarfile.REGTYPE, size=0, **attributes):
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        special("link", tarfile.SYMTYPE, linkname="/etc/passwd"),
+        special("hard", tarfile.LNKTYPE, linkname="other"),
+        special("device", tarfile.CHRTYPE),
+        special("pipe", tarfile.FIFOTYPE),
+        special("sparse", tarfile.GNUTYPE_SPARSE),
+    ],
+    ids=lambda info: info.name,
+)
+def test_tar_refuses_what_is_no_file(tmp_path, info):
+    path = drawn_lfw.pack([info], tmp_path / "a.tgz")
+    with pytest.raises(MnpError, match="a link, a device or another special file") as caught:
+        read_all(path)
+    one_line(caught, path, info.name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "../outside",
+        "a/../../b",
+        "a//b",
+        "C:\\windows",
+        "a\\..\\b",
+        "C:b",
+        "a\tb",
+        "a*",
+        "Person\x1b",
+    ],
+)
+def test_tar_refuses_names_that_lead_outside(tmp_path, name):
+    path = drawn_lfw.pack({name: b"x"}, tmp_path / "a.tgz", top="")
+    with pytest.raises(MnpError, match="is not one to unpack") as caught:
+        read_all(path)
+    one_line(caught, path)
+
+
+def test_tar_names_with_a_dot_lose_it(tmp_path):
+    path = drawn_lfw.pack({".": None, "./a/b": b"x"}, tmp_path / "a.tgz", top="")
+    assert read_all(path) == {"a/b": b"x"}
+
+
+def test_tar_limits(tmp_path):
+    path = drawn_lfw.pack({"a": bytes(5000), "b": bytes(5000)}, tmp_path / "a.tgz")
+    with pytest.raises(MnpError, match=r"lfw-deepfunneled/a has 5000 bytes, more than the limit of 4999"):
+        read_all(path, member_limit=4999)
+    with pytest.raises(MnpError, match="unpacks to more than 6000 bytes"):
+        list(tar.read_tar_gz(path, lambda name: False, total_limit=6000))
+    # what follows the end of the archive counts as well
+    packed = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(packed + bytes(1 << 20)))
+    with pytest.raises(MnpError, match="unpacks to more than 100000 bytes"):
+        read_all(path, total_limit=100_000)
+    assert len(read_all(path)) == 2
+
+
+def test_tar_every_cut_is_found(tmp_path):
+    data = drawn_lfw.pack({"a": b"x" * 700}, tmp_path / "a.tgz").read_bytes()
+    cut = tmp_path / "cut.tgz"
+    for length in range(len(data)):
+        cut.write_bytes(data[:length])
+        with pytest.raises(MnpError) as caught:
+            read_all(cut)
+        one_line(caught, cut)
+    raw = gzip.decompress(data)
+    for length in range(0, 512 * 4, 256):  # a whole gzip file round a tar that is cut
+        cut.write_bytes(gzip.compress(raw[:length]))
+        with pytest.raises(MnpError, match="cut short"):
+            read_all(cut)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_tar_mutations_are_an_error_or_harmless(tmp_path_factory, data):
+    """Flipped bits inside the gzip layer, so that its checksum does not hide the tar reader."""
+    folder = tmp_path_factory.mktemp("tar")
+    raw = bytearray(gzip.decompress(drawn_lfw.pack({"a/b.jpg": b"x" * 600}, folder / "a.tgz").read_bytes()))
+    for _ in range(data.draw(st.integers(1, 3))):
+        raw[data.draw(st.integers(0, 511))] = data.draw(st.integers(0, 255))
+    (folder / "b.tgz").write_bytes(gzip.compress(bytes(raw), 1))
+    try:
+        found = read_all(folder / "b.tgz")
+    except MnpError as error:
+        assert "\n" not in str(error)
+    else:
+        assert list(found.values()) == [
+            b"x" * 600
+        ]  # a name or a size cannot change unseen: the header has a sum
+
+
+def with_header(name, content, kind, **fields):
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, len(content)
+    return info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512)
+
+
+@pytest.mark.parametrize(
+    ("records", "says"),
+    [
+        (b"12 size=999\n", "sets size"),
+        (b"17 linkpath=/etc\n", "sets linkpath"),
+        (b"24 GNU.sparse.name=a.tx\n", "sets GNU.sparse.name"),
+        (b"99 path=short\n", "damaged extended header"),
+        (b"path=a\n", "damaged extended header"),
+        (b"0 \n", "damaged extended header"),
+        (b"-5 a=b\n", "damaged extended header"),
+        (b"9 path=\xff\n", "not UTF-8"),
+        (b"14 path=../../x\n"[:15] + b"", "damaged extended header"),
+        (b"13 path=../x\n", "not one to unpack"),
+        (bytes(1 << 17), "an extended header of 131072 bytes"),
+    ],
+)
+def test_tar_extended_headers(tmp_path, records, says):
+    raw = with_header("x", records, b"x") + with_header("a", b"abc", b"0") + bytes(1024)
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(raw))
+    with pytest.raises(MnpError, match=says):
+        read_all(tmp_path / "a.tgz")
+
+
+def test_tar_sizes_that_are_no_number(tmp_path):
+    header = bytearray(with_header("a", b"", b"0"))
+    header[124:136] = b"\x80" + bytes(10) + b"\x05"  # GNU's binary form, for files beyond 8 GiB
+    header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 256)
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(bytes(header) + bytes(1024)))
+    with pytest.raises(MnpError, match="a file size that is no number"):
+        read_all(tmp_path / "a.tgz")
+
+
+def test_tar_of_other_things(tmp_path):
+    page = tmp_path / "lfw.tgz"
+    page.write_bytes(b"<!DOCTYPE html><html><head><title>Moved</title></head></html>")
+    with pytest.raises(MnpError, match="is a web page, not an archive") as caught:
+        read_all(page)
+    one_line(caught, page)
+    page.write_bytes(b"hello")
+    with pytest.raises(MnpError, match="damaged or cut short"):
+        read_all(page)
+    page.write_bytes(gzip.compress(b"hello" * 200))
+    with pytest.raises(MnpError, match="not a tar archive"):
+        read_all(page)
+    with pytest.raises(MnpError, match="cannot be read"):
+        read_all(tmp_path / "absent.tgz")
+    with pytest.raises(MnpError, match="cannot be read"):
+        read_all(tmp_path)
+
+
+# ---- the lists
+
+
+def written(tmp_path, text):
+    path = tmp_path / "list.txt"
+    path.write_bytes(text.encode("latin-1"))
+    return path
+
+
+def test_pairs_read_by_hand(tmp_path):
+    path = written(
+        tmp_path, "2\t1\nAda_Ash\t1\t2\nAda_Ash\t1\tBen_Elm\t3\nCleo\t4\t1\nCleo\t1\tJean-Luc_P\t1\n"
+    )
+    result = lfw_protocol.read_pairs(path)
+    assert result.folds == (0, 0, 1, 1)
+    assert result.pairs[0] == ("Ada_Ash", 1, "Ada_Ash", 2) and result.pairs[0].same
+    assert result.pairs[3] == ("Cleo", 1, "Jean-Luc_P", 1) and not result.pairs[3].same
+
+
+GOOD_PAIRS = "2\nA\t1\t2\nB\t1\t3\nA\t1\tB\t1\nA\t2\tB\t2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "the file ends where the number of pairs"),
+        ("2\nA\t1\t2\n", "the file ends where a matched pair"),
+        (GOOD_PAIRS.replace("2\n", "1\n", 1), "line 3: 3 columns, where a mismatched pair"),
+        (GOOD_PAIRS.replace("2\n", "3\n", 1), "line 4: 4 columns, where a matched pair"),
+        (GOOD_PAIRS + "A\t3\tB\t3\n", "line 6: more lines than announced"),
+        (GOOD_PAIRS + "\n", "line 6: more lines than announced"),
+        (GOOD_PAIRS.replace("A\t1\t2", "A\t1\t2\t"), "line 2: 4 columns"),
+        (GOOD_PAIRS.replace("A\t1\t2", "A\t1"), "line 2: 2 columns"),
+        (GOOD_PAIRS.replace("A\t1\t2", "A 1 2"), "line 2: 1 columns"),
+        (GOOD_PAIRS.replace("A\t1\t2", "A\t-1\t2"), "line 2: '-1', where a number from 1"),
+        (GOOD_PAIRS.replace("A\t1\t2", "A\t0\t2"), "line 2: '0'"),
+        (GOOD_PAIRS.replace("A\t1\t2", "A\t1\t20000"), "line 2: '20000'"),
+        (GOOD_PAIRS.replace("A\t1\t2", "A\t1\t2.0"), "line 2: '2.0'"),
+        (GOOD_PAIRS.replace("A\t1\t2", "../A\t1\t2"), "line 2: '../A', where a person's name"),
+        (GOOD_PAIRS.replace("A\t1\t2", "A" * 81 + "\t1\t2"), "where a person's name"),
+        (GOOD_PAIRS.replace("A\t1\t2", "A\t2\t2"), "line 2: an image paired with itself"),
+        (GOOD_PAIRS.replace("A\t1\tB\t1", "A\t1\tA\t2"), "line 4: A twice, where a mismatched pair"),
+        (GOOD_PAIRS.replace("B\t1\t3", "A\t2\t1"), "line 3: a pair that was given before"),
+        (GOOD_PAIRS.replace("2\n", "-2\n", 1), "line 1: '-2'"),
+        (GOOD_PAIRS.replace("2\n", "1\t2\t3\n", 1), "line 1: 3 columns"),
+        (GOOD_PAIRS.replace("2\n", "11\t2\n", 1), "line 1: 11 folds"),
+        (GOOD_PAIRS + "\xe9", "plain ASCII"),
+        ("1" * (1 << 21), "too long"),
+        ("<html>", "line 1: '<html>'"),
+    ],
+)
+def test_bad_pairs(tmp_path, text, says):
+    path = written(tmp_path, text)
+    with pytest.raises(MnpError, match=says.replace(".", r"\.")) as caught:
+        lfw_protocol.read_pairs(path)
+    one_line(caught, path, "get_lfw.py")
+
+
+def test_lists_written_on_windows_and_without_a_last_line_end(tmp_path):
+    expected = lfw_protocol.read_pairs(written(tmp_path, GOOD_PAIRS))
+    assert lfw_protocol.read_pairs(written(tmp_path, GOOD_PAIRS.replace("\n", "\r\n"))) == expected
+    assert lfw_protocol.read_pairs(written(tmp_path, GOOD_PAIRS.rstrip())) == expected
+
+
+def test_people_read_by_hand(tmp_path):
+    assert lfw_protocol.read_people(written(tmp_path, "2\nA\t1\nB\t20\n")) == ({"A": 1, "B": 20},)
+    folds = lfw_protocol.read_people(written(tmp_path, "2\n1\nA\t1\n2\nB\t2\nC\t3\n"))
+    assert folds == ({"A": 1}, {"B": 2, "C": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "the file ends"),
+        ("x\n", "line 1: 'x'"),
+        ("2\nA\t1\n", "the file ends where a person"),
+        ("1\nA\t1\nB\t1\n", "line 3: more lines than announced"),
+        ("1\nA\t1\t\n", "line 2: 3 columns"),
+        ("1\nA\t-3\n", "line 2: '-3'"),
+        ("2\nA\t1\nA\t2\n", "line 3: A was given before"),
+        ("2\n1\nA\t1\n1\nA\t1\n", "line 5: A is in fold 2 and in fold 1"),
+        ("2\n1\nA\t1\n", "the file ends where the number of people"),
+        ("2\n2\nA\t1\n1\nB\t1\n", "line 4: 1 columns"),
+        ("11\n1\nA\t1\n", "11 folds"),
+    ],
+)
+def test_bad_people(tmp_path, text, says):
+    path = written(tmp_path, text)
+    with pytest.raises(MnpError, match=says) as caught:
+        lfw_protocol.read_people(path)
+    one_line(caught, path)
+
+
+def test_a_list_that_is_not_there(tmp_path):
+    with pytest.raises(MnpError, match=r"cannot be read .*get_lfw\.py"):
+        lfw_protocol.read_people(tmp_path / "absent.txt")
+
+
+def test_pairs_are_held_against_the_people(tmp_path):
+    pairs = lfw_protocol.read_pairs(written(tmp_path, "2\t1\nA\t1\t2\nA\t1\tB\t1\nC\t1\t2\nC\t1\tD\t1\n"))
+    good = ({"A": 2, "B": 1}, {"C": 2, "D": 1})
+    lfw_protocol.check_people(pairs, good, "pairs.txt")
+    with pytest.raises(MnpError, match=r"pairs\.txt: D is in a pair, but not in fold 2"):
+        lfw_protocol.check_people(pairs, ({"A": 2, "B": 1, "D": 1}, {"C": 2}), "pairs.txt")
+    with pytest.raises(MnpError, match=r"C is in a pair, but not in the people file"):
+        lfw_protocol.check_people(pairs, good[:1], "pairs.txt")
+    with pytest.raises(MnpError, match=r"image 2 of A is in a pair, but the people file gives 1"):
+        lfw_protocol.check_people(pairs, ({"A": 1, "B": 1}, good[1]), "pairs.txt")
+
+
+@settings(max_examples=150)
+@given(st.data(), st.sampled_from([GOOD_PAIRS, "2\n1\nA\t1\n2\nB\t2\nC\t3\n"]))
+def test_mutated_lists_are_an_error_or_a_list(tmp_path_factory, data, text):
+    letters = list(text)
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(letters) - 1))
+        letters[place : place + data.draw(st.integers(0, 3))] = data.draw(
+            st.text("A1-\t\n\0\xff", max_size=3)
+        )
+    path = written(tmp_path_factory.mktemp("list"), "".join(letters))
+    for read in (lfw_protocol.read_pairs, lfw_protocol.read_people):
+        try:
+            read(path)
+        except MnpError as error:
+            assert "\n" not in str(error)
+
+
+# ---- the photographs
+
+
+def test_names_of_photographs():
+    assert lfw_images.photograph("any/where/A_B/A_B_0012.jpg") == "A_B/A_B_0012.jpg"
+    for other in (
+        "A_B_0012.jpg",
+        "A_B/A_B_0000.jpg",
+        "A_B/A_B_012.jpg",
+        "A_B/A_C_0001.jpg",
+        "A_B/A_B_0001.png",
+    ):
+        assert lfw_images.photograph(other) is None
+
+
+def jpeg(pixels, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def test_the_crop_is_the_middle_and_the_order_is_red_green_blue():
+    pixels = np.zeros((250, 250, 3), np.uint8)
+    pixels[61:189, 61:189] = (250, 128, 3)  # exactly the middle 128x128
+    image = lfw_images.decode_one(jpeg(pixels, quality=100, subsampling=0), crop=128, size=128)
+    assert image.shape == (3, 128, 128) and image.dtype == np.uint8
+    assert np.abs(image.astype(int) - np.array([250, 128, 3])[:, None, None]).max() <= 4
+    wider = lfw_images.decode_one(jpeg(pixels, quality=100, subsampling=0), crop=130, size=130)
+    assert wider[0, 0].max() < 20 and wider[0, :, -1].max() < 20 and wider[0, 1:-1, 1:-1].min() > 230
+
+
+def test_halving_a_ramp_keeps_the_ramp():
+    ramp = np.repeat(np.arange(250, dtype=np.uint8)[None, :, None], 250, axis=0).repeat(3, axis=2)
+    image = lfw_images.decode_one(jpeg(ramp, quality=100, subsampling=0), crop=128, size=64)
+    middles = 61 + 2 * np.arange(64) + 0.5
+    assert np.abs(image[0, 30, 1:-1] - middles[1:-1]).max() <= 1.5
+
+
+def test_a_grey_jpeg_is_taken_as_colours():
+    image = lfw_images.decode_one(jpeg(np.full((250, 250), 77, np.uint8)), crop=250, size=10)
+    assert image.shape == (3, 10, 10) and np.all(image == 77)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda b: b[:-1], "cut short"),
+        (lambda b: b[: len(b) // 2], "cut short"),
+        (lambda b: b"", "cut short"),
+        (lambda b: b"\xff\xd9", "cannot be decoded"),
+        (lambda b: b"GIF89a" + b[6:], "cannot be decoded"),
+        (lambda b: jpeg(np.zeros((64, 250, 3), np.uint8)), "250x64, where"),
+    ],
+)
+def test_damaged_jpegs(damage, says):
+    with pytest.raises(MnpError, match=says):
+        lfw_images.decode_one(damage(drawn_lfw.drawing(0, 1)), crop=128, size=64)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_mutated_jpegs_are_an_error_or_an_image(data):
+    raw = bytearray(drawn_lfw.drawing(0, 1))
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, min(len(raw) - 3, 700)))] = data.draw(st.integers(0, 255))
+    try:
+        assert lfw_images.decode_one(bytes(raw), crop=128, size=8).shape == (3, 8, 8)
+    except MnpError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(("crop", "size"), [(251, 64), (64, 65), (0, 0), (128, 0), (128, -1)])
+def test_crops_that_cannot_be(folder, crop, size):
+    with pytest.raises(MnpError, match=f"a crop of {crop} at size {size}"):
+        quiet(folder, crop=crop, size=size)
+
+
+def test_load_is_right_and_the_second_time_from_the_cache(folder, tmp_path, monkeypatch):
+    faces = quiet(folder)
+    assert faces.images.shape == (60, 3, 32, 32) and faces.images.dtype == np.uint8
+    assert not faces.images.flags.writeable and not faces.official and faces.variant == "deepfunneled"
+    assert repr(faces) == "Faces('deepfunneled', 60 images of 20 people, (3, 32, 32))"
+    for i, (name, data) in enumerate(drawn_lfw.drawings().items()):
+        assert faces.photographs[i] == name
+        assert np.array_equal(faces.images[i], lfw_images.decode_one(data, 128, 32))
+    assert sorted(p.suffix for p in (tmp_path / "cache" / "mnp").iterdir()) == [".json", ".npy"]
+    monkeypatch.setattr(lfw_images, "read_jpegs", lambda source: pytest.fail("decoded twice"))
+    again = quiet(folder)
+    assert np.array_equal(again.images, faces.images) and again.photographs == faces.photographs
+
+
+def test_one_thread_and_three_give_the_same(folder, tmp_path, monkeypatch):
+    one = quiet(folder, workers=1).images.copy()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    assert np.array_equal(quiet(folder, workers=3).images, one)
+
+
+def test_nothing_is_written_beside_the_data(folder):
+    before = sorted(p.name for p in folder.iterdir())
+    quiet(folder, size=16)
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+def test_another_crop_or_another_archive_gets_another_array(folder, tmp_path):
+    a = quiet(folder)
+    b = quiet(folder, crop=200)
+    assert not np.array_equal(a.images, b.images)
+    other = drawn_lfw.drawings()
+    other["Ada_Ash/Ada_Ash_0001.jpg"] = drawn_lfw.drawing(77, 1)
+    drawn_lfw.pack(other, tmp_path / "lfw-deepfunneled.tgz")
+    c = quiet(tmp_path)
+    assert c.content_sha256 != a.content_sha256
+    assert not np.array_equal(c.images[0], a.images[0]) and np.array_equal(c.images[1:], a.images[1:])
+
+
+@pytest.mark.parametrize("damage", ["array", "short", "notes", "no notes", "other notes"])
+def test_a_damaged_cache_is_made_again(folder, tmp_path, damage):
+    expected = quiet(folder).images.copy()
+    (array_path,) = (tmp_path / "cache" / "mnp").glob("*.npy")
+    notes_path = array_path.with_suffix(".json")
+    whole = array_path.read_bytes()
+    data = bytearray(whole)
+    if damage == "array":
+        data[-1] ^= 1
+        array_path.write_bytes(data)
+    elif damage == "short":
+        array_path.write_bytes(data[:-1])
+    elif damage == "notes":
+        notes_path.write_text(notes_path.read_text()[:-5])
+    elif damage == "no notes":
+        notes_path.unlink()
+    else:
+        notes_path.write_text(json.dumps([1, 2]))
+    assert np.array_equal(quiet(folder).images, expected)
+    assert array_path.read_bytes() == whole
+
+
+def test_a_pickle_in_the_cache_is_not_opened(folder, tmp_path):
+    expected = quiet(folder).images.copy()
+    (array_path,) = (tmp_path / "cache" / "mnp").glob("*.npy")
+    np.save(array_path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    assert np.array_equal(quiet(folder).images, expected)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(folder, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lfw_images.np, "save", full)
+    with pytest.raises(MnpError, match=r"cannot be written \(No space left on device\)") as caught:
+        quiet(folder)
+    one_line(caught)
+    assert [p.suffix for p in (tmp_path / "cache" / "mnp").iterdir()] == [".json"]
+
+
+def test_an_unpacked_folder_gives_the_same(folder, tmp_path):
+    for name, data in drawn_lfw.drawings().items():
+        path = tmp_path / "lfw" / "lfw-deepfunneled" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (path.parent / "._hidden.jpg").write_bytes(b"what a Mac leaves behind")
+    archive, unpacked = quiet(folder), quiet(tmp_path)
+    assert unpacked.photographs == archive.photographs
+    assert unpacked.content_sha256 == archive.content_sha256
+    assert np.array_equal(unpacked.images, archive.images)
+
+
+@pytest.mark.parametrize("variant", ["funneled", "original"])
+def test_the_other_variants(tmp_path, variant):
+    kind = lfw_images.VARIANTS[variant]
+    members = drawn_lfw.drawings({"Ada_Ash": 2}) | {"pairs_01.txt": b"their archive has lists, too"}
+    drawn_lfw.pack(members, tmp_path / "lfw" / kind.archive, top=kind.folders[0])
+    faces = quiet(tmp_path, variant=variant)
+    assert faces.variant == variant and len(faces.images) == 2
+    with pytest.raises(MnpError, match=r"no lfw-deepfunneled\.tgz"):
+        quiet(tmp_path)
+
+
+def test_an_official_archive_is_known_by_its_checksum(tmp_path, monkeypatch):
+    path = drawn_lfw.pack(drawn_lfw.drawings({"Ada_Ash": 1}), tmp_path / "lfw.tgz", top="lfw")
+    assert not quiet(tmp_path, variant="original").official
+    known = lfw_images.VARIANTS["original"]._replace(
+        archive_sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+    monkeypatch.setitem(lfw_images.VARIANTS, "original", known)
+    assert quiet(tmp_path, variant="original").official
+
+
+def test_nothing_found_and_wrong_names(tmp_path, monkeypatch):
+    with pytest.raises(MnpError, match=r"no lfw-deepfunneled\.tgz in .*get_lfw\.py --variant deepfunneled"):
+        quiet(tmp_path)
+    with pytest.raises(MnpError, match="no variant 'frontal' of LFW: choose one of deepfunneled"):
+        quiet(tmp_path, variant="frontal")
+    (tmp_path / "lfw").mkdir()  # an empty folder of that name is not the unpacked original
+    with pytest.raises(MnpError, match=r"no lfw\.tgz"):
+        quiet(tmp_path, variant="original")
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ({"notes.txt": b"x"}, "no photograph in it"),
+        ({"Ada_Ash/Ada_Ash_1.jpg": b"x"}, "is not a name of LFW's"),
+        ({"Ada_Ash/Ada_Ash_0001.jpg": b"x" * ((1 << 20) + 1)}, "more than the limit"),
+        ({"Ada_Ash/Ada_Ash_0001.jpg": b"x", "other/Ada_Ash/Ada_Ash_0001.jpg": b"x"}, "is there twice"),
+    ],
+)
+def test_bad_archives(tmp_path, members, says):
+    path = drawn_lfw.pack(members, tmp_path / "lfw-deepfunneled.tgz")
+    with pytest.raises(MnpError, match=says) as caught:
+        quiet(tmp_path)
+    one_line(caught, path)
+
+
+def test_too_many_photographs(tmp_path, monkeypatch):
+    monkeypatch.setattr(lfw_images, "COUNT_LIMIT", 2)
+    drawn_lfw.pack(drawn_lfw.drawings({"Ada_Ash": 3}), tmp_path / "lfw-deepfunneled.tgz")
+    with pytest.raises(MnpError, match="more than 2 photographs"):
+        quiet(tmp_path)
+
+
+def test_a_long_file_in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(lfw_images, "IMAGE_LIMIT", 100)
+    path = tmp_path / "lfw-deepfunneled" / "A" / "A_0001.jpg"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(101))
+    with pytest.raises(MnpError, match="too long for a photograph"):
+        quiet(tmp_path)
+
+
+def test_a_jpeg_cut_short_is_named(tmp_path):
+    members = drawn_lfw.drawings({"Ada_Ash": 3})
+    members["Ada_Ash/Ada_Ash_0002.jpg"] = members["Ada_Ash/Ada_Ash_0002.jpg"][:2000]
+    path = drawn_lfw.pack(members, tmp_path / "lfw-deepfunneled.tgz")
+    with pytest.raises(MnpError, match=r"Ada_Ash_0002\.jpg: cut short") as caught:
+        quiet(tmp_path)
+    one_line(caught, path)
+    assert not list((tmp_path / "cache" / "mnp").iterdir())
+
+
+# ---- Faces
+
+
+def test_pairs_become_rows(folder):
+    faces = quiet(folder)
+    for which, count, folds in (("pairsDevTrain", 60, 1), ("pairsDevTest", 40, 1), ("pairs", 80, 10)):
+        pairs = faces.pairs(which)
+        assert len(pairs.first) == count and pairs.left_out == ()
+        assert np.array_equal(np.unique(pairs.fold), np.arange(folds))
+        person = np.array([name.split("/")[0] for name in faces.photographs])
+        assert np.array_equal(person[pairs.first] == person[pairs.second], pairs.same)
+        assert pairs.first.dtype == np.int64 and pairs.same.dtype == bool and pairs.same.sum() == count // 2
+    first = lfw_protocol.read_pairs(folder / "pairs.txt").pairs[0]
+    assert faces.photographs[faces.pairs("pairs").second[0]].endswith(
+        f"{first.name}_{first.other_number:04d}.jpg"
+    )
+
+
+def test_no_person_of_a_test_fold_is_in_training(folder):
+    faces = quiet(folder)
+    pairs, folds = faces.pairs("pairs"), faces.people_of("people")
+    for fold in range(10):
+        rows, _ = faces.training_rows(faces.people_outside(fold))
+        trained = {faces.photographs[row].split("/")[0] for row in rows}
+        tested = {
+            faces.photographs[r].split("/")[0]
+            for r in (*pairs.first[pairs.fold == fold], *pairs.second[pairs.fold == fold])
+        }
+        assert tested and not trained & tested and trained | set(folds[fold]) == set(faces.people)
+    with pytest.raises(MnpError, match="no fold 10: View 2 has folds 0 to 9"):
+        faces.people_outside(10)
+
+
+def test_view_1_trains_and_tests_on_different_people(folder):
+    faces = quiet(folder)
+    assert not set(faces.people_of("peopleDevTrain")[0]) & set(faces.people_of("peopleDevTest")[0])
+
+
+def test_training_rows_and_labels(tmp_path):
+    drawn_lfw.pack(drawn_lfw.drawings({"Ada": 3, "Ben": 1, "Cleo": 2}), tmp_path / "lfw-deepfunneled.tgz")
+    faces = quiet(tmp_path)
+    rows, labels = faces.training_rows(("Cleo", "Ada", "Ben"), least=2)
+    assert rows.tolist() == [0, 1, 2, 4, 5] and labels.tolist() == [0, 0, 0, 1, 1]
+    assert rows.dtype == labels.dtype == np.int64
+    with pytest.raises(MnpError, match="nobody among 2 people has 4 or more images"):
+        faces.training_rows(("Ada", "Ben"), least=4)
+    with pytest.raises(MnpError, match=r"Zoe/Zoe_0001\.jpg is needed and is not there"):
+        faces.training_rows(("Ada", "Zoe"))
+
+
+def test_batch(folder):
+    faces = quiet(folder)
+    x = faces.batch(np.array([3, 3, 0]))
+    assert x.shape == (3, 3, 32, 32) and x.dtype == np.float32
+    assert np.array_equal(x[2], (faces.images[0] / 255).astype(np.float32)) and np.array_equal(x[0], x[1])
+
+
+def with_lists(tmp_path, drawn, **changes):
+    drawn_lfw.pack(drawn_lfw.drawings(drawn), tmp_path / "lfw-deepfunneled.tgz")
+    for name, text in (drawn_lfw.lists() | changes).items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    return quiet(tmp_path)
+
+
+@pytest.mark.parametrize("in_the_archive", [False, True])
+def test_the_withdrawn_person_is_left_out_and_counted(tmp_path, in_the_archive):
+    people = drawn_lfw.PEOPLE | ({"Betsy_Coffin": 1} if in_the_archive else {})
+    ends = f"{drawn_lfw.VIEW1_TEST[0]}\t2"
+    text = "1\nEve_Elm\t1\t2\n" + f"Betsy_Coffin\t1\t{ends}\n"
+    names = drawn_lfw.lists()["peopleDevTest"].replace("8\n", "9\nBetsy_Coffin\t1\n", 1)
+    faces = with_lists(tmp_path, people, pairsDevTest=text, peopleDevTest=names)
+    assert "Betsy_Coffin" not in faces.people
+    pairs = faces.pairs("pairsDevTest")
+    assert len(pairs.first) == 1 and len(pairs.left_out) == 1 and pairs.left_out[0].name == "Betsy_Coffin"
+    assert "Betsy_Coffin" not in faces.people_of("peopleDevTest")[0]
+
+
+def test_any_other_missing_image_is_named(tmp_path):
+    faces = with_lists(tmp_path, drawn_lfw.PEOPLE | {"Ada_Ash": 1})
+    for ask in (lambda: faces.pairs("pairsDevTrain"), lambda: faces.people_of("peopleDevTrain")):
+        with pytest.raises(MnpError, match=r"Ada_Ash/Ada_Ash_0002\.jpg is needed and is not there") as caught:
+            ask()
+        one_line(caught)
+
+
+def test_an_image_too_many_is_named(tmp_path):
+    faces = with_lists(tmp_path, drawn_lfw.PEOPLE | {"Ada_Ash": 4})
+    with pytest.raises(MnpError, match="Ada_Ash has 3 images there, and 4 in the photographs"):
+        faces.people_of("people")
+
+
+def test_a_pair_across_folds_is_refused(tmp_path):
+    text = drawn_lfw.lists()["people"]
+    a, b = sorted(drawn_lfw.PEOPLE)[0], sorted(drawn_lfw.PEOPLE)[2]
+    swapped = text.replace(a, "@").replace(b, a).replace("@", b)
+    faces = with_lists(tmp_path, drawn_lfw.PEOPLE, people=swapped)
+    with pytest.raises(MnpError, match=f"{a} is in a pair, but not in fold 1 of the people file"):
+        faces.pairs("pairs")
+
+
+def test_lists_that_are_not_there_or_have_no_such_name(folder, tmp_path):
+    drawn_lfw.pack(drawn_lfw.drawings({"Ada": 1}), tmp_path / "lfw-deepfunneled.tgz")
+    with pytest.raises(MnpError, match=r"no pairs\.txt in .*get_lfw\.py"):
+        quiet(tmp_path).pairs("pairs")
+    with pytest.raises(MnpError, match="no list of pairs 'view2'"):
+        quiet(folder).pairs("view2")
+    with pytest.raises(MnpError, match="no list of people 'pairs'"):
+        quiet(folder).people_of("pairs")
+
+
+def test_progress_goes_to_stderr(folder, capsys):
+    quiet(folder, progress=True)
+    captured = capsys.readouterr()
+    assert "decoding" in captured.err and captured.out == ""
+
+
+# ---- the real ones
+
+
+@real
+def test_the_real_lists():
+    counts = {}
+    for which, people in lfw_protocol.PEOPLE_FOR.items():
+        pairs = lfw_protocol.read_pairs(REAL / f"{which}.txt")
+        folds = lfw_protocol.read_people(REAL / f"{people}.txt")
+        lfw_protocol.check_people(pairs, folds, which)
+        withdrawn = [p for p in pairs.pairs if lfw_protocol.WITHDRAWN & {p.name, p.other_name}]
+        counts[which] = len(pairs.pairs), len(folds), sum(map(len, folds)), len(withdrawn)
+    assert counts == {
+        "pairsDevTrain": (2200, 1, 4038, 0),
+        "pairsDevTest": (1000, 1, 1711, 1),
+        "pairs": (6000, 10, 5749, 0),
+    }
+
+
+@real
+def test_the_real_photographs():
+    """Read and checked by content, and a few of them decoded; decoding all takes some ten seconds."""
+    jpegs = lfw_images.read_jpegs(REAL / "lfw-deepfunneled.tgz")
+    assert len(jpegs) == 13_232
+    assert lfw_images.content_sha256(jpegs) == lfw_images.VARIANTS["deepfunneled"].content_sha256
+    people = {name.split("/")[0] for name in jpegs}
+    listed = set().union(*lfw_protocol.read_people(REAL / "people.txt"))
+    assert listed - people == lfw_protocol.WITHDRAWN and not people - listed
+    for name in list(jpegs)[::2000]:
+        assert lfw_images.decode_one(jpegs[name], 128, 64).std() > 10
