@@ -1,0 +1,179 @@
+"""The front of the checks: `pytest -m task3` judges task 3 and says what to look at.
+
+In a student's folder the checks import the student's own file, so a debugger stops where it should.
+The grader runs the same checks with --submission and --seed: then the answer runs in a process of
+its own, on other inputs (see remote.py), and nothing of it is imported here.
+"""
+
+import copy
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checking import PUBLIC_SEED, AnswerError, Ask, Draws, WrongError, fingerprint
+from wire import unpack
+
+TASKS = {
+    "task1": "convolution forward and backward",
+    "task2": "max pooling",
+    "task3": "maxout forward and backward",
+    "task4": "win counts, ranking and keep",
+    "task5": "pruning surgery and masks",
+}
+
+
+class LocalAnswer:
+    """Calls the functions of a module that lives in this process: the student's own run."""
+
+    def __init__(self, module, filename):
+        self.module, self.filename = module, filename
+
+    def call(self, function, args, kwargs=None, after=False):
+        """The result on copies of the arguments, and these copies as they are afterwards."""
+        if not callable(getattr(self.module, function, None)):
+            raise AnswerError(f"{self.filename} defines no function {function}")
+        args = copy.deepcopy(list(args))
+        try:
+            return getattr(self.module, function)(*args, **(kwargs or {})), args
+        except NotImplementedError as error:
+            raise AnswerError(f"not written yet: {error}") from None
+
+
+class StoredCases:
+    """Looks right outputs up in the file that came with the task."""
+
+    def __init__(self, path):
+        with np.load(path, allow_pickle=False) as file:
+            self.cases = {key: file[key] for key in file.files}
+
+    def look_up(self, function, args, kwargs, after=False):
+        """The right outputs and [(what the slip is, the outputs it gives)]."""
+        key = fingerprint([function, list(args), kwargs, after])
+        if key not in self.cases:
+            raise AnswerError(
+                "no stored case fits these inputs: the checks were changed, or --seed was given"
+            )
+        expected, slips = unpack(self.cases[key].tobytes())
+        return expected, slips
+
+
+def pytest_addoption(parser):
+    """The grader's options; a student needs none of them."""
+    group = parser.getgroup("assignments")
+    group.addoption("--submission", help="grade this folder, in a process of its own")
+    group.addoption("--seed", type=int, default=PUBLIC_SEED, help="draw the inputs from this seed")
+    group.addoption("--report", help="write the points to this JSON file")
+    group.addoption("--call-seconds", type=float, default=3.0, help="how long one call may take")
+    group.addoption("--task-seconds", type=float, default=9.0, help="how long all calls of a task may take")
+    group.addoption("--layers", default="seccomp+audit", help="what locks the answer in (see jail.py)")
+
+
+def pytest_configure(config):
+    """Name the markers and start counting."""
+    for task, title in TASKS.items():
+        config.addinivalue_line("markers", f"{task}: {title}")
+    config.addinivalue_line("markers", "points(n): what a check is worth")
+    config.answers, config.points = {}, {}
+
+
+def _answer(config, module):
+    stem = module.__name__.removeprefix("test_")
+    if stem not in config.answers:
+        if config.getoption("--submission"):
+            from remote import RemoteAnswer
+
+            limits = {
+                "call_seconds": config.getoption("--call-seconds"),
+                "layers": config.getoption("--layers"),
+            }
+            limits["task_seconds"] = config.getoption("--task-seconds")
+            config.answers[stem] = RemoteAnswer(config.getoption("--submission"), f"{stem}.py", **limits)
+        elif hasattr(module, "MISTAKES"):  # a source checks itself
+            config.answers[stem] = LocalAnswer(module, f"{stem}.py")
+        else:
+            path = Path(module.__file__).with_name(f"{stem}.py")
+            loader = importlib.util.spec_from_file_location(stem, path)
+            answer = importlib.util.module_from_spec(loader)
+            loader.loader.exec_module(answer)
+            config.answers[stem] = LocalAnswer(answer, path.name)
+    return config.answers[stem]
+
+
+@pytest.fixture
+def ask(request):
+    """The check's way to the answer, to the right outputs, and to its own inputs."""
+    config, module = request.config, request.module
+    if hasattr(module, "MISTAKES"):
+        from reference import Reference
+
+        oracle = Reference(module)
+    else:
+        oracle = StoredCases(Path(module.__file__).with_name("cases") / f"{module.__name__[5:]}.npz")
+    draws = Draws(config.getoption("--seed"), request.node.name)
+    return Ask(_answer(config, module), oracle, draws)
+
+
+def printable(text):
+    """Text without control characters: some of it was written by the program under test."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(text))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Count the points, and let a failed check speak in sentences instead of a traceback."""
+    outcome = yield
+    report = outcome.get_result()
+    marker = item.get_closest_marker("points")
+    task = next((name for name in TASKS if item.get_closest_marker(name)), None)
+    if marker is None or task is None:
+        return
+    out_of = marker.args[0]
+    purpose = " ".join((item.obj.__doc__ or "").split())
+    message = ""
+    if call.excinfo is not None:
+        if call.excinfo.errisinstance((WrongError, AnswerError)):
+            message = printable(call.excinfo.value)
+            title = f"{task}, {item.name} ({out_of} point{'s' * (out_of != 1)})"
+            report.longrepr = f"{title}\nAsked: {purpose}\nFound: {message}\n"
+        else:
+            message = printable(f"{call.excinfo.typename}: {call.excinfo.value}")
+    checks = item.config.points.setdefault(task, {})
+    passed = report.passed and checks.get(item.name, {}).get("passed", True)
+    checks[item.name] = {
+        "passed": passed,
+        "points": out_of if passed else 0,
+        "out_of": out_of,
+        "purpose": purpose,
+        "message": message or checks.get(item.name, {}).get("message", ""),
+    }
+    if report.when == "call":
+        _write_report(item.config)
+
+
+def _write_report(config):
+    """After every check, so that an interrupted run keeps what it had."""
+    if path := config.getoption("--report"):
+        held = sorted(
+            {str(answer.held) for answer in config.answers.values() if getattr(answer, "held", None)}
+        )
+        report = {"seed": config.getoption("--seed"), "held": held, "tasks": config.points}
+        Path(f"{path}.part").write_text(json.dumps(report), encoding="utf-8")
+        os.replace(f"{path}.part", path)
+
+
+def pytest_sessionfinish(session):
+    """Close the processes and leave the final report."""
+    for answer in session.config.answers.values():
+        if hasattr(answer, "close"):
+            answer.close()
+    _write_report(session.config)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """One line a task."""
+    for task, checks in sorted(config.points.items()):
+        points, out_of = (sum(check[key] for check in checks.values()) for key in ("points", "out_of"))
+        terminalreporter.write_line(f"{task}: {points} of {out_of} points   ({TASKS[task]})")
