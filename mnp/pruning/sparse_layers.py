@@ -1,0 +1,209 @@
+"""The layers of a sparse network: CSR arrays as buffers, and a forward pass; no backward."""
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.kernels.shapes import conv2d_output_size, pool2d_output_size
+from mnp.nn.base import Layer, float_dtype, kernels_name, whole
+from mnp.pruning import sparse_loops
+
+ROOM = 96  # elements behind a flat image that a vector may touch
+
+
+class _Sparse(Layer):
+    """What both have in common: buffers values (nnz,), columns (nnz,), starts (rows + 1,), bias (rows,)."""
+
+    def __init__(self, rows, width, nonzero, dtype, kernels):
+        super().__init__(kernels)
+        self.nonzero = whole("nonzero", nonzero, least=0)
+        if self.nonzero > rows * width or rows * width >= 2**31:
+            raise MnpError(
+                f"{type(self).__name__} with {self.nonzero} non-zeros in {rows}x{width} weights: there are "
+                "fewer places, or more than an int32 counts"
+            )
+        self.rows, self.width, self.dtype = rows, width, float_dtype(dtype)
+        self.buffers = {
+            "values": np.zeros(self.nonzero, self.dtype),
+            "columns": np.zeros(self.nonzero, np.int32),
+            "starts": np.zeros(rows + 1, np.int32),
+            "bias": np.zeros(rows, self.dtype),
+        }
+
+    def backward(self, dy, need_dx=True):
+        raise MnpError(f"{self!r} is for inference: train the masked network, then make it sparse again")
+
+    def check(self):
+        """Refuse buffers that are no CSR matrix: the loops trust them. Called for arrays from a file."""
+        columns, starts = self.buffers["columns"], self.buffers["starts"]
+        if starts[0] != 0 or starts[-1] != self.nonzero or (np.diff(starts) < 0).any():
+            raise MnpError(f"{self!r}: starts must rise from 0 to {self.nonzero}; the arrays are damaged")
+        if self.nonzero and (columns.min() < 0 or columns.max() >= self.width):
+            raise MnpError(f"{self!r}: a column lies outside 0..{self.width - 1}; the arrays are damaged")
+        row_begins = np.zeros(self.nonzero + 1, dtype=bool)
+        row_begins[starts] = True
+        if ((np.diff(columns) <= 0) & ~row_begins[1:-1]).any():
+            raise MnpError(f"{self!r}: the columns of a row must ascend; the arrays are damaged")
+
+    def _ready(self, x, training, wanted):
+        if training:
+            raise MnpError(f"{self!r} is for inference: train the masked network, then make it sparse again")
+        self._expect(x, wanted)
+        if x.dtype != self.dtype:
+            raise MnpError(f"{self!r} got {x.dtype} x; convert with x.astype(np.{self.dtype})")
+
+    def _loops(self):
+        """The tiled loops for the tiled kernels in float32, the plain ones for all others."""
+        if kernels_name(self.kernels) == "tiled" and self.dtype == np.float32:
+            from mnp.pruning import sparse_tiles
+
+            return sparse_tiles
+        return sparse_loops
+
+
+class SparseDense(_Sparse):
+    """A Dense or MaxoutDense whose zero weights are not there.
+
+        z[n, r] = bias[r] + sum_p values[p] * x[n, columns[p]],    p in starts[r] .. starts[r + 1] - 1
+        y[n, u] = max_j z[n, u * k + j]                            (relu: and then max(y, 0))
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        out_features counts neurons: units * k.
+    nonzero : int
+    k : int
+        Neurons per maxout unit; 1 for a Dense.
+    relu : bool
+        A ReLU after the maximum, as a MaxoutDense in evaluation mode has it.
+    """
+
+    def __init__(
+        self, in_features, out_features, nonzero, *, k=1, relu=False, dtype=np.float32, kernels=None
+    ):
+        self.in_features, self.out_features = (
+            whole("in_features", in_features),
+            whole("out_features", out_features),
+        )
+        super().__init__(self.out_features, self.in_features, nonzero, dtype, kernels)
+        self.k, self.relu = whole("k", k), bool(relu)
+        if self.out_features % self.k:
+            raise MnpError(f"k={self.k} does not divide the {self.out_features} neurons of {self!r}")
+
+    def forward(self, x, training=False, rng=None):
+        self._ready(x, training, (self.in_features,))
+        b = self.buffers
+        y = self._loops().dense(
+            np.ascontiguousarray(x),
+            b["values"],
+            b["columns"].view(np.uint32),
+            b["starts"].view(np.uint32),
+            b["bias"],
+            self.k,
+        )
+        return self.kernels.relu_forward(y) if self.relu else y
+
+    def output_shape(self, shape):
+        self._expect_example(shape, (self.in_features,))
+        return (self.out_features // self.k,)
+
+
+class SparseConv2d(_Sparse):
+    """A Conv2d whose zero weights are not there, with the max pooling that may follow it.
+
+        y[n, f, i, j] = bias[f] + sum_p values[p] * xp[n, c, i * stride + a, j * stride + b]
+
+    p in starts[f] .. starts[f + 1] - 1, and columns[p] = (c * kernel_size + a) * kernel_size + b. Images
+    are laid out flat (`flat_images`), so that a weight meets a whole plane of pixels as one long row.
+
+    Parameters
+    ----------
+    in_channels, out_channels, kernel_size, stride, padding
+        As in Conv2d.
+    nonzero : int
+    pool, pool_stride : int
+        Size and stride of the max pooling; 1 and 1 for none.
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        nonzero,
+        stride=1,
+        padding=0,
+        *,
+        pool=1,
+        pool_stride=1,
+        dtype=np.float32,
+        kernels=None,
+    ):
+        self.in_channels = whole("in_channels", in_channels)
+        self.out_channels = whole("out_channels", out_channels)
+        self.kernel_size = whole("kernel_size", kernel_size)
+        super().__init__(self.out_channels, self.in_channels * self.kernel_size**2, nonzero, dtype, kernels)
+        self.stride, self.padding = whole("stride", stride), whole("padding", padding, least=0)
+        self.pool, self.pool_stride = whole("pool", pool), whole("pool_stride", pool_stride)
+
+    def forward(self, x, training=False, rng=None):
+        self._ready(x, training, (self.in_channels, "H", "W"))
+        b, size = self.buffers, self.kernel_size
+        oh, ow = conv2d_output_size(*x.shape[2:], size, size, self.stride, self.padding)
+        pool2d_output_size(oh, ow, self.pool, self.pool_stride)
+        frames, high, line = flat_images(x, self.stride, self.padding)
+        c, inside = np.divmod(b["columns"].astype(np.int64), size * size)
+        below, aside = np.divmod(inside, size)
+        # Which of the stride * stride interleaved images, and how far into it.
+        phase = (c * self.stride + below % self.stride) * self.stride + aside % self.stride
+        offsets = (phase * high + below // self.stride) * line + aside // self.stride
+        return self._loops().conv(
+            frames,
+            b["values"],
+            offsets.astype(np.uint32),
+            b["starts"].view(np.uint32),
+            b["bias"],
+            line,
+            oh,
+            ow,
+            self.pool,
+            self.pool_stride,
+        )
+
+    def output_shape(self, shape):
+        _, h, w = self._expect_example(shape, (self.in_channels, "H", "W"))
+        size = conv2d_output_size(h, w, self.kernel_size, self.kernel_size, self.stride, self.padding)
+        return (self.out_channels, *pool2d_output_size(*size, self.pool, self.pool_stride))
+
+
+def flat_images(x, stride, padding):
+    """Lay every padded image out as one row, in stride * stride interleaved parts.
+
+        frames[n, (((c*s + a)*s + b) * high + i) * line + j] = xp[n, c, i*s + a, j*s + b],   s = stride
+
+    With stride 1 that is the padded image as it is. With a larger one, pixels that a filter's weight
+    visits one after the other lie side by side again.
+
+    Returns
+    -------
+    frames : (N, C * s * s * high * line + ROOM), high, line
+        Rows and columns are filled up with zeros to multiples of s; ROOM zeros follow every image.
+
+    >>> frames, high, line = flat_images(np.arange(6.0).reshape(1, 1, 2, 3), stride=2, padding=0)
+    >>> frames[0, :8], high, line
+    (array([0., 2., 1., 0., 3., 5., 4., 0.]), 1, 2)
+    """
+    n, channels, h, w = x.shape
+    high, line = -(-(h + 2 * padding) // stride), -(-(w + 2 * padding) // stride)
+    used = channels * stride * stride * high * line
+    frames = np.zeros((n, used + ROOM), dtype=x.dtype)
+    if stride == 1 and padding == 0:
+        frames[:, :used] = x.reshape(n, used)
+        return frames, high, line
+    padded = np.zeros((n, channels, high * stride, line * stride), dtype=x.dtype)
+    padded[:, :, padding : padding + h, padding : padding + w] = x
+    parts = padded.reshape(n, channels, high, stride, line, stride).transpose(0, 1, 3, 5, 2, 4)
+    frames[:, :used] = parts.reshape(n, used)
+    return frames, high, line
+
+
+SPARSE_TYPES = {"SparseDense": SparseDense, "SparseConv2d": SparseConv2d}
