@@ -1,0 +1,137 @@
+"""Max and average pooling: each thread owns some of the N * C image planes."""
+
+import numpy as np
+from numba import prange
+
+from mnp.kernels import shapes
+from mnp.kernels.compiling import compiled
+
+
+def maxpool2d_forward(x, size, stride):
+    """Keep the largest pixel of every window, and remember which one it was.
+
+        y[n, c, p, q]      = max_{i, j} x[n, c, p*stride + i, q*stride + j]      0 <= i, j < size
+        winner[n, c, p, q] = i * size + j of that pixel
+
+    x (N, C, H, W) float -> y (N, C, OH, OW) float, winner (N, C, OH, OW) int32. The lowest place wins a
+    tie; the first NaN wins over any number.
+
+    >>> y, winner = maxpool2d_forward(np.array([[[[1.0, 5.0, 2.0, 2.0], [0.0, 3.0, 2.0, 1.0]]]]), 2, 2)
+    >>> print(y[0, 0], winner[0, 0])
+    [[5. 2.]] [[1 0]]
+    """
+    oh, ow = shapes.check_pool2d("maxpool2d_forward", x, size, stride)
+    y = np.empty((*x.shape[:2], oh, ow), dtype=x.dtype)
+    winner = np.empty(y.shape, dtype=np.int32)
+    _maxpool_forward(_planes(x), size, stride, _planes(y), _planes(winner))
+    return y, winner
+
+
+def maxpool2d_backward(dy, winner, x_shape, size, stride):
+    """Send each window's derivative to the pixel that won; the others get nothing.
+
+        dx[n, c, p*stride + i, q*stride + j] += dy[n, c, p, q]   where winner[n, c, p, q] = i * size + j
+
+    dy float and winner int (N, C, OH, OW), x_shape (N, C, H, W) -> dx (N, C, H, W) float. A pixel that won
+    several overlapping windows collects the sum.
+
+    >>> maxpool2d_backward(np.array([[[[7.0, 9.0]]]]), np.array([[[[1, 0]]]]), (1, 1, 2, 4), 2, 2)[0, 0]
+    array([[0., 7., 9., 0.],
+           [0., 0., 0., 0.]])
+    """
+    shapes.check_pool2d_backward("maxpool2d_backward", dy, x_shape, size, stride)
+    shapes.check_winner("maxpool2d_backward", winner, dy.shape, size * size)
+    dx = np.empty(x_shape, dtype=dy.dtype)
+    _maxpool_backward(_planes(dy), _planes(winner.astype(np.int32, copy=False)), size, stride, _planes(dx))
+    return dx
+
+
+def avgpool2d_forward(x, size, stride):
+    """Replace every window by the mean of its pixels.
+
+        y[n, c, p, q] = 1 / size^2 * sum_{i, j} x[n, c, p*stride + i, q*stride + j]      0 <= i, j < size
+
+    x (N, C, H, W) float -> y (N, C, OH, OW) float.
+
+    >>> avgpool2d_forward(np.array([[[[1.0, 5.0, 2.0, 2.0], [0.0, 2.0, 3.0, 1.0]]]]), 2, 2)[0, 0]
+    array([[2., 2.]])
+    """
+    oh, ow = shapes.check_pool2d("avgpool2d_forward", x, size, stride)
+    y = np.empty((*x.shape[:2], oh, ow), dtype=x.dtype)
+    _avgpool_forward(_planes(x), size, stride, _planes(y))
+    return y
+
+
+def avgpool2d_backward(dy, x_shape, size, stride):
+    """Share each window's derivative equally between its pixels.
+
+        dx[n, c, p*stride + i, q*stride + j] += dy[n, c, p, q] / size^2      0 <= i, j < size
+
+    dy (N, C, OH, OW) float, x_shape (N, C, H, W) -> dx (N, C, H, W) float.
+
+    >>> avgpool2d_backward(np.array([[[[4.0, 8.0]]]]), (1, 1, 2, 4), 2, 2)[0, 0]
+    array([[1., 1., 2., 2.],
+           [1., 1., 2., 2.]])
+    """
+    shapes.check_pool2d_backward("avgpool2d_backward", dy, x_shape, size, stride)
+    dx = np.empty(x_shape, dtype=dy.dtype)
+    _avgpool_backward(_planes(dy), size, stride, _planes(dx))
+    return dx
+
+
+def _planes(x):
+    """See (N, C, H, W) as (N * C, H, W)."""
+    return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+@compiled(parallel=True)
+def _maxpool_forward(x, size, stride, y, winner):
+    planes, oh, ow = y.shape
+    for plane in prange(planes):
+        for p in range(oh):
+            for q in range(ow):
+                best, won = x[plane, p * stride, q * stride], 0
+                for i in range(size):
+                    for j in range(size):
+                        value = x[plane, p * stride + i, q * stride + j]
+                        # Larger, or the first NaN: "not <=" is true for a NaN, "best == best" until then.
+                        if not value <= best and best == best:
+                            best, won = value, i * size + j
+                y[plane, p, q], winner[plane, p, q] = best, won
+
+
+@compiled(parallel=True)
+def _maxpool_backward(dy, winner, size, stride, dx):
+    planes, oh, ow = dy.shape
+    for plane in prange(planes):
+        dx[plane] = 0
+        for p in range(oh):
+            for q in range(ow):
+                won = winner[plane, p, q]
+                dx[plane, p * stride + won // size, q * stride + won % size] += dy[plane, p, q]
+
+
+@compiled(parallel=True)
+def _avgpool_forward(x, size, stride, y):
+    planes, oh, ow = y.shape
+    for plane in prange(planes):
+        for p in range(oh):
+            for q in range(ow):
+                total = x.dtype.type(0)
+                for i in range(size):
+                    for j in range(size):
+                        total += x[plane, p * stride + i, q * stride + j]
+                y[plane, p, q] = total / (size * size)
+
+
+@compiled(parallel=True)
+def _avgpool_backward(dy, size, stride, dx):
+    planes, oh, ow = dy.shape
+    for plane in prange(planes):
+        dx[plane] = 0
+        for p in range(oh):
+            for q in range(ow):
+                share = dy[plane, p, q] / (size * size)
+                for i in range(size):
+                    for j in range(size):
+                        dx[plane, p * stride + i, q * stride + j] += share
