@@ -212,7 +212,9 @@ def apply_masks(net, masks, may_return=False):
     before = net.masks()
     for name, mask in masks.items():
         mask = np.asarray(mask)
-        if mask.dtype == np.bool_ and not mask.any():
+        if mask.dtype != np.bool_:
+            continue  # set_masks will say so
+        if not mask.any():
             raise MnpError(f"the mask of {name} keeps nothing: a layer needs at least one weight")
         if may_return or name not in before or mask.shape != before[name].shape:
             continue
@@ -233,9 +235,10 @@ def weight_names(net):
     Returns
     -------
     names : list of str
-        Full names, as in net.params(), of the arrays with two axes or more, in the network's order.
+        Full names, as in net.params(), in the network's order. (The weight of a batch normalisation, one
+        number a channel, is not among them.)
     """
-    return [name for name, array in net.params().items() if array.ndim >= 2]
+    return [name for name, array in net.params().items() if name.endswith(".weight") and array.ndim >= 2]
 
 
 def _maxout(net, name):
