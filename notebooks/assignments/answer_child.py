@@ -23,7 +23,7 @@ sys.argv = ["answer"]
 
 import jail  # noqa: E402
 import numpy as np  # noqa: E402
-from wire import LIMIT, WireError, pack, unpack  # noqa: E402
+from wire import LIMIT, pack, unpack  # noqa: E402
 
 # Whatever an answer may import has to be loaded now: later, no file can be opened.
 PROVIDED = """
@@ -54,8 +54,8 @@ def write_message(descriptor, value):
     """Send one answer; a result that is too large is replaced by a word about that."""
     try:
         message = pack(value)
-    except WireError as error:
-        message = pack({"id": value["id"], "error": "WireError", "text": str(error), "line": 0})
+    except BaseException as error:
+        message = pack({"id": value["id"], "error": type(error).__name__, "text": str(error), "line": 0})
     message = memoryview(struct.pack(">I", len(message)) + message)
     while message:
         message = message[os.write(descriptor, message) :]

@@ -136,13 +136,13 @@ def _compare_all(function, names, result, expected, mistakes, parts):
         told = difference(result[i], expected[i], names[i])
         if told is None:
             continue
-        lines = [f"{function}: {told}"]
-        for text, outputs in mistakes:
-            same_slip = difference(result[i], outputs[i], "") is None
-            if same_slip and difference(outputs[i], expected[i], "") is not None:
-                lines.append(f"It looks as if {text}")
-                break
-        raise WrongError("\n".join(lines))
+        # A slip that explains every part goes before one that explains the part looked at.
+        for explained in (wanted, [i]):
+            for text, outputs in mistakes:
+                fits = all(difference(result[j], outputs[j], "") is None for j in explained)
+                if fits and difference(outputs[i], expected[i], "") is not None:
+                    raise WrongError(f"{function}: {told}\nIt looks as if {text}")
+        raise WrongError(f"{function}: {told}")
 
 
 def short(value):

@@ -65,10 +65,8 @@ def judge(folder, tasks, seed, options=()):
 
 def out_of(tasks):
     """What each task is worth."""
-    worth = {
-        source.task: sum(points for _, points, _ in checks_of(load(source.stem))) for source in sources()
-    }
-    return {task: worth[task] for task in tasks}
+    found = [source for source in sources() if source.task in tasks]
+    return {source.task: sum(worth for _, worth, _ in checks_of(load(source.stem))) for source in found}
 
 
 def points(found, tasks):
@@ -83,10 +81,9 @@ def self_test(tasks, seed, options=()):
             Path(folder, f"{source.stem}.py").write_text(answer_file(source, solved=True), encoding="utf-8")
         found = judge(folder, tasks, seed, options)
     if points(found, tasks) != out_of(tasks):
-        wrong = [
-            (t, c["message"]) for t, cs in found["tasks"].items() for c in cs.values() if not c["passed"]
-        ]
-        raise GradingError(f"the reference itself does not get all points on this machine: {wrong[:1]}")
+        checks = [check for task in found["tasks"].values() for check in task.values()]
+        wrong = next((check["message"] for check in checks if not check["passed"]), found["problem"])
+        raise GradingError(f"the reference itself does not get all points on this machine: {wrong}")
     return found
 
 

@@ -11,6 +11,7 @@ the answer with its solution between two marks (# %% answer), the checks (# %% c
 
 import argparse
 import ast
+import functools
 import importlib.util
 import json
 import re
@@ -21,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from answers import LocalAnswer
 from checking import PUBLIC_SEED, Ask, Draws
 from reference import Recorder
 
 HERE = Path(__file__).resolve().parent
-SHARED = ("conftest.py", "checking.py", "wire.py", "course_check.py")
+SHARED = ("conftest.py", "answers.py", "checking.py", "wire.py", "course_check.py")
 GRADER = (*SHARED, "answer_child.py", "grade.py", "jail.py", "make.py", "nbgrader_cells.py", "pytest.ini")
 GRADER += ("reference.py", "remote.py", "README_STUDENT.md", "INSTRUCTORS.md")
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
@@ -48,9 +50,10 @@ class Source:
         return self.stem.split("_")[0]
 
 
+@functools.cache
 def sources():
     """All tasks, in order."""
-    return [parse(path) for path in sorted((HERE / "source").glob("task*.py"))]
+    return tuple(parse(path) for path in sorted((HERE / "source").glob("task*.py")))
 
 
 def parse(path):
@@ -77,15 +80,17 @@ def answer_file(source, solved):
         name = re.findall(r"^def (\w+)", source.answer[: match.start()], re.M)[-1]
         return f'{match.group(1)}raise NotImplementedError("{source.task}: {name}")\n'
 
-    head = f'"""{source.title}\n\nFill in the functions, then run: pytest -m {source.task}\n"""\n\nimport numpy as np\n\n\n'
-    return head + SOLUTION.sub(replace, source.answer)
+    told = f"{source.title}\n\nFill in the functions, then run: pytest -m {source.task}\n"
+    return f'"""{told}"""\n\nimport numpy as np\n\n\n' + SOLUTION.sub(replace, source.answer)
 
 
 def checks_file(source):
     """The test file of a task: its checks, without the reference."""
-    return f'"""The checks of {source.title[0].lower() + source.title[1:]}"""\n\nimport numpy as np\nimport pytest\n\n{source.checks}'
+    head = f'"""The checks of t{source.title[1:]}"""\n\nimport numpy as np\nimport pytest\n\n'
+    return head + source.checks
 
 
+@functools.cache
 def load(stem):
     """A source as a module: the reference, the checks and the known slips."""
     found = importlib.util.spec_from_file_location(stem, HERE / "source" / f"{stem}.py")
@@ -105,8 +110,6 @@ def checks_of(module):
 
 def stored_cases(stem):
     """What the checks ask for with the public seed, and the right outputs."""
-    from conftest import LocalAnswer
-
     module = load(stem)
     recorder = Recorder(module)
     for name, _, check in checks_of(module):

@@ -214,6 +214,7 @@ def test_forward_by_hand(ask):
     # top left: 1*1 - 2*5 + 0.5, then 1*2 - 2*6 + 0.5, and so on
     expected = np.array([[-8.5, -9.5], [-11.5, -12.5]]).reshape(1, 1, 2, 2)
     ask.by_hand("conv2d_forward", (x, weight, np.array([0.5]), 1, 0), expected)
+    ask("conv2d_forward", *images(ask.draws, stride=1, padding=0, n=1, c=1, f=1))  # and a drawn one
 
 
 @pytest.mark.points(3)

@@ -162,11 +162,10 @@ def back(draws, size, stride):
 @pytest.mark.points(2)
 def test_forward_by_hand(ask):
     """Four windows of 2x2 on an image of 4x4: the largest value of each."""
-    x = np.array(
-        [[1.0, 2.0, 8.0, 7.0], [4.0, 3.0, 5.0, 6.0], [0.0, -1.0, -5.0, -6.0], [9.0, -2.0, -7.0, -8.0]]
-    )
-    expected = (np.array([[4.0, 8.0], [9.0, -5.0]])[None, None], np.array([[2, 0], [2, 0]])[None, None])
+    x = np.array([[1.0, 2.0, 8.0, 7.0], [4.0, 3.0, 5.0, 6.0], [0.0, 1.0, 5.0, 4.0], [9.0, 2.0, 3.0, 2.0]])
+    expected = (np.array([[4.0, 8.0], [9.0, 5.0]])[None, None], np.array([[2, 0], [2, 0]])[None, None])
     ask.by_hand("maxpool2d_forward", (x[None, None], 2, 2), expected, parts=("y",))
+    ask("maxpool2d_forward", ask.draws.distinct(1, 1, 4, 4) + 20, 2, 2, parts=("y",))  # and a drawn one
 
 
 @pytest.mark.points(2)
@@ -179,9 +178,9 @@ def test_forward_values(ask):
 @pytest.mark.points(2)
 def test_forward_overlap_and_leftovers(ask):
     """stride differs from size; rows and columns that fill no window are ignored."""
-    ask("maxpool2d_forward", ask.draws.distinct(2, 2, 7, 6), 3, 2, parts=("y",))
-    ask("maxpool2d_forward", ask.draws.distinct(2, 2, 5, 8), 2, 3, parts=("y",))
-    ask("maxpool2d_forward", ask.draws.distinct(2, 1, 5, 7), 2, 2, parts=("y",))
+    ask("maxpool2d_forward", ask.draws.distinct(2, 2, 7, 6) + 20, 3, 2, parts=("y",))
+    ask("maxpool2d_forward", ask.draws.distinct(2, 2, 5, 8) + 20, 2, 3, parts=("y",))
+    ask("maxpool2d_forward", ask.draws.distinct(2, 1, 5, 7) + 20, 2, 2, parts=("y",))
 
 
 @pytest.mark.points(1)
@@ -203,6 +202,7 @@ def test_backward_by_hand(ask):
     dy, winner = np.array([10.0, 20.0]).reshape(1, 1, 1, 2), np.array([3, 1]).reshape(1, 1, 1, 2)
     expected = np.array([[0.0, 0.0, 0.0, 20.0], [0.0, 10.0, 0.0, 0.0]]).reshape(1, 1, 2, 4)
     ask.by_hand("maxpool2d_backward", (dy, winner, (1, 1, 2, 4), 2, 2), expected)
+    ask("maxpool2d_backward", ask.draws.eighths(1, 1, 1, 2), winner, (1, 1, 2, 4), 2, 2)  # and a drawn one
 
 
 @pytest.mark.points(2)
@@ -225,7 +225,7 @@ def test_inputs_and_dtype(ask):
     ask.unchanged("maxpool2d_forward", ask.draws.distinct(1, 2, 4, 6), 2, 2)
     dy, winner, x_shape, size, stride = back(ask.draws, size=2, stride=2)
     ask.unchanged("maxpool2d_backward", dy, winner, x_shape, size, stride)
-    y, _ = ask("maxpool2d_forward", ask.draws.distinct(1, 2, 4, 6).astype(np.float32), 2, 2)
+    y, _ = ask("maxpool2d_forward", ask.draws.distinct(1, 2, 4, 6).astype(np.float32) + 20, 2, 2)
     dx = ask("maxpool2d_backward", dy.astype(np.float32), winner, x_shape, size, stride)
     assert y.dtype == np.float32, f"float32 went in, y came out as {y.dtype}: make it with dtype=x.dtype"
     assert dx.dtype == np.float32, f"float32 went in, dx came out as {dx.dtype}: make it with dtype=dy.dtype"

@@ -170,22 +170,23 @@ def back(draws):
 @pytest.mark.points(2)
 def test_forward_by_hand(ask):
     """One example, two units of three neurons: the two largest values."""
-    z = np.array([[[1.0, 3.0, 2.0], [-4.0, -5.0, -1.0]]])
-    ask.by_hand("maxout_forward", (z,), (np.array([[3.0, -1.0]]), np.array([[1, 2]])), parts=("y",))
+    z = np.array([[[1.0, 3.0, 2.0], [-4.0, -5.0, 0.5]]])
+    ask.by_hand("maxout_forward", (z,), (np.array([[3.0, 0.5]]), np.array([[1, 2]])), parts=("y",))
+    ask("maxout_forward", ask.draws.distinct(1, 2, 3) + 20, parts=("y",))  # and a drawn one
 
 
 @pytest.mark.points(3)
 def test_forward_values(ask):
     """Many examples and units: y is the maximum within each unit, also where all values are negative."""
     shape = sizes(ask.draws)
-    ask("maxout_forward", ask.draws.distinct(*shape), parts=("y",))
+    ask("maxout_forward", ask.draws.distinct(*shape) + 20, parts=("y",))
     ask("maxout_forward", ask.draws.distinct(*shape) - 50, parts=("y",))
 
 
 @pytest.mark.points(3)
 def test_forward_winner(ask):
     """winner names the neuron within its unit, 0 to k - 1."""
-    ask("maxout_forward", ask.draws.distinct(*sizes(ask.draws)), parts=("winner",))
+    ask("maxout_forward", ask.draws.distinct(*sizes(ask.draws)) + 20, parts=("winner",))
 
 
 @pytest.mark.points(2)
@@ -200,6 +201,7 @@ def test_backward_by_hand(ask):
     """The winner gets dy, the others get zero."""
     expected = np.array([[[0.0, 5.0, 0.0], [0.0, 0.0, 7.0]]])
     ask.by_hand("maxout_backward", (np.array([[5.0, 7.0]]), np.array([[1, 2]]), 3), expected)
+    ask("maxout_backward", ask.draws.eighths(1, 2), ask.draws.integers(0, 3, (1, 2)), 3)  # and a drawn one
 
 
 @pytest.mark.points(5)
@@ -214,14 +216,14 @@ def test_backward_values(ask):
 @pytest.mark.points(2)
 def test_k_of_one(ask):
     """A unit of one neuron is no competition: y is z, and neuron 0 always wins."""
-    ask("maxout_forward", ask.draws.distinct(4, 3, 1))
+    ask("maxout_forward", ask.draws.distinct(4, 3, 1) + 20)
 
 
 @pytest.mark.points(1)
 def test_inputs_and_dtype(ask):
     """Neither function changes its inputs; float32 in, float32 out."""
     dy, winner, k = back(ask.draws)
-    z = ask.draws.distinct(*sizes(ask.draws))
+    z = ask.draws.distinct(*sizes(ask.draws)) + 20
     ask.unchanged("maxout_forward", z)
     ask.unchanged("maxout_backward", dy, winner, k)
     y, _ = ask("maxout_forward", z.astype(np.float32))

@@ -174,6 +174,7 @@ def test_counts_by_hand(ask):
     """Four examples, two units, three neurons."""
     winner = np.array([[2, 0], [2, 1], [0, 1], [2, 1]])
     ask.by_hand("win_counts", (winner, 3), np.array([[1, 0, 3], [1, 3, 0]]))
+    ask("win_counts", ask.draws.integers(0, 3, (4, 2)), 3)  # and a drawn one
 
 
 @pytest.mark.points(2)
@@ -204,6 +205,7 @@ def test_rank_by_hand(ask):
     """Two units of four neurons, no ties."""
     relevance = np.array([[3, 9, 0, 5], [8, 1, 2, 4]])
     ask.by_hand("rank_neurons", (relevance,), np.array([[1, 3, 0, 2], [0, 3, 2, 1]]))
+    ask("rank_neurons", ask.draws.distinct(2, 4))  # and a drawn one
 
 
 @pytest.mark.points(2)
@@ -226,6 +228,7 @@ def test_keep_by_hand(ask):
     """Three of four neurons stay, ascending."""
     order = np.array([[3, 1, 0, 2], [2, 0, 1, 3]])
     ask.by_hand("keep_top", (order, 3), np.array([[0, 1, 3], [0, 1, 2]]))
+    ask("keep_top", orders(ask.draws, 2, 4), 3)  # and a drawn one
 
 
 @pytest.mark.points(2)

@@ -291,6 +291,7 @@ def test_take_by_hand(ask):
     new_weight = np.array([[[0.0, 1.0], [4.0, 5.0]], [[8.0, 9.0], [10.0, 11.0]]])
     expected = (new_weight, np.array([[0.0, 2.0], [4.0, 5.0]]))
     ask.by_hand("take_neurons", (weight, bias, np.array([[0, 2], [1, 2]])), expected)
+    ask("take_neurons", *layer(ask.draws, n_keep=2))  # and a drawn one
 
 
 @pytest.mark.points(2)
