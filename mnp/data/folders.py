@@ -67,6 +67,20 @@ def search_folders(subfolder: str, folder: str | Path | None = None) -> list[Pat
     return [p for place in places for p in (place / subfolder, place)]
 
 
+def cannot_write(path: Path, error: OSError) -> MnpError:
+    """The error for a file-system that refuses, to be raised by the caller."""
+    why = error.strerror or error
+    return MnpError(f"{path}: cannot be written ({why}); make room or rights, or choose another folder")
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it if they are not there. Raises MnpError if that is refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Write to the path that is given; it moves to `path` at the end, whole, or it vanishes.
@@ -86,9 +100,7 @@ def written_aside(path: Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise MnpError(
-            f"{path}: cannot be written ({error.strerror or error}); make room or rights, then try again"
-        ) from None
+        raise cannot_write(path, error) from None
 
 
 def _cache_parents() -> Iterable[Path]:
