@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mnp.data import lfw, lfw_images, lfw_protocol, tar
+from mnp.data import lfw, lfw_archive, lfw_images, lfw_protocol, tar
 from mnp.errors import MnpError
 
 REAL = Path(os.environ.get("MNP_DATA", "no such folder")) / "lfw"
@@ -371,7 +371,7 @@ def test_mutated_lists_are_an_error_or_a_list(tmp_path_factory, data, text):
 
 
 def test_names_of_photographs():
-    assert lfw_images.photograph("any/where/A_B/A_B_0012.jpg") == "A_B/A_B_0012.jpg"
+    assert lfw_archive.photograph("any/where/A_B/A_B_0012.jpg") == "A_B/A_B_0012.jpg"
     for other in (
         "A_B_0012.jpg",
         "A_B/A_B_0000.jpg",
@@ -379,7 +379,7 @@ def test_names_of_photographs():
         "A_B/A_C_0001.jpg",
         "A_B/A_B_0001.png",
     ):
-        assert lfw_images.photograph(other) is None
+        assert lfw_archive.photograph(other) is None
 
 
 def jpeg(pixels, **options):
@@ -536,7 +536,7 @@ def test_an_unpacked_folder_gives_the_same(folder, tmp_path):
 
 @pytest.mark.parametrize("variant", ["funneled", "original"])
 def test_the_other_variants(tmp_path, variant):
-    kind = lfw_images.VARIANTS[variant]
+    kind = lfw_archive.VARIANTS[variant]
     members = drawn_lfw.drawings({"Ada_Ash": 2}) | {"pairs_01.txt": b"their archive has lists, too"}
     drawn_lfw.pack(members, tmp_path / "lfw" / kind.archive, top=kind.folders[0])
     faces = quiet(tmp_path, variant=variant)
@@ -548,10 +548,10 @@ def test_the_other_variants(tmp_path, variant):
 def test_an_official_archive_is_known_by_its_checksum(tmp_path, monkeypatch):
     path = drawn_lfw.pack(drawn_lfw.drawings({"Ada_Ash": 1}), tmp_path / "lfw.tgz", top="lfw")
     assert not quiet(tmp_path, variant="original").official
-    known = lfw_images.VARIANTS["original"]._replace(
+    known = lfw_archive.VARIANTS["original"]._replace(
         archive_sha256=hashlib.sha256(path.read_bytes()).hexdigest()
     )
-    monkeypatch.setitem(lfw_images.VARIANTS, "original", known)
+    monkeypatch.setitem(lfw_archive.VARIANTS, "original", known)
     assert quiet(tmp_path, variant="original").official
 
 
@@ -582,14 +582,14 @@ def test_bad_archives(tmp_path, members, says):
 
 
 def test_too_many_photographs(tmp_path, monkeypatch):
-    monkeypatch.setattr(lfw_images, "COUNT_LIMIT", 2)
+    monkeypatch.setattr(lfw_archive, "COUNT_LIMIT", 2)
     drawn_lfw.pack(drawn_lfw.drawings({"Ada_Ash": 3}), tmp_path / "lfw-deepfunneled.tgz")
     with pytest.raises(MnpError, match="more than 2 photographs"):
         quiet(tmp_path)
 
 
 def test_a_long_file_in_a_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(lfw_images, "IMAGE_LIMIT", 100)
+    monkeypatch.setattr(lfw_archive, "IMAGE_LIMIT", 100)
     path = tmp_path / "lfw-deepfunneled" / "A" / "A_0001.jpg"
     path.parent.mkdir(parents=True)
     path.write_bytes(bytes(101))
@@ -745,9 +745,9 @@ def test_the_real_lists():
 @real
 def test_the_real_photographs():
     """Read and checked by content, and a few of them decoded; decoding all takes some ten seconds."""
-    jpegs = lfw_images.read_jpegs(REAL / "lfw-deepfunneled.tgz")
+    jpegs = lfw_archive.read_jpegs(REAL / "lfw-deepfunneled.tgz")
     assert len(jpegs) == 13_232
-    assert lfw_images.content_sha256(jpegs) == lfw_images.VARIANTS["deepfunneled"].content_sha256
+    assert lfw_archive.content_sha256(jpegs) == lfw_archive.VARIANTS["deepfunneled"].content_sha256
     people = {name.split("/")[0] for name in jpegs}
     listed = set().union(*lfw_protocol.read_people(REAL / "people.txt"))
     assert listed - people == lfw_protocol.WITHDRAWN and not people - listed

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mnp.data.folders import search_folders
-from mnp.data.lfw_images import VARIANTS, decoded, find_source
+from mnp.data.lfw_archive import VARIANTS, find_source
+from mnp.data.lfw_images import decoded
 from mnp.data.lfw_protocol import PEOPLE_FOR, WITHDRAWN, Pair, check_people, read_pairs, read_people
 from mnp.errors import MnpError
 
