@@ -132,7 +132,7 @@ def channels_last(x, padding):
 @compiled()
 def unfold(image, kh, kw, stride, top, n_rows, ow, rows):
     """rows[(p, q), (i, j, c)] = image[(top + p)*stride + i, q*stride + j, c]; runs of KW * C numbers."""
-    height, width, channels = image.shape
+    _, width, channels = image.shape
     run = kw * channels
     for p in range(n_rows):
         for i in range(kh):

@@ -66,7 +66,8 @@ def conv2d_backward(dy, x, weight, stride, padding, need_dx=True):
     For dweight each thread owns some filters, for dx some images. A term whose dy is exactly 0 is left
     out, also where the other factor is inf or NaN.
 
-    >>> dx, dweight, dbias = conv2d_backward(np.ones((1, 1, 2, 2)), np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), 1, 0)
+    >>> dy, x, weight = np.ones((1, 1, 2, 2)), np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2))
+    >>> dx, dweight, dbias = conv2d_backward(dy, x, weight, 1, 0)
     >>> print(dx[0, 0, 1], dweight.ravel(), dbias)
     [2. 4. 2.] [4. 4. 4. 4.] [4.]
     """
