@@ -118,15 +118,16 @@ def paths(rows):
 
 
 def annotate(ax, rows):
-    """k below each point of a neuron pruning run, the reduction above the last."""
+    """k, or the reduction by weight pruning, at each point, on the side where its hollow marker is not."""
     for row in rows:
         text = (
             f"k = {row['k']}" if row["kind"] in ("train", "neurons") else f"{-100 * row['reduction']:.1f} %"
         )
+        above = row["parent"] >= 0 and row["error_before"] < row["error"]
         ax.annotate(
             text,
             (row["nonzero"], row["error"]),
-            (0, -16),
+            (0, 9 if above else -18),
             textcoords="offset points",
             ha="center",
             fontsize=9,

@@ -33,6 +33,7 @@ from mnp.experiments.rows import to_csv
 from mnp.experiments.stage import Stage
 from mnp.experiments.steps import steps_of
 from mnp.experiments.typed import digest, from_dict, to_dict
+from mnp.nn import MaxoutDense
 from mnp.pruning.sizes import count_sizes, without_maxout
 
 RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
@@ -136,10 +137,10 @@ class Run:
             if meta is None:
                 self.say(f"step {step.index} of {len(self.steps) - 1}: {step.label}")
                 meta = Stage(self, step).carry_out()
+                write_whole(self.out / HISTORY, to_csv([*self.rows, meta["row"]]))
             self.rows.append(meta["row"])
-            if not whole:
-                write_whole(self.out / HISTORY, to_csv(self.rows))
         if not whole:
+            write_whole(self.out / HISTORY, to_csv(self.rows))
             self.summarise(meta["kernels"])
         self.progress.unlink(missing_ok=True)
         return self.rows
@@ -150,8 +151,10 @@ class Run:
         net = build(self.experiment.model, self.data, None, self.kernels)
         self.kernels = net.kernels
         self.first = net.architecture()
-        for name in self.experiment.prune.layers:
-            net[name]
+        if any(step.kind == "neurons" for step in self.steps):
+            for name in self.experiment.prune.layers:
+                if not isinstance(net[name], MaxoutDense):
+                    raise MnpError(f"prune.layers: {name!r} is no maxout layer, its neurons do not compete")
         w = self.experiment.weights
         for reduction in w.reductions:
             remaining = self.remaining_after(reduction)

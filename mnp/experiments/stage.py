@@ -17,6 +17,7 @@ from mnp.experiments.checkpoint import (
 )
 from mnp.experiments.gradual import GradualPruning, kept_counts, masks_for
 from mnp.experiments.rows import FIELDS, sizes_row
+from mnp.kernels import textbook
 from mnp.nn import SGD, Progress, evaluate, learning_rate, loss_and_grads, train_epoch
 from mnp.nn.base import kernels_name
 from mnp.pruning.neurons import keep_top, wins_lost
@@ -112,10 +113,13 @@ class Stage:
     def warm_up(self):
         """One training step on a copy, thrown away: from here on every kernel is compiled."""
         net, batch = self.net.copy(), self.experiment.train.batch
+        if net.kernels is textbook:
+            return
         x, y = self.data.train_images[:batch], self.data.train_labels[:batch]
-        loss_and_grads(net, x, y, np.random.default_rng(0))
-        SGD(net).step(0.0)
-        net.forward(x)
+        with machine.patience(self.run.say):
+            loss_and_grads(net, x, y, np.random.default_rng(0))
+            SGD(net).step(0.0)
+            net.forward(x)
 
     # --- training -------------------------------------------------------------------------------------
 
@@ -242,8 +246,7 @@ class Stage:
         self.epoch, self.error_before = meta["epoch"], meta["error_before"]
         self.train_loss, self.lost = meta["train_loss"], meta["wins_lost"]
         self.seconds_before, self.found = meta["seconds"], under(arrays, "found")
-        with machine.patience(self.run.say):
-            self.warm_up()
+        self.warm_up()
         self.run.say(f"going on after epoch {self.epoch} of {self.step.epochs}")
         return True
 
