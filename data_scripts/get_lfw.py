@@ -35,6 +35,7 @@ SITE = "umass-vis-lfw/umass-vis-lfw.github.io"
 COMMIT = "2a620cd8"
 SITE_FOLDER = "images_deepfunneled"
 SITE_LIMIT = 1 << 33
+SITE_ARCHIVE = f"https://codeload.github.com/{SITE}/tar.gz/{COMMIT}"
 
 ARCHIVE_IDS = {"original": "5976018", "funneled": "5976015"}
 LISTS = {  # name: (where, sha256)
@@ -131,8 +132,7 @@ def get_archive(variant: str, source: Path | None, target: Path, progress: bool)
 
 
 def get_deepfunneled(archive: Path, source: Path | None, progress: bool) -> Path:
-    if archive.is_file():
-        check_manifest(archive)
+    if source is None and archive.is_file() and is_right(archive):
         return archive
     if source is not None:
         found = local_photographs(source, "deepfunneled")
@@ -142,7 +142,7 @@ def get_deepfunneled(archive: Path, source: Path | None, progress: bool) -> Path
         return archive
     # no official mirror offers this archive: take the site itself, and pack its photographs
     site = download(
-        [f"https://codeload.github.com/{SITE}/tar.gz/{COMMIT}"],
+        [SITE_ARCHIVE],
         archive.with_name("lfw-site.tar.gz"),
         lambda path: check_manifest(path, site=True),
         limit=SITE_LIMIT,
@@ -152,6 +152,14 @@ def get_deepfunneled(archive: Path, source: Path | None, progress: bool) -> Path
     pack(check_manifest(site, site=True), archive)
     site.unlink()
     return archive
+
+
+def is_right(archive: Path) -> bool:
+    try:
+        check_manifest(archive)
+    except MnpError:  # a wrong one is replaced, as soon as there is something better
+        return False
+    return True
 
 
 def local_file(source: Path, name: str) -> Path:
