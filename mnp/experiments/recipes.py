@@ -202,9 +202,9 @@ EXPERIMENTS = {
             "digits",
             "the embedded 8x8 digits, a small maxout LeNet, three rounds to k = 1: under a minute",
             data=DataRecipe("digits"),
-            model=ModelRecipe(conv1=8, conv2=16, neurons=256, k=4),
-            train=TrainRecipe(epochs=12, batch=32),
-            prune=PruneRecipe(epochs=6),
+            model=ModelRecipe(conv1=8, conv2=16, neurons=256, k=4, dropout=0.25),
+            train=TrainRecipe(epochs=20, batch=32),
+            prune=PruneRecipe(epochs=10),
         ),
         Experiment(
             "mnist-caffe",
