@@ -25,7 +25,9 @@ from mnp.pruning.relevance import (
     win_counts,
 )
 from mnp.pruning.sensitivity import sensitivity_scan
+from mnp.pruning.shrink import drop_unheard
 from mnp.pruning.sizes import compression, count_sizes, ratios, reduction, without_maxout
+from mnp.pruning.sparse import sparse_network
 from mnp.pruning.splicing_sgd import SplicingSGD
 from mnp.pruning.surgery import (
     MEASURES,
@@ -56,6 +58,7 @@ __all__ = [
     "count_sizes",
     "count_wins",
     "cubic_schedule",
+    "drop_unheard",
     "global_magnitude_masks",
     "iterative_schedule",
     "keep_top",
@@ -70,6 +73,7 @@ __all__ = [
     "reduction",
     "reversed_counts",
     "sensitivity_scan",
+    "sparse_network",
     "splice_mask",
     "splice_thresholds",
     "splice_thresholds_std",
