@@ -163,6 +163,28 @@ def answers(where, only=None, seed=0, seconds=60.0):
             child.stop()
 
 
+def network_notes(where, seed=0, seconds=60.0):
+    """Run `network.pruning_round` on a candidate's kernels in a process of their own.
+
+    Returns
+    -------
+    notes : dict of name -> array
+        Empty if it came to nothing.
+    remark : str
+        How many kernels were the candidate's, or the problem.
+    """
+    child = Child({"where": where, "seed": seed, "network": True})
+    try:
+        header, arrays = child.next(time.monotonic() + seconds) or ({}, [])
+    except TimeoutError:
+        return {}, f"did not return within {seconds:g} s"
+    finally:
+        status = child.stop()
+    if "names" in header:
+        return dict(zip(header["names"], arrays, strict=True)), header["used"]
+    return {}, header.get("error", f"ended the process (exit status {status})")
+
+
 def _first_message(child, where, seconds):
     try:
         message = child.next(time.monotonic() + seconds)
@@ -208,6 +230,15 @@ def child_main(job):
     except MnpError as error:
         send({"error": str(error)})
         return
+    if job.get("network"):
+        from mnp.verify import network
+
+        try:
+            notes = network.pruning_round(network.kernels_of(module), job["seed"])
+            send({"names": list(notes), "used": network.what_is_used(module)}, list(notes.values()))
+        except BaseException as error:  # the candidate's, whatever it is
+            send({"error": f"raised {candidate.one_line(error)}"})
+        os._exit(0)
     names = [name for name in candidate.offered(module) if name in job["names"]]
     send({"offered": names})
     for name in [n for n in job["names"] if n in names]:
