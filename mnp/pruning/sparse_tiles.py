@@ -15,6 +15,7 @@ from numba import get_num_threads, prange
 
 from mnp.kernels.registers import make_tile
 from mnp.kernels.tiled.compiling import compiled, inner
+from mnp.kernels.tiled.layouts import transpose
 from mnp.pruning import sparse_loops
 
 LANES = 32  # examples in a block; 800 inputs of 32 examples are 100 KB and stay in the L2 cache
@@ -34,35 +35,30 @@ def dense(x, values, columns, starts, bias, k=1):
     y = np.empty((len(x), bias.size // k), dtype=np.float32)
     blocks = -(-len(x) // LANES)
     parts = 1 if blocks >= get_num_threads() else get_num_threads()
-    _dense(x, values, columns, starts, bias, k, blocks, parts, y)
+    _dense(x.reshape(-1), x.shape[1], values, columns, starts, bias, k, len(x), parts, y.reshape(-1))
     return y
 
 
 @inner
-def _transposed(x, first, xt):
-    """xt[j * LANES + lane] = x[first + lane, j], 0 where there is no such example."""
-    width = x.shape[1]
-    there = min(LANES, x.shape[0] - first)
-    for start in range(0, width, 16):
-        stop = min(start + 16, width)
-        for lane in range(there):
-            for j in range(start, stop):
-                xt[j * LANES + lane] = x[first + lane, j]
-        for j in range(start, stop):
-            for lane in range(there, LANES):
-                xt[j * LANES + lane] = 0
+def _by_lanes(x, width, first, there, xt):
+    """xt[j * LANES + lane] = x[(first + lane) * width + j]; lanes without an example are 0."""
+    if there < LANES:
+        xt[:] = 0
+    for j in range(0, width, GROUP):
+        strip = min(GROUP, width - j)
+        transpose(x, first * width + j, width, there, strip, xt, j * LANES, LANES)
 
 
 @compiled(parallel=True)
-def _dense(x, values, columns, starts, bias, k, blocks, parts, y):
-    width, units = x.shape[1], y.shape[1]
-    groups = -(-units // GROUP)
+def _dense(x, width, values, columns, starts, bias, k, examples, parts, y):
+    units = bias.size // k
+    blocks, groups = -(-examples // LANES), -(-units // GROUP)
     for task in prange(blocks * parts):
         first, part = task // parts * LANES, task % parts
-        there = min(LANES, x.shape[0] - first)
+        there = min(LANES, examples - first)
         xt = np.empty(width * LANES, np.float32)
         best, z = np.empty(GROUP * LANES, np.float32), np.empty(LANES, np.float32)
-        _transposed(x, first, xt)
+        _by_lanes(x, width, first, there, xt)
         for group in range(groups * part // parts, groups * (part + 1) // parts):
             start, stop = group * GROUP, min(group * GROUP + GROUP, units)
             for u in range(start, stop):
@@ -90,9 +86,7 @@ def _dense(x, values, columns, starts, bias, k, blocks, parts, y):
                         for lane in range(LANES):
                             v, top = z[lane], best[at + lane]
                             best[at + lane] = v if v > top or v != v else top
-            for lane in range(there):
-                for u in range(start, stop):
-                    y[first + lane, u] = best[(u - start) * LANES + lane]
+            transpose(best, 0, LANES, stop - start, there, y, first * units + start, units)
 
 
 def conv(frames, values, offsets, starts, bias, line, oh, ow, size, stride):
