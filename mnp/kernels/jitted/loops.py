@@ -71,10 +71,10 @@ def add_rows(out, factors, picked, found, rows):
 @compiled(fastmath={*FASTMATH, "reassoc"})
 def total(values):
     """Add up in float64, also what is float32: a filter may have many thousand terms."""
-    total = 0.0
+    so_far = 0.0
     for r in range(values.size):
-        total += values[r]
-    return total
+        so_far += values[r]
+    return so_far
 
 
 @compiled()
@@ -93,12 +93,13 @@ def pick(values, first, factors, picked):
 
 @compiled(parallel=True)
 def dense_forward(x, weight, y, chunk, threads):
-    """Each thread owns some outputs; the examples come a chunk at a time."""
+    """Each thread owns some outputs, four together; the examples come a chunk at a time."""
     n_examples, outputs = y.shape
+    fours = (outputs + 3) // 4  # a row that add_dots takes with three others must always be, for equal bits
     for part in prange(threads):
-        first, last = part * outputs // threads, (part + 1) * outputs // threads
+        first, last = part * fours // threads * 4, min(outputs, (part + 1) * fours // threads * 4)
         for n in range(0, n_examples, chunk):
-            add_dots(x[n : n + chunk], weight[first:last], y[n : n + chunk], first)
+            add_dots(weight[first:last], x[n : n + chunk], y[:, first:last].T, n)
 
 
 @compiled(parallel=True)
@@ -168,7 +169,7 @@ def conv_backward_weight(dy, images, kh, kw, stride, band, dweight, dbias, threa
         first, last = part * filters // threads, (part + 1) * filters // threads
         rows = np.zeros((band * ow, dweight.shape[1]), dtype=dy.dtype)
         factors, picked = np.empty(band * ow, dtype=dy.dtype), np.empty(band * ow, dtype=np.int64)
-        sums = np.zeros(filters)
+        partial, sums = np.empty(dweight.shape[1], dtype=dy.dtype), np.zeros(filters)
         for n in range(n_images):
             for top in range(0, oh, band):
                 n_rows = min(band, oh - top)
@@ -176,7 +177,11 @@ def conv_backward_weight(dy, images, kh, kw, stride, band, dweight, dbias, threa
                 for f in range(first, last):
                     here = dy[n, f].reshape(oh * ow)[top * ow : (top + n_rows) * ow]
                     found = pick(here, 0, factors, picked)
-                    add_rows(dweight[f], factors, picked, found, rows)
+                    partial[:] = 0  # a sum of sums: fewer roundings in a row than one long sum
+                    add_rows(partial, factors, picked, found, rows)
+                    target = dweight[f]
+                    for r in range(target.size):
+                        target[r] += partial[r]
                     sums[f] += total(factors[:found])
         for f in range(first, last):
             dbias[f] = sums[f]

@@ -7,8 +7,8 @@ A convolution becomes a product when every window is unfolded into a row:
 
 so that it and the dense layer need two inner loops between them:
 
-    _add_dots     out[a, b] += left[a] . right[b]             forward: every row with every other row
-    _add_rows     out[:]    += sum_t factor[t] * rows[t]      backward: only where the factor is not 0
+    add_dots      out[a, b] += left[a] . right[b]             forward: every row with every other row
+    add_rows      out[:]    += sum_t factor[t] * rows[t]      backward: only where the factor is not 0
 
 Behind a max pooling or a maxout three quarters of dy are zeros, and leaving them out is exact. Images
 are unfolded a band of output rows at a time, and dense layers work through a chunk of rows at a time,
