@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from mnp.errors import MnpError
@@ -34,11 +35,10 @@ ARMS = (
     (ORANGE, "v", "-"),
     (BLACK, "P", "--"),
 )
-SHADES = ("#08306b", "#2171b5", "#6baed6", "#c6dbef")  # of kept neurons, the most relevant darkest
 INCHES = (9.6, 5.4)
 
 
-def new_axes(columns=1, **more):
+def new_axes(columns=1, rows=1, **more):
     """A figure of slide shape and its axes; it needs no window system.
 
     >>> figure, ax = new_axes()
@@ -46,7 +46,7 @@ def new_axes(columns=1, **more):
     ''
     """
     figure = Figure(figsize=INCHES, layout="constrained", facecolor="white")
-    return figure, figure.subplots(1, columns, **more)
+    return figure, figure.subplots(rows, columns, **more)
 
 
 def error_against_parameters(rows, ax, before=True):
@@ -183,16 +183,25 @@ def win_counts(counts, keep, ax):
     n = keep.shape[1]
     for j in range(n + 1):
         top = bottom + np.append(layers[:, j], layers[-1, j])
-        shade = SHADES[min(j * len(SHADES) // max(n, 2), len(SHADES) - 1)] if j < n else "white"
+        shade = shades(n)[j] if j < n else "white"
         hatch = {"hatch": "////", "edgecolor": RED, "linewidth": 0} if j == n else {"linewidth": 0}
         label = f"kept, rank {j + 1}" if j < n else "removed"
         ax.fill_between(x, bottom, top, step="post", facecolor=shade, label=label, **hatch)
         bottom = top
     ax.set_xlim(0, len(layers))
     ax.set_ylim(0, 100)
-    ax.set_xlabel("unit, sorted by its loss")
+    ax.set_xlabel("unit, sorted by the wins it loses")
     ax.set_title(f"k = {counts.shape[1]}: {removed.sum() / len(layers):.1f} % of wins go", fontsize=11)
     return ax
+
+
+def shades(n):
+    """n blues from dark (the most relevant) to light, also in grey.
+
+    >>> len(shades(3))
+    3
+    """
+    return [colormaps["Blues_r"](x) for x in np.linspace(0, 0.75, n)]
 
 
 def sensitivity(rows, ax):
@@ -259,13 +268,17 @@ def rounds_of(folder):
 
 
 def draw_rounds(rounds):
-    """One panel a round, side by side."""
-    figure, axes = new_axes(len(rounds), sharey=True, squeeze=False)
-    for (counts, keep), ax in zip(rounds, axes[0], strict=True):
+    """One panel a round, at most four side by side."""
+    columns = min(len(rounds), 4)
+    figure, axes = new_axes(columns, -(-len(rounds) // columns), sharey=True, squeeze=False)
+    for ax in axes.flat[len(rounds) :]:
+        ax.set_axis_off()
+    for (counts, keep), ax in zip(rounds, axes.flat, strict=False):
         win_counts(counts, keep, ax)
-    axes[0, 0].set_ylabel("share of the training images won (%)")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("training images won (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 8), frameon=False)
     return figure
 
 

@@ -73,21 +73,26 @@ class PruneRecipe:
 
 @dataclass(frozen=True)
 class WeightRecipe:
-    """Weight pruning: a round for each of `reductions`, then retraining for `epochs`.
+    """Weight pruning: a round for each of `reductions` or `remaining`, then retraining for `epochs`.
 
-    A reduction is the share of all parameters that is gone after the round, counted against the network
-    without maxout (where every neuron feeds the next layer): 0.92 leaves 8 % of those.
+    A reduction is the share of all parameters that is gone after the round, counted against the unpruned
+    maxout network that the run began with: 0.92 leaves 8 % of it. `remaining` says the same as a number
+    of parameters other than zero, biases included; a recipe gives one or the other.
 
     schedule  "iterative": the mask at once, then retrain.
               "gradual": the mask grows along a cubic curve over the first `ramp_epochs` of `epochs`,
-              every `every` iterations.
+              every `every` iterations; the learning rate is held until then, its policy begins after.
     scope     "layer": the same kept share in every layer, except where `floors` keeps more.
               "global": the smallest magnitudes of the whole network.
     floors    least kept share of a layer's weights, as ("conv1", 0.25) pairs; scope "layer" only.
     splice    pruned weights may return while the ramp lasts (dense values are kept beside the mask).
+    dropout, weight_decay
+              for these rounds; None keeps the model's and the training's. A network of few weights is
+              short of capacity, not of regularisation.
     """
 
     reductions: tuple[float, ...] = ()
+    remaining: tuple[int, ...] = ()
     schedule: str = "iterative"
     scope: str = "layer"
     floors: tuple[tuple[str, float], ...] = ()
@@ -97,6 +102,13 @@ class WeightRecipe:
     splice: bool = False
     learning_rate: float = 0.01
     policy: str = "inv"
+    dropout: float | None = None
+    weight_decay: float | None = None
+
+    @property
+    def rounds(self):
+        """What each round must reach, in the words of a `Step`."""
+        return [{"reduction": r} for r in self.reductions] or [{"remaining": n} for n in self.remaining]
 
 
 @dataclass(frozen=True)
@@ -133,8 +145,7 @@ def check(e):
             raise MnpError(f"recipe {e.name}: {where} {what}")
 
     check_types(e)
-    d, m, t, p, w = e.data, e.model, e.train, e.prune, e.weights
-    demand(e.seed >= 0, "seed", f"is {e.seed}: give 0 or more")
+    d, m = e.data, e.model
     demand(e.plan in ("sequence", "compare"), "plan", f"is {e.plan!r}: give sequence or compare")
     for name in ("validation", "train_images", "test_images"):
         demand(getattr(d, name) >= 0, f"data.{name}", "is negative: give 0 or more")
@@ -143,6 +154,13 @@ def check(e):
     demand(m.neurons % m.k == 0, "model.k", f"= {m.k} does not divide model.neurons = {m.neurons}")
     demand(0 <= m.dropout < 1, "model.dropout", f"is {m.dropout}: give a number in [0, 1)")
     demand(m.init in ("caffe", "he"), "model.init", f"is {m.init!r}: give caffe or he")
+    check_stages(e, demand)
+
+
+def check_stages(e, demand):
+    """The part of `check` that is about seed, training and pruning, whatever the model and the data."""
+    m, t, p, w = e.model, e.train, e.prune, e.weights
+    demand(e.seed >= 0, "seed", f"is {e.seed}: give 0 or more")
     for where, epochs in (("train", t.epochs), ("prune", p.epochs), ("weights", w.epochs)):
         demand(epochs >= 0, f"{where}.epochs", f"is {epochs}: give 0 or more")
     demand(t.batch >= 1, "train.batch", f"is {t.batch}: a batch needs at least one image")
@@ -165,11 +183,11 @@ def check(e):
     )
     demand(len(set(p.rankings)) == len(p.rankings), "prune.rankings", "names one twice")
     demand(
-        len(p.rankings) == 1 or not w.reductions,
-        "weights.reductions",
+        len(p.rankings) == 1 or not w.rounds,
+        "weights.reductions and weights.remaining",
         "must be empty when several rankings are compared",
     )
-    demand(bool(p.layers), "prune.layers", "is empty: name the maxout layer, fc3")
+    demand(bool(p.layers), "prune.layers", "is empty: name a maxout layer, such as fc3")
     demand(
         w.schedule in ("iterative", "gradual"),
         "weights.schedule",
@@ -178,6 +196,11 @@ def check(e):
     demand(w.scope in ("layer", "global"), "weights.scope", f"is {w.scope!r}: give layer or global")
     demand(all(0 <= r < 1 for r in w.reductions), "weights.reductions", "must lie in [0, 1)")
     demand(list(w.reductions) == sorted(w.reductions), "weights.reductions", "must not fall")
+    demand(all(n >= 1 for n in w.remaining), "weights.remaining", "must be 1 or more")
+    demand(list(w.remaining) == sorted(w.remaining, reverse=True), "weights.remaining", "must not grow")
+    demand(not (w.reductions and w.remaining), "weights", "has reductions and remaining: give one of them")
+    demand(w.dropout is None or 0 <= w.dropout < 1, "weights.dropout", "must lie in [0, 1)")
+    demand(w.weight_decay is None or w.weight_decay >= 0, "weights.weight_decay", "must be 0 or more")
     demand(all(0 <= s <= 1 for _, s in w.floors), "weights.floors", "must lie in [0, 1]")
     demand(w.every >= 1, "weights.every", "must be 1 or more")
     demand(
@@ -249,15 +272,18 @@ EXPERIMENTS = {
         ),
         Experiment(
             "mnist-record",
-            "as few weights as LeNet-5 can do with: k = 4 to 1, then a gradual schedule",
-            model=ModelRecipe(conv1=20, conv2=52, neurons=512, k=4),
+            "as few weights as LeNet-5 can do with: k = 4 to 1 (LeNet-5's 431,080), then a gradual schedule",
+            model=ModelRecipe(conv1=20, conv2=50, neurons=2000, k=4),
             weights=WeightRecipe(
-                reductions=(0.9925,),
+                remaining=(3700,),
                 schedule="gradual",
-                floors=(("conv1", 0.25), ("conv2", 0.045), ("fc4", 0.25)),
-                epochs=40,
-                ramp_epochs=20,
+                scope="global",
+                epochs=60,
+                ramp_epochs=30,
+                learning_rate=0.03,
                 policy="cosine",
+                dropout=0.0,
+                weight_decay=1e-4,
             ),
         ),
     )

@@ -31,6 +31,7 @@ FIELDS = (
     "test_loss",
     "validation_error",
 )
+FACE_FIELDS = (*FIELDS, "accuracy", "accuracy_se", "eer", "threshold", "distance")
 
 
 def sizes_row(net, first, input_shape):
@@ -72,7 +73,7 @@ def sizes_row(net, first, input_shape):
 def to_csv(rows):
     """Rows as CSV text; a float has as many digits as tell it from its neighbours, None is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -16,7 +16,9 @@ import numpy as np
 from mnp.errors import MnpError
 from mnp.experiments import machine
 from mnp.experiments.build import build, load_data
+from mnp.experiments.catalogue import experiment_from
 from mnp.experiments.checkpoint import load_checkpoint
+from mnp.experiments.faces_recipes import FacesExperiment
 from mnp.experiments.folder import (
     LOCK,
     UNFINISHED,
@@ -28,11 +30,10 @@ from mnp.experiments.folder import (
     write_whole,
 )
 from mnp.experiments.gradual import kept_counts
-from mnp.experiments.recipes import Experiment
 from mnp.experiments.rows import to_csv
 from mnp.experiments.stage import Stage
 from mnp.experiments.steps import steps_of
-from mnp.experiments.typed import digest, from_dict, to_dict
+from mnp.experiments.typed import digest, to_dict
 from mnp.nn import MaxoutDense
 from mnp.pruning.sizes import count_sizes, without_maxout
 
@@ -73,7 +74,16 @@ def run(experiment, out, *, data_folder=None, kernels=None, say=print):
         refuse_strange(out, experiment)
         if not (out / RECIPE).exists():
             write_whole(out / RECIPE, to_json(to_dict(experiment)))
-        return Run(experiment, out, data_folder, kernels, say).carry_out()
+        return runner_of(experiment)(experiment, out, data_folder, kernels, say).carry_out()
+
+
+def runner_of(experiment):
+    """The class that carries out an experiment: `Run`, or what its second task makes of it."""
+    if isinstance(experiment, FacesExperiment):
+        from mnp.experiments.faces_run import FacesRun  # it builds on this module
+
+        return FacesRun
+    return Run
 
 
 def refuse_strange(out, experiment, several=False):
@@ -104,7 +114,7 @@ def read_experiment(out):
     if not path.exists():
         raise MnpError(f"{out}: holds no run (there is no {RECIPE})")
     try:
-        return from_dict(Experiment, read_json(path, "a recipe"))
+        return experiment_from(read_json(path, "a recipe"))
     except MnpError as error:
         text = str(error)
         raise MnpError(text if text.startswith(str(path)) else f"{path}: {text}") from None
@@ -123,6 +133,8 @@ def default_folder(experiment):
 class Run:
     """What the steps of a run share."""
 
+    stage = Stage
+
     def __init__(self, experiment, out, data_folder, kernels, say):
         self.experiment, self.out, self.kernels, self.say = experiment, out, kernels, say
         self.data_folder, self.data, self.first = data_folder, None, None
@@ -136,7 +148,7 @@ class Run:
         for step, meta in zip(self.steps, finished, strict=True):
             if meta is None:
                 self.say(f"step {step.index} of {len(self.steps) - 1}: {step.label}")
-                meta = Stage(self, step).carry_out()
+                meta = self.stage(self, step).carry_out()
                 write_whole(self.out / HISTORY, to_csv([*self.rows, meta["row"]]))
             self.rows.append(meta["row"])
         if not whole:
@@ -147,8 +159,8 @@ class Run:
 
     def prepare(self):
         """Load the data, and refuse now what would otherwise fail after hours."""
-        self.data = load_data(self.experiment.data, self.data_folder)
-        net = build(self.experiment.model, self.data, None, self.kernels)
+        self.data = self.load()
+        net = self.network(None)
         self.kernels = net.kernels
         self.first = net.architecture()
         if any(step.kind == "neurons" for step in self.steps):
@@ -160,6 +172,14 @@ class Run:
             remaining = self.remaining_after(reduction)
             if w.scope == "layer":
                 kept_counts(net, remaining, w.floors)
+
+    def load(self):
+        """The data of the recipe."""
+        return load_data(self.experiment.data, self.data_folder)
+
+    def network(self, rng):
+        """The network that the recipe begins with; its weights drawn from rng, or zeros for None."""
+        return build(self.experiment.model, self.data, rng, self.kernels)
 
     def remaining_after(self, reduction):
         """How many parameters a reduction leaves, counted against the network without maxout."""

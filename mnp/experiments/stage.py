@@ -7,7 +7,6 @@ import numpy as np
 
 from mnp.errors import MnpError
 from mnp.experiments import machine
-from mnp.experiments.build import build
 from mnp.experiments.checkpoint import (
     load_checkpoint,
     network_entries,
@@ -35,7 +34,10 @@ class Stage:
     net, optimizer, rng : the state of the training, with `epoch`, the number of epochs done
     found : dict of name -> array
         What the ranking saw, for the pictures: counts/<layer> (units, k) and keep/<layer>.
+    fields, augment : the columns of its row, and what is done to the images of a batch (None: nothing)
     """
+
+    fields, augment = FIELDS, None
 
     def __init__(self, run, step):
         self.run, self.step = run, step
@@ -65,36 +67,39 @@ class Stage:
         """Take the network of the step before, remove what this step removes, measure the error."""
         step, run = self.step, self.run
         if step.parent < 0:
-            self.net = build(self.experiment.model, self.data, self.rng, run.kernels)
+            self.net = run.network(self.rng)
         else:
             arrays, meta = load_checkpoint(run.path(run.steps[step.parent]))
             self.net = network_from(arrays, meta, run.kernels)
-        with machine.patience(run.say):
-            self.warm_up()
+        self.warm_up()
         if step.kind == "neurons":
             self.remove_neurons()
         elif step.kind == "weights":
             w = self.experiment.weights
             self.net = apply_masks(self.net, masks_for(self.net, self.remaining(), w.scope, w.floors))
         self.optimizer = self.new_optimizer()
-        self.error_before = self.error_on(self.data.test_images, self.data.test_labels)[1]
+        self.error_before = self.measure()["error"]
 
     def remove_neurons(self):
         """In every unit of every maxout layer, the one neuron that the ranking puts last."""
-        images, ranking = self.data.train_images, self.step.ranking
-        batches = [images[i : i + RANKING_BATCH] for i in range(0, len(images), RANKING_BATCH)]
-        keeps, wins, lost = {}, 0, 0
+        net, batches = self.ranked()
+        ranking, keeps, wins, lost = self.step.ranking, {}, 0, 0
         for name in self.experiment.prune.layers:
-            counts = count_wins(self.net, name, batches)
+            counts = count_wins(net, name, batches)
             relevance = counts
             if ranking != "win_counts":
-                relevance = measure_relevance(self.net, name, ranking, batches, self.rng)
+                relevance = measure_relevance(net, name, ranking, batches, self.rng)
             keeps[name] = keep_top(rank_neurons(relevance), n_keep=self.step.k)
             self.found |= {f"counts/{name}": counts, f"keep/{name}": keeps[name]}
             wins, lost = wins + int(counts.sum()), lost + int(wins_lost(counts, keeps[name]).sum())
         for name, keep in keeps.items():
             self.net = prune_neurons(self.net, name, keep)
         self.lost = lost / wins
+
+    def ranked(self):
+        """The network whose neurons are ranked, and the batches that it sees for that."""
+        images = self.data.train_images
+        return self.net, [images[i : i + RANKING_BATCH] for i in range(0, len(images), RANKING_BATCH)]
 
     def remaining(self):
         """How many parameters a weights step leaves."""
@@ -120,6 +125,7 @@ class Stage:
             loss_and_grads(net, x, y, np.random.default_rng(0))
             SGD(net).step(0.0)
             net.forward(x)
+        self.began = time.perf_counter()  # compiling is no part of the step's seconds
 
     # --- training -------------------------------------------------------------------------------------
 
@@ -139,6 +145,7 @@ class Stage:
                     rng=self.rng,
                     lr_of_iteration=self.learning_rate,
                     first_iteration=self.epoch * self.per_epoch,
+                    augment=self.augment,
                     progress=progress,
                 )
                 self.epoch += 1
@@ -157,6 +164,15 @@ class Stage:
             step_size=t.step_epochs * self.per_epoch or None,
         )
 
+    def measure(self):
+        """The columns of the row that say how good the network is now."""
+        data = self.data
+        loss, error = self.error_on(data.test_images, data.test_labels)
+        held_out = None
+        if len(data.validation_labels):
+            held_out = self.error_on(data.validation_images, data.validation_labels)[1]
+        return {"error": error, "test_loss": loss, "validation_error": held_out}
+
     def error_on(self, images, labels):
         """Loss and error in %, in evaluation mode."""
         loss, error = evaluate(self.net, images, labels)
@@ -170,16 +186,14 @@ class Stage:
 
     def finish(self):
         """Measure, make the row, and write the step's checkpoint."""
-        step, data = self.step, self.data
-        loss, error = self.error_on(data.test_images, data.test_labels)
-        held_out = len(data.validation_labels) > 0
+        step = self.step
         row = {
             "step": step.index,
             "kind": step.kind,
             "k": step.k,
-            **sizes_row(self.net, self.run.first, data.image_shape),
+            **sizes_row(self.net, self.run.first, self.data.image_shape),
             "error_before": self.error_before,
-            "error": error,
+            **self.measure(),
             "seconds": round(self.seconds, 3),
             "arm": step.arm,
             "ranking": step.ranking,
@@ -187,14 +201,10 @@ class Stage:
             "wins_lost": self.lost,
             "epochs": step.epochs,
             "train_loss": self.train_loss,
-            "test_loss": loss,
-            "validation_error": self.error_on(data.validation_images, data.validation_labels)[1]
-            if held_out
-            else None,
         }
         arrays, architecture = network_entries(self.net)
         meta = {
-            "row": {name: row[name] for name in FIELDS},
+            "row": {name: row[name] for name in self.fields},
             "rng": self.rng.bit_generator.state,
             "velocity_sha256": digest_of(self.optimizer.velocity),
             "kernels": kernels_name(self.net.kernels),

@@ -12,7 +12,8 @@ class Step:
     depth   number of steps before it on its own path; it numbers the random stream, so that arms that
             branch from one network see the same batches.
     k       neurons per unit after the step.
-    reduction  target of a weights step, against the network without maxout, or None.
+    reduction  target of a weights step, against the unpruned network, or None.
+    remaining  the same as a number of parameters, or None.
     match   index of the neurons step whose number of parameters this weights step must reach, or None.
     """
 
@@ -25,6 +26,7 @@ class Step:
     epochs: int
     ranking: str = ""
     reduction: float | None = None
+    remaining: int | None = None
     match: int | None = None
 
     @property
@@ -78,10 +80,9 @@ def steps_of(experiment):
 
     kind = "gradual" if e.weights.schedule == "gradual" else "weights"
 
-    def add_weights(arm, parent, reductions):
-        for r in reductions:
-            parent = add(kind, arm, parent, steps[parent].k, e.weights.epochs, reduction=r)
-        return parent
+    def add_weights(arm, parent):
+        for target in e.weights.rounds:
+            parent = add(kind, arm, parent, steps[parent].k, e.weights.epochs, **target)
 
     root = add("train", "", -1, e.model.k, e.train.epochs)
     if e.plan == "compare":
@@ -89,13 +90,13 @@ def steps_of(experiment):
         last = root
         for match in rounds[1:]:
             last = add(kind, "weights", last, e.model.k, e.weights.epochs, match=match)
-        add_weights("weights", last, e.weights.reductions)
+        add_weights("weights", last)
         add(kind, "after", rounds[-2], steps[rounds[-2]].k, e.weights.epochs, match=rounds[-1])
-        add_weights("after", rounds[-1], e.weights.reductions)
+        add_weights("after", rounds[-1])
     else:
         several = len(e.prune.rankings) > 1
         last = root
         for ranking in e.prune.rankings:
             last = add_neurons(ranking if several else "", ranking, root)[-1]
-        add_weights(steps[last].arm, last, e.weights.reductions)
+        add_weights(steps[last].arm, last)
     return steps
