@@ -1,0 +1,163 @@
+"""Golden vectors: the textbook's answers as files, for those who do not run Python here.
+
+    DIR/manifest.json           what every array is: shape, type, meaning, tolerance, tie rule
+    DIR/<kernel>.npz            arguments and right outputs of a few cases
+    DIR/pipeline.npz            ten training steps, win counts, ranking, pruning, masks
+    DIR/*.safetensors           the same arrays again
+
+Inputs are float32, so any language can load them exactly; answers are float64, computed by the textbook
+in float64 from those inputs. Casting the inputs and comparing within the manifest's tolerance is all there
+is to do.
+"""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+import mnp
+from mnp.errors import MnpError
+from mnp.experiments.folder import make_folder, write_whole
+from mnp.verify import cases, golden_pipeline, reference, safetensors_file
+from mnp.verify.inputs import LAYOUTS
+
+FORMAT, VERSION = "mnp golden vectors", 1
+CASES = 5  # of each kernel
+# Cases that teach most; the others come in the order in which they are drawn.
+FIRST = (
+    "ties",
+    "ties, overlapping windows",
+    "exact zeros",
+    "NaN in a window",
+    "NaN in a unit",
+    "need_dx=False",
+)
+LEFT_OUT = (*LAYOUTS, "large magnitudes", "minus infinity everywhere", "one class")
+
+RULES = {
+    "layout": "C order; images (N, C, H, W); convolution weight (F, C, KH, KW); dense weight (out, in); "
+    "maxout weight (units, k, in), bias (units, k)",
+    "ties": "wherever there is a maximum, a sort or a rank, the lowest index comes first",
+    "nan": "NaN wins over every number, and the first NaN over later ones",
+    "winner": "of a maxout unit: the neuron, 0 to k - 1; of a pooling window: row * size + column inside it",
+    "tolerance": "|yours - answer| <= tolerance * max |answer| over the array; integers and bools are equal; "
+    "an output that is null is not asked for",
+}
+TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+
+
+def kernel_vectors(kernel, seed=0):
+    """Choose a kernel's cases and compute their answers.
+
+    Returns
+    -------
+    arrays : dict of "<case>/<name>" -> array
+        float32 inputs, float64 answers, and integers and bools as they are.
+    entries : list of dict
+        One a case, for the manifest: note, arguments and outputs by name.
+    """
+    drawn = [c for c in cases.generate(kernel, seed) if c.dtype == "float32" and c.note not in LEFT_OUT]
+    drawn.sort(key=lambda c: c.note not in FIRST)
+    arrays, entries = {}, []
+    for number, case in enumerate(drawn[:CASES]):
+        entry = {"case": number, "note": case.note, "arguments": {}, "outputs": {}}
+        for kind, values in (("arguments", case.args), ("outputs", case.expected())):
+            for name, value in values.items():
+                # An argument that is changed in place has a value before and a value after.
+                label = f"{name}_after" if kind == "outputs" and name in case.args else name
+                entry[kind][name] = _store(arrays, f"{number}/{label}", value)
+        entries.append(entry)
+    return arrays, entries
+
+
+def _store(arrays, key, value):
+    """File arrays under keys; give what the manifest says of the value."""
+    if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
+        return [_store(arrays, f"{key}.{i}", v) for i, v in enumerate(value)]
+    if isinstance(value, (np.ndarray, np.generic)):
+        arrays[key] = np.ascontiguousarray(value).reshape(np.shape(value))
+        return {"array": key}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def vectors(seed=0):
+    """Compute all golden vectors.
+
+    Returns
+    -------
+    files : dict of stem -> dict of key -> array
+        A file for each agreed name, and "pipeline".
+    manifest : dict
+    """
+    files, kernels = {}, {}
+    for kernel, signature in reference.AGREED.items():
+        files[kernel], entries = kernel_vectors(kernel, seed)
+        looser = cases.LOOSER.get(kernel.split("_")[0], 1.0)
+        tolerance = {dtype: looser * value for dtype, value in TOLERANCE.items()}
+        kernels[kernel] = {"signature": kernel + signature, "tolerance": tolerance, "cases": entries}
+    files["pipeline"], meaning = golden_pipeline.pipeline(seed)
+    described = {}
+    for stem, arrays in files.items():
+        described[stem] = {
+            key: {
+                "shape": list(a.shape),
+                "dtype": a.dtype.name,
+                **({"meaning": meaning[key]} if stem == "pipeline" else {}),
+            }
+            for key, a in arrays.items()
+        }
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "mnp": mnp.__version__,
+        "seed": seed,
+        "rules": RULES,
+        "kernels": kernels,
+        "pipeline": {"tolerance": {"float64": 1e-9, "float32": 1e-5}, **golden_pipeline.settings()},
+        "files": described,
+    }
+    return files, manifest
+
+
+def write_vectors(out, seed=0):
+    """Write golden vectors into a folder that is new or empty, as .npz and as .safetensors.
+
+    Returns
+    -------
+    written : list of Path
+
+    Raises MnpError for a folder that holds something else and for a disk that refuses.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MnpError(f"{out}: is not an empty folder; choose another --out")
+    make_folder(out)
+    files, manifest = vectors(seed)
+    written = []
+    for stem, arrays in files.items():
+        for suffix, data in (("npz", npz_bytes(arrays)), ("safetensors", safetensors_file.to_bytes(arrays))):
+            written.append(out / f"{stem}.{suffix}")
+            write_whole(written[-1], data)
+    written.append(out / "manifest.json")
+    write_whole(written[-1], json.dumps(manifest, indent=1) + "\n")
+    return written
+
+
+def npz_bytes(arrays):
+    """Pack arrays as a compressed .npz with fixed dates, so that equal arrays give equal files.
+
+    >>> with np.load(io.BytesIO(npz_bytes({"a/x": np.arange(3)}))) as file:
+    ...     file["a/x"]
+    array([0, 1, 2])
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for key, array in arrays.items():
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, array, allow_pickle=False)
+            archive.writestr(
+                zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0)), entry.getvalue(), zipfile.ZIP_DEFLATED
+            )
+    return buffer.getvalue()
