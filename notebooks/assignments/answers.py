@@ -3,7 +3,6 @@
 import copy
 
 import numpy as np
-
 from checking import AnswerError, fingerprint
 from wire import unpack
 

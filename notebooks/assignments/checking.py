@@ -106,9 +106,11 @@ class Ask:
         _compare_all(function, names, after, expected, mistakes, names)
 
     def unchanged(self, function, *args):
-        """The call must leave its inputs alone."""
+        """The call must leave its inputs alone, and be right: doing nothing is no merit."""
         __tracebackhide__ = True
-        _, after = self.answer.call(function, args, after=True)
+        expected, mistakes = self.oracle.look_up(function, args, {})
+        result, after = self.answer.call(function, args, after=True)
+        self._compare(function, result, expected, mistakes, OUTPUTS[function])
         for number, (before, now) in enumerate(zip(args, after, strict=True)):
             if difference(now, before, "") is not None:
                 raise WrongError(

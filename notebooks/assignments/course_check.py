@@ -35,7 +35,7 @@ def run(task):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         if grader := os.environ.get("ASSIGNMENT_GRADER"):  # set by the course, never by a student
-            command = [sys.executable, "-P", str(Path(grader, "grade.py")), "--one", str(HERE)]
+            command = [sys.executable, str(Path(grader, "grade.py")), "--one", str(HERE)]
             command += ["--tasks", task, "--seed-file", str(Path(grader, "hidden_seed.txt"))]
             command += ["--report", str(report)]
         else:

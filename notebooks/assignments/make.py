@@ -172,7 +172,7 @@ def write_nbgrader(out, seed):
     (grader / "hidden_seed.txt").write_text(f"{seed}\n", encoding="utf-8")
     own = {source.task: [f"{source.stem}.py"] for source in found}
     shutil.copy(HERE / "nbgrader_config_template.py", out / "nbgrader_config.py")
-    (grader / "answers.json").write_text(json.dumps(own, indent=1) + "\n", encoding="utf-8")
+    (grader / "own_files.json").write_text(json.dumps(own, indent=1) + "\n", encoding="utf-8")
 
 
 def main(arguments=None):

@@ -21,7 +21,7 @@ c = get_config()  # noqa: F821
 c.CourseDirectory.root = str(here)
 c.CourseDirectory.course_id = "maxout-neuron-pruning"
 # The students' own files are the one thing that is not overwritten from source/.
-c.Autograde.exclude_overwriting = json.loads((here / "grader" / "answers.json").read_text("utf-8"))
+c.Autograde.exclude_overwriting = json.loads((here / "grader" / "own_files.json").read_text("utf-8"))
 c.Autograde.sanitize_preprocessors = [
     OwnCellsOnly,
     ClearOutput,
