@@ -61,7 +61,7 @@ def pack(
                 info.type = tarfile.DIRTYPE if data is None else tarfile.REGTYPE
                 archive.addfile(info, io.BytesIO(data or b""))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(raw.getvalue(), 1))
+    path.write_bytes(gzip.compress(raw.getvalue(), 1, mtime=0))
     return path
 
 
