@@ -160,7 +160,7 @@ def shape_axes(ax, rows, before):
     ax.legend(frameon=False)
 
 
-def win_counts(counts, keep, ax):
+def win_counts(counts, keep, ax, ranks=None):
     """Draw how the wins of every unit share out among its neurons, and what the removal takes away.
 
     One column a unit, the kept neurons from below in the order of their wins, the removed ones hatched on
@@ -171,6 +171,8 @@ def win_counts(counts, keep, ax):
     counts : (units, k) int, before the removal
     keep : (units, n_keep) int, the neurons that stay
     ax : matplotlib axes
+    ranks : int, optional
+        Shades to go round; n_keep if None. The same for several rounds gives a rank one shade in all.
     """
     shares = 100 * counts / counts.sum(axis=1, keepdims=True)
     kept = np.zeros(counts.shape, dtype=bool)
@@ -183,14 +185,14 @@ def win_counts(counts, keep, ax):
     n = keep.shape[1]
     for j in range(n + 1):
         top = bottom + np.append(layers[:, j], layers[-1, j])
-        shade = shades(n)[j] if j < n else "white"
+        shade = shades(ranks or n)[j] if j < n else "white"
         hatch = {"hatch": "////", "edgecolor": RED, "linewidth": 0} if j == n else {"linewidth": 0}
         label = f"kept, rank {j + 1}" if j < n else "removed"
         ax.fill_between(x, bottom, top, step="post", facecolor=shade, label=label, **hatch)
         bottom = top
     ax.set_xlim(0, len(layers))
     ax.set_ylim(0, 100)
-    ax.set_xlabel("unit, sorted by the wins it loses")
+    ax.set_xlabel("unit, by the wins it loses")
     ax.set_title(f"k = {counts.shape[1]}: {removed.sum() / len(layers):.1f} % of wins go", fontsize=11)
     return ax
 
@@ -274,11 +276,11 @@ def draw_rounds(rounds):
     for ax in axes.flat[len(rounds) :]:
         ax.set_axis_off()
     for (counts, keep), ax in zip(rounds, axes.flat, strict=False):
-        win_counts(counts, keep, ax)
+        win_counts(counts, keep, ax, ranks=rounds[0][1].shape[1])
     for ax in axes[:, 0]:
         ax.set_ylabel("training images won (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 8), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
     return figure
 
 

@@ -25,7 +25,7 @@ GRADUAL = dataclasses.replace(
     NEURONS,
     name="tiny-gradual",
     prune=PruneRecipe(to_k=None),
-    weights=WeightRecipe((0.5, 0.8), "gradual", epochs=3, ramp_epochs=2, every=2, splice=True),
+    weights=WeightRecipe((0.5, 0.8), schedule="gradual", epochs=3, ramp_epochs=2, every=2, splice=True),
 )
 COMPARE = dataclasses.replace(
     NEURONS, name="tiny-compare", plan="compare", weights=WeightRecipe((0.75, 0.8), epochs=1)
