@@ -233,3 +233,25 @@ def test_a_cache_folder_that_cannot_be_made(monkeypatch, no_places):
     monkeypatch.setenv("XDG_CACHE_HOME", str(no_places))
     with pytest.raises(MnpError, match="set XDG_CACHE_HOME"):
         folders.make_cache_folder()
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    with folders.written_aside(path) as aside:
+        aside.write_text("old")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), folders.written_aside(path) as aside:
+        aside.write_text("new")
+        raise RuntimeError("killed half-way")
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+    with (
+        pytest.raises(MnpError, match="cannot be written"),
+        folders.written_aside(path / "below a file") as aside,
+    ):
+        aside.write_text("new")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MnpError, match=r"file.*: cannot be written .*make room or rights"):
+        folders.make_folder(tmp_path / "file" / "below")

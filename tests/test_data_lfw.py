@@ -1,5 +1,6 @@
 """LFW's archive, lists, pairs and folds, on drawings in the official layout; the real ones if there."""
 
+import doctest
 import gzip
 import hashlib
 import io
@@ -595,6 +596,27 @@ def test_a_long_file_in_a_folder(tmp_path, monkeypatch):
     path.write_bytes(bytes(101))
     with pytest.raises(MnpError, match="too long for a photograph"):
         quiet(tmp_path)
+
+
+def test_what_cannot_be_read_in_a_folder(tmp_path):
+    path = tmp_path / "lfw-deepfunneled" / "A" / "A_0001.jpg"
+    path.mkdir(parents=True)  # a folder of that name
+    with pytest.raises(MnpError, match=r"A_0001\.jpg: cannot be read"):
+        quiet(tmp_path)
+    path.rmdir()
+    path.with_name("A_0002.jpg").write_bytes(drawn_lfw.drawing(0, 1))
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(MnpError, match="lfw-deepfunneled: cannot be read"):
+        quiet(tmp_path)
+
+
+def test_an_archive_that_cannot_be_read(tmp_path):
+    with pytest.raises(MnpError, match="cannot be read"):
+        lfw_archive.fingerprint(tmp_path / "absent.tgz")
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(lfw_archive) == (0, 2)
 
 
 def test_a_jpeg_cut_short_is_named(tmp_path):
