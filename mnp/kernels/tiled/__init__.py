@@ -1,0 +1,69 @@
+"""The same kernels once more, as fast as the machine can: register tiles, fused layers.
+
+A register tile (see `mnp.kernels.registers`) multiplies a few loaded vectors with each other and keeps the
+sums in the CPU's registers. Around it:
+
+    convolution   convolution with max pooling in one; its loops are in `pooled_forward`, `pooled_backward`
+    dense         dense layers, and maxout units with ReLU and dropout in one; loops in `dense_loops`
+    learning      the SGD step over many arrays in one call
+    layouts       copies of images in the order that a loop reads them
+    parallel      how a loop is shared out among threads
+    compiling     how it is compiled and kept
+    support       when all this can run, and memory for it
+
+It is made for float32 and the shapes of LeNet-5 and VGG16. Whatever does not fit (float64, other strides,
+a CPU without AVX2, no compiler) runs as in `jitted`, with equal results up to rounding, as do all kernels
+that are not named here.
+"""
+
+from mnp.kernels.jitted import (
+    avgpool2d_backward,
+    avgpool2d_forward,
+    batchnorm2d_backward,
+    batchnorm2d_forward,
+    batchnorm2d_inference,
+    conv2d_backward,
+    conv2d_forward,
+    dropout_backward,
+    dropout_forward,
+    maxout_backward,
+    maxout_forward,
+    maxpool2d_backward,
+    maxpool2d_forward,
+    relu_backward,
+    relu_forward,
+    softmax_cross_entropy,
+    win_counts,
+)
+from mnp.kernels.tiled.convolution import conv2d_maxpool2d_backward, conv2d_maxpool2d_forward
+from mnp.kernels.tiled.dense import dense_backward, dense_forward, dense_maxout_backward, dense_maxout_forward
+from mnp.kernels.tiled.learning import sgd_step
+from mnp.kernels.tiled.support import available
+
+__all__ = [
+    "available",
+    "avgpool2d_backward",
+    "avgpool2d_forward",
+    "batchnorm2d_backward",
+    "batchnorm2d_forward",
+    "batchnorm2d_inference",
+    "conv2d_backward",
+    "conv2d_forward",
+    "conv2d_maxpool2d_backward",
+    "conv2d_maxpool2d_forward",
+    "dense_backward",
+    "dense_forward",
+    "dense_maxout_backward",
+    "dense_maxout_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "maxout_backward",
+    "maxout_forward",
+    "maxpool2d_backward",
+    "maxpool2d_forward",
+    "relu_backward",
+    "relu_forward",
+    "sgd_step",
+    "softmax_cross_entropy",
+    "win_counts",
+]

@@ -1,0 +1,194 @@
+"""Dense layers, alone or as maxout units: checks, memory, and the calls of the loops in `dense_loops`."""
+
+import numpy as np
+
+from mnp.kernels import jitted
+from mnp.kernels.tiled import dense_loops
+from mnp.kernels.tiled.support import NO_BYTES, NOTHING, bytes_of, flat, floats32
+
+
+def dense_forward(x, weight, bias):
+    """Let every output weigh all features of an example.
+
+        y[n, o] = bias[o] + sum_i weight[o, i] * x[n, i]
+
+    x (N, in), weight (out, in), bias (out,) float -> y (N, out). Fewer than 16 features or 4 outputs, or
+    float64, run as in `jitted`.
+
+    >>> dense_forward(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [0.0, -1.0]]), np.array([0.5, 0.0]))
+    array([[11.5, -2. ]])
+    """
+    if not _fits(x, weight) or not floats32(x, weight, bias) or bias.shape != weight.shape[:1]:
+        return jitted.dense_forward(x, weight, bias)
+    return _forward(x, weight, bias, weight.shape[0], 1, False, NO_BYTES, 1.0)[0]
+
+
+def dense_backward(dy, x, weight, need_dx=True):
+    """Hand the loss's derivative back through a dense layer.
+
+        dx[n, i]      = sum_o dy[n, o] * weight[o, i]
+        dweight[o, i] = sum_n dy[n, o] * x[n, i]
+        dbias[o]      = sum_n dy[n, o]
+
+    dy (N, out), x (N, in), weight (out, in) float -> dx (N, in) or None, dweight (out, in), dbias (out,).
+    A term whose dy is exactly 0 is left out, as in `jitted`.
+
+    >>> dense_backward(np.array([[1.0, 2.0]]), np.array([[3.0, 5.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
+    (array([[1., 2.]]), array([[ 3.,  5.],
+           [ 6., 10.]]), array([1., 2.]))
+    """
+    if not _fits(x, weight) or not floats32(dy, x, weight) or dy.shape != (len(x), len(weight)):
+        return jitted.dense_backward(dy, x, weight, need_dx)
+    return _backward(dy, NOTHING, NO_BYTES, x, weight, weight.shape[0], 1, False, NO_BYTES, 1.0, need_dx)
+
+
+def dense_maxout_forward(x, weight, bias, relu=False, keep=None, p=0.0):
+    """Let the k neurons of each unit weigh an example's features and compete: a fused row of layers.
+
+        z[n, u, j] = bias[u, j] + sum_i weight[u, j, i] * x[n, i]
+        z = relu(z) if relu;  z = dropout(z, keep, p) if keep is given
+        y[n, u], winner[n, u] = max, argmax over j of z[n, u, j]
+
+    Parameters
+    ----------
+    x : (N, in) float
+    weight, bias : (units, k, in), (units, k) float
+    relu : bool
+    keep : (N, units, k) bool, or None
+        True where the neuron is not dropped; those that stay are divided by 1 - p.
+    p : float in [0, 1)
+
+    Returns
+    -------
+    y : (N, units) float
+    winner : (N, units) int
+        The lowest index wins a tie, so a unit whose neurons are all zero gives 0; the first NaN wins all.
+
+    Shapes that do not fit are a ShapeError.
+
+    >>> weight = np.array([[[1.0], [-1.0]]])                # |x|
+    >>> y, winner = dense_maxout_forward(np.array([[3.0], [-3.0]]), weight, np.zeros((1, 2)))
+    >>> print(y.tolist(), winner.tolist())
+    [[3.0], [3.0]] [[0], [1]]
+    """
+    units, k = weight.shape[:2]
+    fits = weight.ndim == 3 and bias.shape == (units, k) and _fits(x, weight)
+    fits = fits and (keep is None or (keep.dtype == bool and keep.shape == (len(x), units, k) and 0 <= p < 1))
+    if fits and floats32(x, weight, bias):
+        bytes_ = NO_BYTES if keep is None else flat(keep).view(np.uint8)
+        return _forward(x, weight, bias, units, k, relu, bytes_, 1.0 - p)
+    z = jitted.dense_forward(x, weight.reshape(units * k, -1), bias.reshape(-1)).reshape(-1, units, k)
+    if relu:
+        z = jitted.relu_forward(z)
+    if keep is not None:
+        z = jitted.dropout_forward(z, keep, p)
+    return jitted.maxout_forward(z)
+
+
+def dense_maxout_backward(dy, y, winner, x, weight, relu=False, keep=None, p=0.0, need_dx=True):
+    """Hand the loss's derivative back through maxout units: only the neurons that won get any.
+
+        g[n, u]          = dy[n, u] through dropout (keep, p) and ReLU at the winner; 0 where it was cut off
+        dx[n, :]         = sum_u g[n, u] * weight[u, winner[n, u], :]
+        dweight[u, j, :] = sum_{n : winner[n, u] = j} g[n, u] * x[n, :]
+        dbias[u, j]      = sum_{n : winner[n, u] = j} g[n, u]
+
+    Parameters
+    ----------
+    dy, y, winner : (N, units) float, float, int
+        y and winner as the forward call gave them: behind a ReLU, y > 0 says that the winner was not cut off.
+    x, weight : (N, in), (units, k, in) float
+    relu, keep, p
+        As in the forward call.
+    need_dx : bool
+
+    Returns
+    -------
+    dx : (N, in) or None; dweight : (units, k, in); dbias : (units, k)
+
+    Shapes that do not fit are a ShapeError, winners outside [0, k) an MnpError.
+
+    >>> x, weight, dy = np.array([[3.0], [-3.0]]), np.array([[[1.0], [-1.0]]]), np.ones((2, 1))
+    >>> dx, dweight, dbias = dense_maxout_backward(dy, np.full((2, 1), 3.0), np.array([[0], [1]]), x, weight)
+    >>> print(dx.tolist(), dweight.tolist(), dbias.tolist())
+    [[1.0], [-1.0]] [[[3.0], [-3.0]]] [[1.0, 1.0]]
+    """
+    units, k = weight.shape[:2]
+    pairs = (len(x), units)
+    fits = weight.ndim == 3 and dy.shape == y.shape == winner.shape == pairs and _fits(x, weight)
+    fits = fits and (keep is None or (keep.dtype == bool and keep.shape == (*pairs, k) and 0 <= p < 1))
+    if fits and floats32(dy, x, y, weight):
+        bytes_, winners = NO_BYTES if keep is None else flat(keep).view(np.uint8), bytes_of(winner, k)
+        if winners is not None:
+            answer = _backward(dy, y, winners, x, weight, units, k, relu, bytes_, 1.0 - p, need_dx)
+            if answer is not None:
+                return answer
+    dz = jitted.maxout_backward(dy, winner, k)
+    if keep is not None:
+        dz = jitted.dropout_backward(dz, keep, p)
+    if relu:  # y stands for its winner's value before the dropout: what that dropped has no gradient left
+        dz = jitted.relu_backward(dz, np.repeat(y[:, :, np.newaxis], k, axis=2))
+    dx, dweight, dbias = jitted.dense_backward(
+        dz.reshape(len(dz), -1), x, weight.reshape(units * k, -1), need_dx
+    )
+    return dx, dweight.reshape(weight.shape), dbias.reshape(units, k)
+
+
+def _fits(x, weight):
+    """Whether the loops can take these sizes: whole vectors of features, whole tiles of neurons."""
+    features, k = weight.shape[-1], weight.shape[1] if weight.ndim == 3 else 1
+    return x.ndim == 2 and x.shape[1] == features >= 16 and len(weight) * k >= 4 and k < 256
+
+
+def _forward(x, weight, bias, units, k, relu, keep, scale):
+    count, depth = x.shape
+    y = np.empty((count, units), np.float32)
+    winner = np.empty((count, units), np.uint8) if weight.ndim == 3 else NO_BYTES
+    groups = max(1, min(units, units * k // 16))
+    dense_loops.dense_forward(
+        (count + 127) // 128 * groups,
+        groups,
+        flat(x),
+        flat(weight),
+        flat(bias),
+        count,
+        depth,
+        units,
+        k,
+        int(relu),
+        keep,
+        float(scale),
+        y.reshape(-1),
+        winner.reshape(-1),
+    )
+    return y, winner
+
+
+def _backward(dy, y, winner, x, weight, units, k, relu, keep, scale, need_dx):
+    """The gradients, or None for a winner that is no neuron."""
+    count, depth = x.shape
+    blocks = max(1, min(units, units * k // 8))
+    dx = np.empty(x.shape if need_dx else 0, np.float32)
+    dweight, dbias = np.empty(weight.shape, np.float32), np.empty(weight.shape[:-1], np.float32)
+    bad = np.empty(blocks, np.uint8)
+    dense_loops.dense_backward(
+        blocks + (count if need_dx else 0),
+        blocks,
+        flat(dy),
+        flat(y),
+        winner,
+        flat(x),
+        flat(weight),
+        count,
+        depth,
+        units,
+        k,
+        int(relu),
+        keep,
+        float(scale),
+        dx.reshape(-1),
+        dweight.reshape(-1),
+        dbias.reshape(-1),
+        bad,
+    )
+    return None if bad.any() else (dx if need_dx else None, dweight, dbias)

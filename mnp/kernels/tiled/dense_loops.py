@@ -1,0 +1,202 @@
+"""Dense layers, alone or with ReLU, dropout and maxout behind them: the loops.
+
+Forward, a tile multiplies 6 examples by 4 neurons, lanes along the features, and adds the lanes up at the
+end; the maximum over each unit's neurons is taken while their sums are at hand:
+
+      z[n, o] = bias[o] + sum_i weight[o, i] x[n, i],      o = u*k + j
+
+Backward, only winners carry a gradient (of a plain dense layer, where k = 1, all that is not zero):
+
+      dx[n, :]         = sum_u g[n, u] weight[u, winner[n, u], :]
+      dweight[u, j, :] = sum_{n : winner[n, u] = j} g[n, u] x[n, :]
+
+Both are sums of few rows out of many: the rows are listed first, then added up 13 vectors at a time.
+"""
+
+import numpy as np
+
+from mnp.kernels.registers import make_tile
+from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared
+
+_tile64, _tile14 = make_tile(6, 4), make_tile(1, 4)
+_row13, _row4 = make_tile(1, 13, 8), make_tile(1, 4, 8)
+
+
+@inner
+def _six(x, n, weight, o, depth, z, at, step):
+    """z[at + p*step + q] = x[n + p] . weight[o + q] over whole vectors, for 6 examples and 4 neurons."""
+    t = _tile64.zero()
+    for i in range(0, depth // 16 * 16, 16):
+        t = _tile64.dot(t, x, n * depth + i, depth, weight, o * depth + i, depth)
+    _tile64.sum_lanes(t, z, at, step)
+
+
+@inner
+def _one(x, n, weight, o, depth, z, at, step):
+    """The same for one example. Each product is added in the same order, so the bits are the same."""
+    t = _tile14.zero()
+    for i in range(0, depth // 16 * 16, 16):
+        t = _tile14.dot(t, x, n * depth + i, depth, weight, o * depth + i, depth)
+    _tile14.sum_lanes(t, z, at, step)
+
+
+@inner
+def _largest(z, at, bias, o, k, relu, keep, keep_at, scale):
+    """Bias, ReLU, dropout and the maximum of one unit's neurons: its value, and which neuron gave it."""
+    best, winner = np.float32(0), 0
+    for j in range(k):
+        v = z[at + j] + bias[o + j]
+        if relu and v <= 0:  # a NaN stays
+            v = np.float32(0)
+        if keep.size:
+            v = v * np.float32(keep[keep_at + j]) / np.float32(scale)
+        if j == 0 or (not v <= best and best == best):  # the lowest index wins a tie, the first NaN all
+            best, winner = v, j
+    return best, winner
+
+
+@shared(INT, FLOATS, FLOATS, FLOATS, INT, INT, INT, INT, INT, BYTES, FLOAT, FLOATS, BYTES)
+def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, keep, scale, y, winner):
+    """y and winner (where not empty) of one group of units, for a chunk of at most 128 examples.
+
+    A chunk of the examples stays in a core's cache while the units go by. scale = 1 - p of the dropout.
+    """
+    first, end = index // groups * 128, min(count, index // groups * 128 + 128)
+    low, high = index % groups * units // groups, (index % groups + 1) * units // groups
+    start, neurons = low * k, (high - low) * k
+    z = np.empty(6 * neurons, np.float32)
+    n = first
+    while n < end:
+        rows = 6 if end - n >= 6 else 1
+        for block in range(0, neurons, 4):
+            o = min(block, neurons - 4)  # the last block goes back to be whole: the same sums once more
+            if rows == 6:
+                _six(x, n, weight, start + o, depth, z, o, neurons)
+            else:
+                _one(x, n, weight, start + o, depth, z, o, neurons)
+        for p in range(rows):
+            if depth % 16:
+                for o in range(neurons):
+                    s = z[p * neurons + o]
+                    for i in range(depth // 16 * 16, depth):
+                        s += x[(n + p) * depth + i] * weight[(start + o) * depth + i]
+                    z[p * neurons + o] = s
+            for u in range(low, high):
+                o, to = u * k, (n + p) * units + u
+                best, j = _largest(z, p * neurons + o - start, bias, o, k, relu, keep, to * k, scale)
+                y[to] = best
+                if winner.size:
+                    winner[to] = j
+        n += rows
+
+
+@inner
+def _add_rows(rows, gradients, count, source, depth, column, end, out, to):
+    """out[to + column : to + end] = sum over the list of gradient * (the same columns of a row of source)."""
+    i = column
+    while i < end:
+        if end - i >= 104:
+            t = _row13.zero()
+            for e in range(count):
+                t = _row13.axpy(t, gradients[e], source, rows[e] * depth + i, 8)
+            _row13.store(t, out, to + i, 0, 8)
+            i += 104
+        elif end - i >= 32:
+            u = _row4.zero()
+            for e in range(count):
+                u = _row4.axpy(u, gradients[e], source, rows[e] * depth + i, 8)
+            _row4.store(u, out, to + i, 0, 8)
+            i += 32
+        else:
+            s = np.float32(0)
+            for e in range(count):
+                s += gradients[e] * source[rows[e] * depth + i]
+            out[to + i] = s
+            i += 1
+
+
+@inner
+def _gradient(n, u, dy, y, winner, units, k, relu, keep, scale):
+    """The loss's derivative by the neuron that won unit u in example n, before ReLU; and that neuron."""
+    at = n * units + u
+    j = np.int64(winner[at]) if winner.size else 0
+    g = dy[at]
+    if keep.size:
+        g = g * np.float32(keep[at * k + min(j, k - 1)]) / np.float32(scale)
+    if relu and not y[at] > 0:
+        g = np.float32(0)
+    return g, j
+
+
+@shared(
+    INT,
+    FLOATS,
+    FLOATS,
+    BYTES,
+    FLOATS,
+    FLOATS,
+    INT,
+    INT,
+    INT,
+    INT,
+    INT,
+    BYTES,
+    FLOAT,
+    FLOATS,
+    FLOATS,
+    FLOATS,
+    BYTES,
+)
+def dense_backward(
+    index,
+    blocks,
+    dy,
+    y,
+    winner,
+    x,
+    weight,
+    count,
+    depth,
+    units,
+    k,
+    relu,
+    keep,
+    scale,
+    dx,
+    dweight,
+    dbias,
+    bad,
+):
+    """dweight and dbias of block `index` of the units; from index = blocks on, dx of example index - blocks."""
+    if index >= blocks:
+        n, listed = index - blocks, 0
+        rows, gradients = np.empty(units, np.int64), np.empty(units, np.float32)
+        for u in range(units):
+            g, j = _gradient(n, u, dy, y, winner, units, k, relu, keep, scale)
+            if g != 0:
+                rows[listed], gradients[listed] = u * k + min(j, k - 1), g
+                listed += 1
+        _add_rows(rows, gradients, listed, weight, depth, 0, depth, dx, n * depth)
+        return
+    low, high = index * units // blocks, (index + 1) * units // blocks
+    neurons = (high - low) * k
+    rows, gradients = np.empty((neurons, count), np.int64), np.empty((neurons, count), np.float32)
+    listed, wrong = np.zeros(neurons, np.int64), False
+    dbias[low * k : high * k] = 0
+    for n in range(count):
+        for u in range(low, high):
+            g, j = _gradient(n, u, dy, y, winner, units, k, relu, keep, scale)
+            wrong |= j >= k
+            o = (u - low) * k + min(j, k - 1)
+            if g != 0:
+                rows[o, listed[o]], gradients[o, listed[o]] = n, g
+                listed[o] += 1
+                dbias[low * k + o] += g
+    column = 0
+    while column < depth:  # a strip of x that stays in the first cache, for all neurons of the block
+        end = column + 104 if depth - column >= 208 else depth
+        for o in range(neurons):
+            _add_rows(rows[o], gradients[o], listed[o], x, depth, column, end, dweight, (low * k + o) * depth)
+        column = end
+    bad[index] = wrong

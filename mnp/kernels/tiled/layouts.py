@@ -1,0 +1,98 @@
+"""Copies of images in the order that a kernel reads them. Arrays are flat; sizes are in floats."""
+
+import numpy as np
+
+from mnp.kernels.registers import LINE, make_tile, skip_to_line
+from mnp.kernels.tiled.compiling import inner
+
+_square, _four, _sixteen = make_tile(4, 1, 4), make_tile(1, 1, 4), make_tile(1, 1, 16)
+
+
+@inner
+def aligned(size):
+    """An array (not set to zero) that starts on a cache line, where vectors load fastest."""
+    raw = np.empty(size + LINE, np.float32)
+    skip = skip_to_line(raw)
+    return raw[skip : skip + size]
+
+
+@inner
+def transpose(source, at, step, rows, columns, out, to, out_step):
+    """out[to + q*out_step + p] = source[at + p*step + q] for p < rows, q < columns."""
+    whole = columns // 4 * 4
+    for p in range(0, rows // 4 * 4, 4):
+        for q in range(0, whole, 4):
+            t = _square.transpose(_square.load(source, at + p * step + q, step, 0))
+            _square.store(t, out, to + q * out_step + p, out_step, 0)
+        for q in range(whole, columns):
+            for r in range(p, p + 4):
+                out[to + q * out_step + r] = source[at + r * step + q]
+    for p in range(rows // 4 * 4, rows):
+        for q in range(columns):
+            out[to + q * out_step + p] = source[at + p * step + q]
+
+
+@inner
+def pad_image(x, at, channels, h, w, padding, plane, pitch):
+    """plane[(c*H + r)*pitch + s] = the image at x[at], zeros round it, which H counts; pitch may be wider."""
+    high = h + 2 * padding
+    if padding:
+        plane[: channels * high * pitch] = 0
+    for c in range(channels):
+        for r in range(h):
+            to, source = (c * high + r + padding) * pitch + padding, at + (c * h + r) * w
+            for s in range(w):
+                plane[to + s] = x[source + s]
+
+
+@inner
+def lay_out_windows(plane, c, h, pitch, kh, kw, ph, pw, halves, windows, wide):
+    """Lay one channel out for 2x2 windows: windows[(u*(kw+1) + v)*wide + a*pw + b] = plane[2a+u, 2b+v].
+
+    Columns are split into even and odd ones first, so that windows read runs of neighbours. Runs are
+    copied in whole vectors: what is written too much is overwritten by the next run, or lies in the
+    slack of 2 vectors behind the last one.
+    """
+    half = pitch // 2
+    for r in range(h):
+        at = (c * h + r) * pitch
+        for s in range(half):
+            halves[2 * r * half + s] = plane[at + 2 * s]
+            halves[(2 * r + 1) * half + s] = plane[at + 2 * s + 1]
+    for u in range(kh + 1):
+        for v in range(kw + 1):
+            to = ((c * (kh + 1) + u) * (kw + 1) + v) * wide
+            for a in range(ph):
+                source = (2 * (2 * a + u) + v % 2) * half + v // 2
+                if pw <= 4:
+                    _four.store(_four.load(halves, source, 0, 0), windows, to + a * pw, 0, 0)
+                else:
+                    for b in range(0, pw, 16):
+                        _sixteen.store(
+                            _sixteen.load(halves, source + b, 0, 0), windows, to + a * pw + b, 0, 0
+                        )
+
+
+@inner
+def channels_last(x, at, channels, h, w, padding, out, to):
+    """out[to + (r*W + s)*C + c] = the image at x[at] with its padding, which W counts."""
+    wide = w + 2 * padding
+    if padding == 0:
+        transpose(x, at, h * w, channels, h * w, out, to, channels)
+        return
+    out[to : to + (h + 2 * padding) * wide * channels] = 0
+    for r in range(h):
+        start = to + ((r + padding) * wide + padding) * channels
+        transpose(x, at + r * w, h * w, channels, w, out, start, channels)
+
+
+@inner
+def channels_first(source, channels, h, w, padding, x, at):
+    """The image at x[at] = the channels-last image in `source` without its padding."""
+    wide = w + 2 * padding
+    if padding == 0:
+        transpose(source, 0, channels, h * w, channels, x, at, h * w)
+        return
+    for r in range(h):
+        start = ((r + padding) * wide + padding) * channels
+        transpose(source, start, channels, w, channels, x, at + r * w, h * w)

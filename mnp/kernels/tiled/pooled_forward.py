@@ -1,0 +1,105 @@
+"""Convolution and 2x2 max pooling in one pass: the SIMD lanes are pooling windows.
+
+A register tile keeps, for P filters and 16 neighbouring windows, four sums each: one for each pixel of
+the window. When the last tap is in, the maximum and its winner are taken in registers, so that the
+convolution's output is never written:
+
+      y4[n, f, q] = bias[f] + sum_{c,i,j} weight[f,c,i,j] x[n, c, 2a + q/2 + i, 2b + q%2 + j]
+      y[n, f, a, b], winner[n, f, a, b] = max, argmax over q = 0..3
+
+For that, one image at a time is laid out so that windows lie side by side (`lay_out_windows`):
+
+      windows[c, u, v, a*PW + b] = x[c, 2a + u, 2b + v]        u in 0..KH, v in 0..KW
+
+and pixel q of a window meets tap (i, j) in the plane (u, v) = (i + q/2, j + q%2).
+"""
+
+import numpy as np
+
+from mnp.kernels.registers import LINE, make_tile
+from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.layouts import aligned, lay_out_windows, pad_image
+from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, shared, tuples
+
+
+def _make_block(rows):
+    tile = make_tile(rows, 4)
+
+    @inner
+    def block(windows, start, wide, weight, f, shape, bias, y, winner, at, step):
+        """16 windows, `rows` filters from f on, all taps; y and winner lie `step` from filter to filter."""
+        channels, kh, kw = shape
+        taps = channels * kh * kw
+        line = (kw + 1) * wide
+        t = tile.zero()
+        w = f * taps
+        for c in range(channels):
+            for i in range(kh):
+                x = start + (c * (kh + 1) + i) * line
+                for _ in range(kw):
+                    t = tile.outer_at(t, weight, w, taps, windows, (x, x + wide, x + line, x + line + wide))
+                    w += 1
+                    x += wide
+        t = tile.add_rows(t, bias, f)
+        tile.max_columns(t, y, winner, at, step)
+
+    return block
+
+
+_block6, _block4, _block2, _block1 = _make_block(6), _make_block(4), _make_block(2), _make_block(1)
+
+
+@inner
+def _filters(windows, start, wide, weight, f, end, shape, bias, y, winner, at, step):
+    """Filters f ... end-1 for 16 windows, as many rows a time as fit."""
+    while f < end:
+        if end - f >= 6:
+            _block6(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
+            rows = 6
+        elif end - f >= 4:
+            _block4(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
+            rows = 4
+        elif end - f >= 2:
+            _block2(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
+            rows = 2
+        else:
+            _block1(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
+            rows = 1
+        f += rows
+        at += rows * step
+
+
+@shared(INT, FLOATS, tuples(INT, 5), FLOATS, FLOATS, INT, FLOATS, BYTES)
+def conv_pool_forward(index, parts, x, shape, weight, bias, padding, y, winner):
+    """y, winner = the pooled convolution; count = images * parts, shape = (C, H, W, KH, KW).
+
+    Where images are few, `parts` > 1 lets several threads share one, each with a part of the filters.
+    """
+    n, part = index // parts, index % parts
+    channels, h, w, kh, kw = shape
+    high, wide = h + 2 * padding, w + 2 * padding
+    filters, pitch = bias.size, (wide + 1) // 2 * 2
+    ph, pw = (high - kh + 1) // 2, (wide - kw + 1) // 2
+    pooled = ph * pw
+    line = (pooled + 15) // 16 * 16
+    plane = np.empty(channels * high * pitch, np.float32)
+    halves = np.empty(high * pitch + 2 * LINE, np.float32)
+    windows = aligned(channels * (kh + 1) * (kw + 1) * line + 2 * LINE)
+    pad_image(x, n * channels * h * w, channels, h, w, padding, plane, pitch)
+    for c in range(channels):
+        lay_out_windows(plane, c, high, pitch, kh, kw, ph, pw, halves, windows, line)
+    sixes = (filters + 5) // 6  # whole tiles, see _filters
+    first, end = part * sixes // parts * 6, min((part + 1) * sixes // parts * 6, filters)
+    taps = (channels, kh, kw)
+    at = (n * filters + first) * pooled
+    spare_y, spare_winner = np.empty(filters * 16, np.float32), np.empty(filters * 16, np.uint8)
+    for start in range(0, line, 16):
+        whole = start + 16 <= pooled  # fewer than 16 windows left: whole vectors go to a spare place first
+        to_y, to_winner = (y, winner) if whole else (spare_y, spare_winner)
+        to, step = (at + start, pooled) if whole else (0, 16)
+        _filters(windows, start, line, weight, first, end, taps, bias, to_y, to_winner, to, step)
+        if not whole:
+            for f in range(end - first):
+                for lane in range(pooled - start):
+                    y[at + f * pooled + start + lane] = spare_y[f * 16 + lane]
+                    winner[at + f * pooled + start + lane] = spare_winner[f * 16 + lane]

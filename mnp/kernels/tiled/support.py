@@ -1,0 +1,70 @@
+"""What the public functions of this tier share: when it can run, what its loops can take, memory for them."""
+
+import os
+import threading
+from functools import cache
+
+import llvmlite.binding
+import numba
+import numpy as np
+
+from mnp.kernels.registers import LINE
+
+FLOAT32, NOTHING, NO_BYTES = np.dtype(np.float32), np.empty(0, np.float32), np.empty(0, np.uint8)
+
+
+@cache
+def _has_vectors():
+    features = llvmlite.binding.get_host_cpu_features()
+    return bool(features.get("avx512f") or (features.get("avx2") and features.get("fma")))
+
+
+def available():
+    """Say whether this tier's own loops can run here; where not, its functions are those of `jitted`.
+
+    True on a CPU with AVX-512, or AVX2 and FMA, while Numba may compile (no NUMBA_DISABLE_JIT=1) and
+    the environment does not hold MNP_FORCE_FALLBACK=1, which is there for tests.
+    """
+    if os.environ.get("MNP_FORCE_FALLBACK") == "1" or numba.config.DISABLE_JIT:
+        return False
+    return _has_vectors()
+
+
+def floats32(*arrays):
+    """Whether all of these are float32 arrays with something in them, and this tier can run."""
+    for array in arrays:
+        if type(array) is not np.ndarray or array.dtype is not FLOAT32 or array.size == 0:
+            return False
+    return available()
+
+
+def flat(array):
+    """The array with one axis, contiguous, aligned and writable as the loops expect it: a view, or a copy."""
+    return (array if array.flags.carray else np.array(array, order="C")).reshape(-1)
+
+
+def bytes_of(winner, choices):
+    """Winners as flat uint8, or None if they are no integers in [0, choices)."""
+    if winner.dtype != np.uint8:
+        if winner.dtype.kind not in "iu" or winner.min() < 0 or winner.max() >= min(choices, 256):
+            return None
+        winner = winner.astype(np.uint8)
+    return flat(winner)
+
+
+class _Workspaces(threading.local):
+    """Memory that a call needs for itself only, kept for the next call of the same Python thread."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def __call__(self, name, size):
+        """A flat float32 array of this size on a cache line's border; its contents are left over."""
+        kept = self.kept.get(name)
+        if kept is None or kept.size < size:
+            raw = np.empty(size + LINE, np.float32)
+            kept = self.kept[name] = raw[-raw.ctypes.data // 4 % LINE :][:size]
+        return kept[:size]
+
+
+workspace = _Workspaces()
