@@ -180,7 +180,7 @@ def make_tile(rows, columns, lanes=16):
         outer_at(t, w, w_at, w_step, x, places)  t[p][q] += w[w_at + p*w_step] * x[places[q]][:lanes]
         axpy(t, g, x, x_at, x_step)              t[p][q] += g * x[x_at + (p*columns + q)*x_step][:lanes]
         dot(t, a, a_at, a_step, b, b_at, b_step)
-                                                 t[p][q] += a[a_at + p*a_step][:lanes] * b[b_at + q*b_step][:lanes]
+                                     t[p][q] += a[a_at + p*a_step][:lanes] * b[b_at + q*b_step][:lanes]
         sum_lanes(t, y, at, step)                y[at + p*step + q] = sum of the lanes of t[p][q]
         add(t, u), sub(t, u)                     t[p][q] +- u[p][q]
         add_rows(t, b, at)                       t[p][q] + b[at + p]

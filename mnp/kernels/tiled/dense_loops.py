@@ -168,7 +168,7 @@ def dense_backward(
     dbias,
     bad,
 ):
-    """dweight and dbias of block `index` of the units; from index = blocks on, dx of example index - blocks."""
+    """dweight and dbias of block `index` of the units; then, index >= blocks, dx of example index - blocks."""
     if index >= blocks:
         n, listed = index - blocks, 0
         rows, gradients = np.empty(units, np.int64), np.empty(units, np.float32)

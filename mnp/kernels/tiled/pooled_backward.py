@@ -220,7 +220,7 @@ def lay_out(index, x, weight, shape, count, filters, padding, xs, ws):
 def conv_pool_backward(
     index, blocks, dy, winner, shape, count, filters, padding, places, xs, ws, dx, dweight, dbias, bad
 ):
-    """dweight and dbias of block `index` of the filters; from index = blocks on, dx of image index - blocks."""
+    """dweight and dbias of block `index` of the filters; then, index >= blocks, dx of image index - blocks."""
     if index < blocks:
         first, end = index * filters // blocks, (index + 1) * filters // blocks
         bad[index] = _filters_gradients(
