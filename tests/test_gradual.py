@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mnp.errors import MnpError
-from mnp.experiments.gradual import GradualPruning, kept_counts, masks_for, prunable
+from mnp.experiments.gradual import GradualPruning, Target, kept_counts, masks_for, prunable
 from mnp.nn import lenet5, loss_and_grads
 
 
@@ -21,7 +21,7 @@ def grads(net, rng):
 def test_gradual_masks_step_by_step(splice):
     net, rng = network(), np.random.default_rng(0)
     kept = kept_counts(net, 150)
-    optimizer = GradualPruning(net, kept, ramp=6, every=2, splice=splice, weight_decay=0.1)
+    optimizer = GradualPruning(net, Target(150), ramp=6, every=2, splice=splice, weight_decay=0.1)
     returned, before = 0, {name: m.copy() for name, m in net.masks().items()}
     for i in range(9):
         grads(net, rng)
@@ -43,7 +43,7 @@ def test_gradual_masks_step_by_step(splice):
 def test_without_a_ramp_the_masks_come_at_once():
     net = network()
     kept = kept_counts(net, 200)
-    GradualPruning(net, kept, ramp=0, every=1)
+    GradualPruning(net, Target(200), ramp=0, every=1)
     assert {name: int(mask.sum()) for name, mask in net.masks().items()} == kept
 
 
@@ -80,9 +80,9 @@ def test_kept_counts_refuse_to_empty_a_layer(remaining, floors, words):
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_masks_leave_exactly_what_is_asked_and_only_shrink(scope):
     net = network()
-    first = masks_for(net, 450, scope)
+    first = masks_for(net, Target(450, scope))
     net.set_masks(first)
-    second = masks_for(net, 350, scope)
+    second = masks_for(net, Target(350, scope))
     biases = net.count_params() - sum(w.size for w in prunable(net).values())
     assert sum(int(m.sum()) for m in second.values()) + biases == 350
     assert all((first[name] | ~mask).all() for name, mask in second.items())
@@ -90,4 +90,4 @@ def test_masks_leave_exactly_what_is_asked_and_only_shrink(scope):
 
 def test_a_global_mask_below_the_biases():
     with pytest.raises(MnpError, match="fewer than the biases"):
-        masks_for(network(), 20, "global")
+        masks_for(network(), Target(20, "global"))

@@ -4,7 +4,7 @@ import dataclasses
 
 import mnp.data
 from mnp.errors import MnpError
-from mnp.nn import lenet5, units_of
+from mnp.nn import Network, lenet5, units_of
 from mnp.nn.training import check_finite
 
 
@@ -27,6 +27,15 @@ def build(model, data, rng, kernels):
         init=model.init,
         kernels=kernels,
     )
+
+
+def with_dropout(net, share):
+    """The same network (arrays copied) with another share dropped in training; 0 drops nothing."""
+    key = {"Dropout": "p", "MaxoutDense": "dropout"}
+    architecture = [
+        entry | {key[entry["type"]]: share} if entry["type"] in key else entry for entry in net.architecture()
+    ]
+    return Network.from_architecture(architecture, net.state_dict(), net.masks(), net.kernels)
 
 
 def load_data(recipe, folder=None):

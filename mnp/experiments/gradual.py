@@ -1,5 +1,7 @@
 """Weight pruning inside a run: how many weights each layer keeps, and masks that follow a schedule."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from mnp.errors import MnpError
@@ -79,22 +81,41 @@ def sparsity_of(kept, size):
     return (size - kept) / size
 
 
-def masks_for(net, remaining, scope="layer", floors=()):
-    """Masks that leave `remaining` parameters, within the masks the network has already.
+class Target(NamedTuple):
+    """What weight pruning must reach: parameters other than zero, and how the layers share them."""
+
+    remaining: int
+    scope: str = "layer"  # or "global"
+    floors: tuple = ()  # pairs (layer name, least kept share); scope "layer" only
+
+
+def masks_for(net, target, weights=None, masks=None):
+    """Masks that leave `target.remaining` parameters.
 
     scope "layer" follows `kept_counts`, by magnitude within each layer; "global" ranks all weights together.
+
+    Parameters
+    ----------
+    net : Network
+    target : Target
+    weights : dict of parameter name -> array, optional
+        Ranked instead of the network's own, such as the dense values kept for splicing.
+    masks : dict of parameter name -> bool array, optional
+        Masks within which the new ones lie; None takes the network's, {} lets every weight return.
     """
-    weights, masks = prunable(net), net.masks()
-    if scope == "global":
+    weights = prunable(net) if weights is None else weights
+    masks = net.masks() if masks is None else masks
+    masks = {name: mask for name, mask in masks.items() if name in weights}
+    if target.scope == "global":
         size = sum(weight.size for weight in weights.values())
-        kept = remaining - (net.count_params() - size)
+        kept = target.remaining - (net.count_params() - size)
         if kept < 1:
             raise MnpError(
-                f"{remaining} remaining parameters are fewer than the biases; ask for a smaller reduction"
+                f"{target.remaining} remaining parameters are fewer than the biases; "
+                "ask for a smaller reduction"
             )
-        masks = {name: mask for name, mask in masks.items() if name in weights}
         return global_magnitude_masks(weights, sparsity_of(min(kept, size), size), masks)
-    kept = kept_counts(net, remaining, floors)
+    kept = kept_counts(net, target.remaining, target.floors)
     return {
         name: magnitude_mask(weight, sparsity_of(kept[name], weight.size), masks.get(name))
         for name, weight in weights.items()
@@ -104,7 +125,7 @@ def masks_for(net, remaining, scope="layer", floors=()):
 class GradualPruning:
     """An optimiser that prunes while it trains: every few steps the masks follow the cubic schedule.
 
-        sparsity[l](t) = cubic_schedule(t, 0, ramp, start[l], final[l])
+        remaining(t) = (1 - cubic_schedule(t, 0, ramp, 0, s)) * start,    s = 1 - target.remaining / start
 
     With `splice`, SplicingSGD trains while the ramp lasts and pruned weights may return. At its end the
     masks are set by exact count from the dense values and kept; plain SGD goes on, so that what is pruned
@@ -113,8 +134,8 @@ class GradualPruning:
     Parameters
     ----------
     net : Network
-    kept : dict of parameter name -> int
-        Weights left of each array when the ramp ends, from `kept_counts`.
+    target : Target
+        Reached when the ramp ends.
     ramp, every : int
         Iterations; ramp = 0 sets the final masks at once.
     splice : bool
@@ -124,21 +145,22 @@ class GradualPruning:
     ----------
     iteration : int
         Steps made.
-    start : dict of parameter name -> float
-        Sparsity before the first step.
+    start : int
+        Parameters other than zero before the first step.
     velocity, dense : dict of name -> array
         Of the optimiser now at work; dense is empty when it is plain SGD. With iteration, start and the
         network all that a checkpoint needs.
     """
 
-    def __init__(self, net, kept, ramp, every, splice=False, momentum=0.9, weight_decay=5e-4):
-        self.net, self.kept, self.ramp, self.every = net, kept, ramp, every
+    def __init__(self, net, target, ramp, every, splice=False, momentum=0.9, weight_decay=5e-4):
+        self.net, self.target, self.ramp, self.every = net, target, ramp, every
         self.settings = {"momentum": momentum, "weight_decay": weight_decay}
         self.iteration = 0
         weights, masks = prunable(net), net.masks()
-        self.start = {name: float(1 - masks[name].mean()) if name in masks else 0.0 for name in kept}
-        net.set_masks({name: np.ones(weights[name].shape, bool) for name in kept if name not in masks})
+        self.start = net.count_params() - sum(int(np.count_nonzero(~mask)) for mask in masks.values())
+        net.set_masks({name: np.ones(w.shape, bool) for name, w in weights.items() if name not in masks})
         self.optimizer = (SplicingSGD if splice and ramp else SGD)(net, **self.settings)
+        masks_for(net, target)  # a target that would empty a layer is refused now, not after the ramp
         if ramp == 0:
             self.set_masks()
 
@@ -166,26 +188,34 @@ class GradualPruning:
         if self.iteration == self.ramp or (self.iteration < self.ramp and self.iteration % self.every == 0):
             self.set_masks()
 
+    def remaining(self):
+        """How many parameters the schedule leaves at this iteration."""
+        final = min(self.target.remaining, self.start)
+        if self.iteration >= self.ramp:
+            return final
+        gone = cubic_schedule(self.iteration, 0, self.ramp, 0.0, sparsity_of(final, self.start))
+        return max(final, round((1 - gone) * self.start))
+
     def set_masks(self):
-        """Bring the masks to the schedule's sparsity at this iteration."""
-        weights, masks = self.dense or self.net.params(), self.net.masks()
-        ended, new = self.iteration >= self.ramp, {}
-        for name, kept in self.kept.items():
-            weight = weights[name]
-            sparsity = final = sparsity_of(kept, weight.size)
-            if not ended:
-                sparsity = cubic_schedule(self.iteration, 0, self.ramp, min(self.start[name], final), final)
-            if not self.dense:
-                new[name] = magnitude_mask(weight, sparsity, masks[name])
-            elif ended:
-                new[name] = magnitude_mask(weight, sparsity)
-            else:
-                new[name] = splice_mask(weight, masks[name], *splice_thresholds(weight, sparsity))
-        (self.optimizer if self.dense else self.net).set_masks(new)
-        if ended and self.dense:
+        """Bring the masks to the schedule's number of parameters at this iteration."""
+        target = self.target._replace(remaining=self.remaining())
+        if not self.dense:
+            masks = masks_for(self.net, target)
+            self.net.set_masks(masks)
+            for name, mask in masks.items():
+                self.velocity[name][~mask] = 0
+            return
+        dense = {name: self.dense[name] for name in prunable(self.net)}
+        masks = masks_for(self.net, target, dense, {})
+        if self.iteration < self.ramp:
+            now = self.net.masks()
+            for name, mask in masks.items():
+                thresholds = splice_thresholds(dense[name], sparsity_of(int(mask.sum()), mask.size))
+                masks[name] = splice_mask(dense[name], now[name], *thresholds)
+        self.optimizer.set_masks(masks)
+        if self.iteration >= self.ramp:
             velocity = self.velocity
             self.optimizer = SGD(self.net, **self.settings)
             self.optimizer.load_velocity(velocity)
-        for name, mask in new.items():
-            if not self.dense:
+            for name, mask in masks.items():
                 self.velocity[name][~mask] = 0

@@ -35,14 +35,14 @@ from mnp.experiments.stage import Stage
 from mnp.experiments.steps import steps_of
 from mnp.experiments.typed import digest, to_dict
 from mnp.nn import MaxoutDense
-from mnp.pruning.sizes import count_sizes, without_maxout
+from mnp.pruning.sizes import count_sizes
 
 RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
 SEEDS = "seeds.json"  # only in a folder of several seeds
 OURS = {RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
 
 
-def run(experiment, out, *, data_folder=None, kernels=None, say=print):
+def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=None):
     """Carry out an experiment in a folder, or what is left of it; steps that are finished stay.
 
     Parameters
@@ -56,6 +56,8 @@ def run(experiment, out, *, data_folder=None, kernels=None, say=print):
         The default is the fastest that fits.
     say : callable(str)
         Receives a line where there is something to tell.
+    faces : lfw.Faces, optional
+        Photographs that were loaded before, for a recipe of faces.
 
     Returns
     -------
@@ -74,15 +76,17 @@ def run(experiment, out, *, data_folder=None, kernels=None, say=print):
         refuse_strange(out, experiment)
         if not (out / RECIPE).exists():
             write_whole(out / RECIPE, to_json(to_dict(experiment)))
-        return runner_of(experiment)(experiment, out, data_folder, kernels, say).carry_out()
+        runner = runner_of(experiment)(experiment, out, data_folder, kernels, say)
+        runner.faces = faces
+        return runner.carry_out()
 
 
 def runner_of(experiment):
     """The class that carries out an experiment: `Run`, or what its second task makes of it."""
     if isinstance(experiment, FacesExperiment):
-        from mnp.experiments.faces_run import FacesRun  # it builds on this module
+        from mnp.experiments.faces_run import FacesRun, FoldsRun  # they build on this module
 
-        return FacesRun
+        return FoldsRun if experiment.of_folds else FacesRun
     return Run
 
 
@@ -168,10 +172,9 @@ class Run:
                 if not isinstance(net[name], MaxoutDense):
                     raise MnpError(f"prune.layers: {name!r} is no maxout layer, its neurons do not compete")
         w = self.experiment.weights
-        for reduction in w.reductions:
-            remaining = self.remaining_after(reduction)
+        for target in w.rounds:
             if w.scope == "layer":
-                kept_counts(net, remaining, w.floors)
+                kept_counts(net, self.remaining_after(**target), w.floors)
 
     def load(self):
         """The data of the recipe."""
@@ -181,10 +184,11 @@ class Run:
         """The network that the recipe begins with; its weights drawn from rng, or zeros for None."""
         return build(self.experiment.model, self.data, rng, self.kernels)
 
-    def remaining_after(self, reduction):
-        """How many parameters a reduction leaves, counted against the network without maxout."""
-        widest = count_sizes(without_maxout(self.first), self.data.image_shape).params
-        return round((1 - reduction) * widest)
+    def remaining_after(self, reduction=None, remaining=None):
+        """How many parameters a weights round leaves; a reduction is counted against the unpruned network."""
+        if remaining is not None:
+            return remaining
+        return int((1 - reduction) * count_sizes(self.first, self.data.image_shape).params)
 
     @property
     def progress(self):
@@ -208,6 +212,10 @@ class Run:
         sequence = np.random.SeedSequence(self.experiment.seed, spawn_key=(step.depth,))
         return np.random.Generator(np.random.PCG64(sequence))
 
+    def more(self):
+        """What else belongs into the summary."""
+        return {}
+
     def summarise(self, kernels):
         e = self.experiment
         summary = {
@@ -219,5 +227,6 @@ class Run:
             "threads": machine.threads(),
             "cpu": machine.cpu(),
             "rows": self.rows,
+            **self.more(),
         }
         write_whole(self.out / SUMMARY, to_json(summary))

@@ -7,6 +7,7 @@ import numpy as np
 
 from mnp.errors import MnpError
 from mnp.experiments import machine
+from mnp.experiments.build import with_dropout
 from mnp.experiments.checkpoint import (
     load_checkpoint,
     network_entries,
@@ -14,7 +15,7 @@ from mnp.experiments.checkpoint import (
     save_checkpoint,
     under,
 )
-from mnp.experiments.gradual import GradualPruning, kept_counts, masks_for
+from mnp.experiments.gradual import GradualPruning, Target, masks_for
 from mnp.experiments.rows import FIELDS, sizes_row
 from mnp.kernels import textbook
 from mnp.nn import SGD, Progress, evaluate, learning_rate, loss_and_grads, train_epoch
@@ -76,7 +77,10 @@ class Stage:
             self.remove_neurons()
         elif step.kind == "weights":
             w = self.experiment.weights
-            self.net = apply_masks(self.net, masks_for(self.net, self.remaining(), w.scope, w.floors))
+            target = Target(self.remaining(), w.scope, w.floors)
+            self.net = apply_masks(self.net, masks_for(self.net, target))
+        if step.kind in ("weights", "gradual") and self.section.dropout is not None:
+            self.net = with_dropout(self.net, self.section.dropout)
         self.optimizer = self.new_optimizer()
         self.error_before = self.measure()["error"]
 
@@ -105,15 +109,16 @@ class Stage:
         """How many parameters a weights step leaves."""
         if self.step.match is not None:
             return self.run.rows[self.step.match]["params"]
-        return self.run.remaining_after(self.step.reduction)
+        return self.run.remaining_after(self.step.reduction, self.step.remaining)
 
     def new_optimizer(self):
         t, w = self.experiment.train, self.experiment.weights
+        decay = None if self.step.kind in ("train", "neurons") else w.weight_decay
+        decay = t.weight_decay if decay is None else decay
         if self.step.kind != "gradual":
-            return SGD(self.net, t.momentum, t.weight_decay)
-        kept = kept_counts(self.net, self.remaining(), w.floors)
-        ramp = w.ramp_epochs * self.per_epoch
-        return GradualPruning(self.net, kept, ramp, w.every, w.splice, t.momentum, t.weight_decay)
+            return SGD(self.net, t.momentum, decay)
+        target = Target(self.remaining(), w.scope, w.floors)
+        return GradualPruning(self.net, target, self.ramp, w.every, w.splice, t.momentum, decay)
 
     def warm_up(self):
         """One training step on a copy, thrown away: from here on every kernel is compiled."""
@@ -152,13 +157,19 @@ class Stage:
                 self.train_loss = float(result.loss)
                 self.save_progress()
 
+    @property
+    def ramp(self):
+        """Iterations over which a gradual step's masks grow; 0 for any other step."""
+        return self.section.ramp_epochs * self.per_epoch if self.step.kind == "gradual" else 0
+
     def learning_rate(self, iteration):
+        """By the section's policy, whose clock starts after the ramp."""
         t = self.experiment.train
         return learning_rate(
             self.section.policy,
             self.section.learning_rate,
-            iteration,
-            self.step.epochs * self.per_epoch,
+            max(0, iteration - self.ramp),
+            max(1, self.step.epochs * self.per_epoch - self.ramp),
             gamma=t.gamma,
             power=t.power,
             step_size=t.step_epochs * self.per_epoch or None,
