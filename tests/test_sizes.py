@@ -293,6 +293,7 @@ def test_sums_and_table():
         (LayerSize("a", "Dense", (2,), params=1000, macs=5), LayerSize("bb", "ReLU", (2,), params=1))
     )
     assert (sizes.params, sizes.macs, sizes.nonzero) == (1001, 5, 0)
+    assert [getattr(LayerSize("relu", "ReLU", (2,)), name) for name in COUNTED] == [0] * 7
     with pytest.raises(AttributeError, match="no weight: it has layers, params"):
         _ = sizes.weight
     lines = sizes.table().splitlines()

@@ -21,6 +21,7 @@ compiler = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="tiles need the c
 # It calls itself tiled and computes what the textbook does: sparse layers on it take the tiled loops.
 like_tiled = types.ModuleType("tiled")
 like_tiled.__dict__.update({name: getattr(textbook, name) for name in textbook.__all__})
+like_tiled.available = lambda: not numba.config.DISABLE_JIT
 
 
 def sparse_matrix(rng, rows, columns, share, dtype=np.float64):

@@ -368,6 +368,7 @@ def test_the_splicing_optimiser_refuses_bad_input():
         SplicingSGD(net, momentum=1.0)
     with pytest.raises(MnpError, match="momentum in"):
         SplicingSGD(net, weight_decay=-1e-4)
+    SplicingSGD(net, momentum=0.0, weight_decay=0.0)
     optimizer = SplicingSGD(net)
     with pytest.raises(MnpError, match=r"gradient of fc1\.weight"):
         optimizer.step(0.1)

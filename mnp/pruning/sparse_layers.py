@@ -10,6 +10,15 @@ from mnp.pruning import sparse_loops
 ROOM = 96  # elements behind a flat image that a vector may touch
 
 
+def _loops_for(kernels, dtype):
+    """The tiled loops for the tiled kernels in float32, the plain ones for all others."""
+    if kernels_name(kernels) == "tiled" and kernels.available() and dtype == np.float32:
+        from mnp.pruning import sparse_tiles
+
+        return sparse_tiles
+    return sparse_loops
+
+
 class _Sparse(Layer):
     """What both have in common: buffers values (nnz,), columns (nnz,), starts (rows + 1,), bias (rows,)."""
 
@@ -22,6 +31,7 @@ class _Sparse(Layer):
                 "fewer places, or more than an int32 counts"
             )
         self.rows, self.width, self.dtype = rows, width, float_dtype(dtype)
+        self.loops = _loops_for(self.kernels, self.dtype)
         self.buffers = {
             "values": np.zeros(self.nonzero, self.dtype),
             "columns": np.zeros(self.nonzero, np.int32),
@@ -50,14 +60,6 @@ class _Sparse(Layer):
         self._expect(x, wanted)
         if x.dtype != self.dtype:
             raise MnpError(f"{self!r} got {x.dtype} x; convert with x.astype(np.{self.dtype})")
-
-    def _loops(self):
-        """The tiled loops for the tiled kernels in float32, the plain ones for all others."""
-        if kernels_name(self.kernels) == "tiled" and self.dtype == np.float32:
-            from mnp.pruning import sparse_tiles
-
-            return sparse_tiles
-        return sparse_loops
 
 
 class SparseDense(_Sparse):
@@ -92,7 +94,7 @@ class SparseDense(_Sparse):
     def forward(self, x, training=False, rng=None):
         self._ready(x, training, (self.in_features,))
         b = self.buffers
-        y = self._loops().dense(
+        y = self.loops.dense(
             np.ascontiguousarray(x),
             b["values"],
             b["columns"].view(np.uint32),
@@ -156,7 +158,7 @@ class SparseConv2d(_Sparse):
         # Which of the stride * stride interleaved images, and how far into it.
         phase = (c * self.stride + below % self.stride) * self.stride + aside % self.stride
         offsets = (phase * high + below // self.stride) * line + aside // self.stride
-        return self._loops().conv(
+        return self.loops.conv(
             frames,
             b["values"],
             offsets.astype(np.uint32),
