@@ -673,6 +673,8 @@ def test_training_rows_and_labels(tmp_path):
     rows, labels = faces.training_rows(("Cleo", "Ada", "Ben"), least=2)
     assert rows.tolist() == [0, 1, 2, 4, 5] and labels.tolist() == [0, 0, 0, 1, 1]
     assert rows.dtype == labels.dtype == np.int64
+    assert faces.rows_of("Cleo") == (4, 5) and faces.rows_of("Zoe") == ()
+    assert [faces.person(row) for row in rows] == ["Ada"] * 3 + ["Cleo"] * 2
     with pytest.raises(MnpError, match="nobody among 2 people has 4 or more images"):
         faces.training_rows(("Ada", "Ben"), least=4)
     with pytest.raises(MnpError, match=r"Zoe/Zoe_0001\.jpg is needed and is not there"):

@@ -87,6 +87,14 @@ class Faces:
                 f"fetch the photographs again with data_scripts/get_lfw.py"
             ) from None
 
+    def rows_of(self, name: str) -> tuple[int, ...]:
+        """The rows of all of a person's images, by number; none for somebody who is not there."""
+        return tuple(self._rows.get(name, {}).values())
+
+    def person(self, row: int) -> str:
+        """Whose image a row is."""
+        return self.photographs[row].split("/")[0]
+
     def pairs(self, which: str) -> Pairs:
         """Look up the pairs of a list: "pairsDevTrain", "pairsDevTest" or "pairs" (View 2's ten folds).
 
