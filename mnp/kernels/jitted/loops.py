@@ -91,43 +91,51 @@ def pick(values, first, factors, picked):
 # ---- dense -------------------------------------------------------------------------------------------
 
 
-@compiled(parallel=True)
-def dense_forward(x, weight, y, chunk, threads):
+@compiled()
+def dense_forward_share(part, threads, x, weight, y, chunk):
     """Each thread owns some outputs, four together; the examples come a chunk at a time."""
     n_examples, outputs = y.shape
     fours = (outputs + 3) // 4  # a row that add_dots takes with three others must always be, for equal bits
+    first, last = part * fours // threads * 4, min(outputs, (part + 1) * fours // threads * 4)
+    for n in range(0, n_examples, chunk):
+        add_dots(weight[first:last], x[n : n + chunk], y[:, first:last].T, n)
+
+
+@compiled(parallel=True)
+def dense_forward(x, weight, y, chunk, threads):
     for part in prange(threads):
-        first, last = part * fours // threads * 4, min(outputs, (part + 1) * fours // threads * 4)
-        for n in range(0, n_examples, chunk):
-            add_dots(weight[first:last], x[n : n + chunk], y[:, first:last].T, n)
+        dense_forward_share(np.int64(part), threads, x, weight, y, chunk)
+
+
+@compiled()
+def sums_of_rows_share(part, threads, dy, rows, out, chunk):
+    """out[m, :] += sum_t dy[m, t] * rows[t, :]; each thread owns some m; rows come a chunk at a time."""
+    m_all, t_all = dy.shape
+    factors, picked = np.empty(chunk, dtype=dy.dtype), np.empty(chunk, dtype=np.int64)
+    for t in range(0, t_all, chunk):
+        for m in range(part * m_all // threads, (part + 1) * m_all // threads):
+            found = pick(dy[m][t : t + chunk], t, factors, picked)
+            add_rows(out[m], factors, picked, found, rows)
 
 
 @compiled(parallel=True)
 def sums_of_rows(dy, rows, out, chunk, threads):
-    """out[m, :] += sum_t dy[m, t] * rows[t, :]; each thread owns some m; rows come a chunk at a time."""
-    m_all, t_all = dy.shape
     for part in prange(threads):
-        factors, picked = np.empty(chunk, dtype=dy.dtype), np.empty(chunk, dtype=np.int64)
-        for t in range(0, t_all, chunk):
-            for m in range(part * m_all // threads, (part + 1) * m_all // threads):
-                found = pick(dy[m][t : t + chunk], t, factors, picked)
-                add_rows(out[m], factors, picked, found, rows)
+        sums_of_rows_share(np.int64(part), threads, dy, rows, out, chunk)
 
 
 # ---- convolution -------------------------------------------------------------------------------------
 
 
 @compiled(parallel=True)
-def channels_last(x, padding):
+def channels_last(x, padding, out):
     """Copy (N, C, H, W) to (N, H, W, C) in a frame of zeros: a window's row becomes one run of numbers."""
     n_images, channels, height, width = x.shape
-    out = np.zeros((n_images, height + 2 * padding, width + 2 * padding, channels), dtype=x.dtype)
     for n in prange(n_images):
         for c in range(channels):
             for h in range(height):
                 for w in range(width):
                     out[n, h + padding, w + padding, c] = x[n, c, h, w]
-    return out
 
 
 @compiled()
@@ -145,81 +153,96 @@ def unfold(image, kh, kw, stride, top, n_rows, ow, rows):
                     target[r] = piece[r]
 
 
-@compiled(parallel=True)
-def conv_forward(images, weight, bias, kh, kw, stride, band, y, threads):
+@compiled()
+def conv_forward_share(part, threads, images, weight, bias, kh, kw, stride, band, y):
     n_images, filters, oh, ow = y.shape
     bands = (oh + band - 1) // band
     jobs = n_images * bands
+    rows = np.zeros((band * ow, weight.shape[1]), dtype=y.dtype)
+    for job in range(part * jobs // threads, (part + 1) * jobs // threads):
+        n, top = job // bands, job % bands * band
+        n_rows = min(band, oh - top)
+        unfold(images[n], kh, kw, stride, top, n_rows, ow, rows)
+        for f in range(filters):
+            y[n, f, top : top + n_rows] = bias[f]
+        add_dots(weight, rows[: n_rows * ow], y[n].reshape(filters, oh * ow), top * ow)
+
+
+@compiled(parallel=True)
+def conv_forward(images, weight, bias, kh, kw, stride, band, y, threads):
     for part in prange(threads):
-        rows = np.zeros((band * ow, weight.shape[1]), dtype=y.dtype)
-        for job in range(part * jobs // threads, (part + 1) * jobs // threads):
-            n, top = job // bands, job % bands * band
+        conv_forward_share(np.int64(part), threads, images, weight, bias, kh, kw, stride, band, y)
+
+
+@compiled()
+def conv_backward_weight_share(part, threads, dy, images, kh, kw, stride, band, dweight, dbias):
+    """Each thread owns some filters and unfolds every image for them."""
+    n_images, filters, oh, ow = dy.shape
+    first, last = part * filters // threads, (part + 1) * filters // threads
+    rows = np.zeros((band * ow, dweight.shape[1]), dtype=dy.dtype)
+    factors, picked = np.empty(band * ow, dtype=dy.dtype), np.empty(band * ow, dtype=np.int64)
+    partial, sums = np.empty(dweight.shape[1], dtype=dy.dtype), np.zeros(filters)
+    for n in range(n_images):
+        for top in range(0, oh, band):
             n_rows = min(band, oh - top)
             unfold(images[n], kh, kw, stride, top, n_rows, ow, rows)
-            for f in range(filters):
-                y[n, f, top : top + n_rows] = bias[f]
-            add_dots(weight, rows[: n_rows * ow], y[n].reshape(filters, oh * ow), top * ow)
+            for f in range(first, last):
+                here = dy[n, f].reshape(oh * ow)[top * ow : (top + n_rows) * ow]
+                found = pick(here, 0, factors, picked)
+                partial[:] = 0  # a sum of sums: fewer roundings in a row than one long sum
+                add_rows(partial, factors, picked, found, rows)
+                target = dweight[f]
+                for r in range(target.size):
+                    target[r] += partial[r]
+                sums[f] += total(factors[:found])
+    for f in range(first, last):
+        dbias[f] = sums[f]
 
 
 @compiled(parallel=True)
 def conv_backward_weight(dy, images, kh, kw, stride, band, dweight, dbias, threads):
-    """Each thread owns some filters and unfolds every image for them."""
-    n_images, filters, oh, ow = dy.shape
     for part in prange(threads):
-        first, last = part * filters // threads, (part + 1) * filters // threads
-        rows = np.zeros((band * ow, dweight.shape[1]), dtype=dy.dtype)
-        factors, picked = np.empty(band * ow, dtype=dy.dtype), np.empty(band * ow, dtype=np.int64)
-        partial, sums = np.empty(dweight.shape[1], dtype=dy.dtype), np.zeros(filters)
-        for n in range(n_images):
-            for top in range(0, oh, band):
-                n_rows = min(band, oh - top)
-                unfold(images[n], kh, kw, stride, top, n_rows, ow, rows)
-                for f in range(first, last):
-                    here = dy[n, f].reshape(oh * ow)[top * ow : (top + n_rows) * ow]
-                    found = pick(here, 0, factors, picked)
-                    partial[:] = 0  # a sum of sums: fewer roundings in a row than one long sum
-                    add_rows(partial, factors, picked, found, rows)
-                    target = dweight[f]
-                    for r in range(target.size):
-                        target[r] += partial[r]
-                    sums[f] += total(factors[:found])
-        for f in range(first, last):
-            dbias[f] = sums[f]
+        conv_backward_weight_share(np.int64(part), threads, dy, images, kh, kw, stride, band, dweight, dbias)
 
 
-@compiled(parallel=True)
-def conv_backward_input(dy, weight, kh, kw, stride, padding, dx, threads):
+@compiled()
+def conv_backward_input_share(part, threads, dy, weight, kh, kw, stride, padding, dx):
     """Each thread owns some images; every window is summed on its own, then added where it lay."""
     n_images, filters, oh, ow = dy.shape
     _, channels, height, width = dx.shape
     run = kw * channels
-    for part in prange(threads):
-        image = np.empty((height + 2 * padding, (width + 2 * padding) * channels), dtype=dy.dtype)
-        window = np.empty(weight.shape[1], dtype=dy.dtype)
-        here = np.empty((oh * ow, filters), dtype=dy.dtype)
-        factors, picked = np.empty(filters, dtype=dy.dtype), np.empty(filters, dtype=np.int64)
-        for n in range(part * n_images // threads, (part + 1) * n_images // threads):
-            image[:] = 0
-            for f in range(filters):
-                for p in range(oh):
-                    for q in range(ow):
-                        here[p * ow + q, f] = dy[n, f, p, q]
+    image = np.empty((height + 2 * padding, (width + 2 * padding) * channels), dtype=dy.dtype)
+    window = np.empty(weight.shape[1], dtype=dy.dtype)
+    here = np.empty((oh * ow, filters), dtype=dy.dtype)
+    factors, picked = np.empty(filters, dtype=dy.dtype), np.empty(filters, dtype=np.int64)
+    for n in range(part * n_images // threads, (part + 1) * n_images // threads):
+        image[:] = 0
+        for f in range(filters):
             for p in range(oh):
                 for q in range(ow):
-                    found = pick(here[p * ow + q], 0, factors, picked)
-                    if found == 0:
-                        continue
-                    window[:] = 0
-                    add_rows(window, factors, picked, found, weight)
-                    for i in range(kh):
-                        target = image[p * stride + i][q * stride * channels :][:run]
-                        source = window[i * run : (i + 1) * run]
-                        for r in range(run):
-                            target[r] += source[r]
-            for c in range(channels):
-                for h in range(height):
-                    for w in range(width):
-                        dx[n, c, h, w] = image[h + padding, (w + padding) * channels + c]
+                    here[p * ow + q, f] = dy[n, f, p, q]
+        for p in range(oh):
+            for q in range(ow):
+                found = pick(here[p * ow + q], 0, factors, picked)
+                if found == 0:
+                    continue
+                window[:] = 0
+                add_rows(window, factors, picked, found, weight)
+                for i in range(kh):
+                    target = image[p * stride + i][q * stride * channels :][:run]
+                    source = window[i * run : (i + 1) * run]
+                    for r in range(run):
+                        target[r] += source[r]
+        for c in range(channels):
+            for h in range(height):
+                for w in range(width):
+                    dx[n, c, h, w] = image[h + padding, (w + padding) * channels + c]
+
+
+@compiled(parallel=True)
+def conv_backward_input(dy, weight, kh, kw, stride, padding, dx, threads):
+    for part in prange(threads):
+        conv_backward_input_share(np.int64(part), threads, dy, weight, kh, kw, stride, padding, dx)
 
 
 @compiled()
@@ -235,43 +258,55 @@ def unfold_columns(xp, kh, kw, stride, top, n_rows, ow, cols):
                         target[q] = source[q * stride]
 
 
-@compiled(parallel=True)
-def conv_forward_columns(xp, weight, bias, kh, kw, stride, band, y, threads):
+@compiled()
+def conv_forward_columns_share(part, threads, xp, weight, bias, kh, kw, stride, band, y):
     """y[f, :] = bias[f] + sum_r weight[f, r] * cols[r, :], images and bands shared out."""
     n_images, filters, oh, ow = y.shape
     terms = weight.shape[1]
     bands = (oh + band - 1) // band
     jobs = n_images * bands
+    buffer, every = np.empty(terms * band * ow, dtype=y.dtype), np.arange(terms)
+    for job in range(part * jobs // threads, (part + 1) * jobs // threads):
+        n, top = job // bands, job % bands * band
+        n_rows = min(band, oh - top)
+        cols = buffer[: terms * n_rows * ow].reshape(terms, n_rows * ow)
+        unfold_columns(xp[n], kh, kw, stride, top, n_rows, ow, cols)
+        for f in range(filters):
+            out = y[n, f, top : top + n_rows].reshape(n_rows * ow)
+            out[:] = bias[f]
+            add_rows(out, weight[f], every, terms, cols)
+
+
+@compiled(parallel=True)
+def conv_forward_columns(xp, weight, bias, kh, kw, stride, band, y, threads):
     for part in prange(threads):
-        buffer, every = np.empty(terms * band * ow, dtype=y.dtype), np.arange(terms)
-        for job in range(part * jobs // threads, (part + 1) * jobs // threads):
-            n, top = job // bands, job % bands * band
+        conv_forward_columns_share(np.int64(part), threads, xp, weight, bias, kh, kw, stride, band, y)
+
+
+@compiled()
+def conv_backward_columns_share(part, threads, dy, xp, kh, kw, stride, band, dweight, dbias):
+    """dweight[f, r] = sum over images of dy[f, :] . cols[r, :]; each thread owns filters, four together."""
+    n_images, filters, oh, ow = dy.shape
+    terms, fours = dweight.shape[1], (filters + 3) // 4
+    first, last = part * fours // threads * 4, min(filters, (part + 1) * fours // threads * 4)
+    buffer, sums = np.empty(terms * band * ow, dtype=dy.dtype), np.zeros(filters)
+    for n in range(n_images):
+        for top in range(0, oh, band):
             n_rows = min(band, oh - top)
             cols = buffer[: terms * n_rows * ow].reshape(terms, n_rows * ow)
             unfold_columns(xp[n], kh, kw, stride, top, n_rows, ow, cols)
-            for f in range(filters):
-                out = y[n, f, top : top + n_rows].reshape(n_rows * ow)
-                out[:] = bias[f]
-                add_rows(out, weight[f], every, terms, cols)
+            here = np.empty((last - first, n_rows * ow), dtype=dy.dtype)
+            for f in range(first, last):
+                target, source = here[f - first], dy[n, f, top : top + n_rows].reshape(n_rows * ow)
+                for p in range(n_rows * ow):
+                    target[p] = source[p]
+                sums[f] += total(target)
+            add_dots(here, cols, dweight[first:last], 0)
+    for f in range(first, last):
+        dbias[f] = sums[f]
 
 
 @compiled(parallel=True)
 def conv_backward_columns(dy, xp, kh, kw, stride, band, dweight, dbias, threads):
-    """dweight[f, r] = sum over images of dy[f, :] . cols[r, :]; each thread owns filters, four together."""
-    n_images, filters, oh, ow = dy.shape
-    terms, fours = dweight.shape[1], (filters + 3) // 4
     for part in prange(threads):
-        first, last = part * fours // threads * 4, min(filters, (part + 1) * fours // threads * 4)
-        buffer, sums = np.empty(terms * band * ow, dtype=dy.dtype), np.zeros(filters)
-        for n in range(n_images):
-            for top in range(0, oh, band):
-                n_rows = min(band, oh - top)
-                cols = buffer[: terms * n_rows * ow].reshape(terms, n_rows * ow)
-                unfold_columns(xp[n], kh, kw, stride, top, n_rows, ow, cols)
-                here = np.empty((last - first, n_rows * ow), dtype=dy.dtype)
-                for f in range(first, last):
-                    here[f - first] = dy[n, f, top : top + n_rows].reshape(n_rows * ow)
-                    sums[f] += total(here[f - first])
-                add_dots(here, cols, dweight[first:last], 0)
-        for f in range(first, last):
-            dbias[f] = sums[f]
+        conv_backward_columns_share(np.int64(part), threads, dy, xp, kh, kw, stride, band, dweight, dbias)

@@ -50,7 +50,7 @@ def conv2d_forward(x, weight, bias, stride, padding):
         flat = np.ascontiguousarray(weight).reshape(filters, -1)
         loops.conv_forward_columns(_framed(x, padding), flat, bias, kh, kw, stride, band, y, threads)
     else:
-        images, rows = loops.channels_last(np.ascontiguousarray(x), padding), _filter_rows(weight)
+        images, rows = _channels_last(x, padding), _filter_rows(weight)
         loops.conv_forward(images, rows, bias, kh, kw, stride, band, y, threads)
     return y
 
@@ -81,7 +81,7 @@ def conv2d_backward(dy, x, weight, stride, padding, need_dx=True):
         flat = dweight.reshape(filters, -1)
         loops.conv_backward_columns(dy, _framed(x, padding), kh, kw, stride, band, flat, dbias, threads)
     else:
-        images, drows = loops.channels_last(np.ascontiguousarray(x), padding), np.zeros_like(rows)
+        images, drows = _channels_last(x, padding), np.zeros_like(rows)
         loops.conv_backward_weight(dy, images, kh, kw, stride, band, drows, dbias, threads)
         drows = drows[:, : weight[0].size].reshape(filters, kh, kw, channels)
         dweight = np.ascontiguousarray(drows.transpose(0, 3, 1, 2))
@@ -148,6 +148,14 @@ def _framed(x, padding):
     xp = np.zeros((n, c, h + 2 * padding, w + 2 * padding), dtype=x.dtype)
     xp[:, :, padding : padding + h, padding : padding + w] = x
     return xp
+
+
+def _channels_last(x, padding):
+    """Copy (N, C, H, W) to (N, H, W, C), in a frame of zeros."""
+    n, c, h, w = x.shape
+    images = np.zeros((n, h + 2 * padding, w + 2 * padding, c), dtype=x.dtype)
+    loops.channels_last(np.ascontiguousarray(x), padding, images)
+    return images
 
 
 def _filter_rows(weight):

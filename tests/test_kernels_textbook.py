@@ -1,0 +1,270 @@
+"""The textbook kernels: cases worked by hand, ties, NaN, and numerical gradients of every formula."""
+
+import doctest
+
+import numpy as np
+import pytest
+from kernel_cases import LAYOUTS, Sizes, arguments, arrays_of, call, copied
+from tolerances import GRADIENT, assert_results_close
+
+from mnp.kernels import KERNELS, textbook
+from mnp.kernels.textbook import batchnorm, dense, learning, windows
+from mnp.verify.gradcheck import gradient_error, numerical_gradient, spread_out
+
+
+@pytest.mark.parametrize("module", [batchnorm, dense, learning, windows])
+def test_examples_in_the_docstrings(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0 and result.failed == 0
+
+
+def test_all_agreed_names_are_offered_and_explained():
+    assert set(textbook.__all__) == set(KERNELS)
+    for name in KERNELS:
+        doc = getattr(textbook, name).__doc__
+        for part in ("Parameters\n", ">>> ", "\n\n"):
+            assert part in doc, f"{name} has no {part.strip() or 'paragraphs'}"
+
+
+# ---- worked by hand ----------------------------------------------------------------------------------
+
+
+def test_convolution_with_stride_and_padding_by_hand():
+    # x with its frame of zeros, and the four 2x2 windows at stride 2 (rows 0-1 and 2-3, columns likewise):
+    #   0 0 0 0
+    #   0 1 2 0      windows  0 0   0 0   0 3   4 0
+    #   0 3 4 0               0 1   2 0   0 0   0 0
+    #   0 0 0 0
+    # with weight 1 10 / 100 1000 and bias 5:  1000+5, 200+5, 30+5, 4+5
+    x = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+    weight = np.array([[[[1.0, 10.0], [100.0, 1000.0]]]])
+    y = textbook.conv2d_forward(x, weight, np.array([5.0]), stride=2, padding=1)
+    np.testing.assert_array_equal(y[0, 0], [[1005.0, 205.0], [35.0, 9.0]])
+
+    # dy = a b / c d: every pixel sat in one window, under one weight.
+    dy = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+    dx, dweight, dbias = textbook.conv2d_backward(dy, x, weight, stride=2, padding=1)
+    np.testing.assert_array_equal(dx[0, 0], [[1000.0, 200.0], [30.0, 4.0]])
+    np.testing.assert_array_equal(dweight[0, 0], [[4 * 4.0, 3 * 3.0], [2 * 2.0, 1 * 1.0]])
+    np.testing.assert_array_equal(dbias, [10.0])
+
+
+def test_convolution_sums_channels_and_keeps_filters_apart():
+    # One pixel, two channels, two filters of size 1: plain matrix times vector.
+    x = np.array([2.0, 3.0]).reshape(1, 2, 1, 1)
+    weight = np.array([[1.0, 10.0], [100.0, 1000.0]]).reshape(2, 2, 1, 1)
+    y = textbook.conv2d_forward(x, weight, np.array([0.0, 0.5]), 1, 0)
+    np.testing.assert_array_equal(y.ravel(), [2 + 30, 200 + 3000 + 0.5])
+    dx, dweight, dbias = textbook.conv2d_backward(np.array([1.0, 2.0]).reshape(y.shape), x, weight, 1, 0)
+    np.testing.assert_array_equal(dx.ravel(), [1 + 200, 10 + 2000])
+    np.testing.assert_array_equal(dweight.reshape(2, 2), [[2, 3], [4, 6]])
+    np.testing.assert_array_equal(dbias, [1, 2])
+
+
+def test_the_filter_is_not_flipped():
+    x = np.arange(1.0, 4.0).reshape(1, 1, 1, 3)
+    weight = np.array([1.0, 10.0]).reshape(1, 1, 1, 2)
+    y = textbook.conv2d_forward(x, weight, np.zeros(1), 1, 0)
+    np.testing.assert_array_equal(y.ravel(), [1 + 20, 2 + 30])
+
+
+def test_max_pooling_ties_and_overlap_by_hand():
+    # windows of 2 at stride 1 over 5 5 1 / 5 0 1: a tie of three fives, then a single five
+    x = np.array([[[[5.0, 5.0, 1.0], [5.0, 0.0, 1.0]]]])
+    y, winner = textbook.maxpool2d_forward(x, size=2, stride=1)
+    np.testing.assert_array_equal(y.ravel(), [5, 5])
+    np.testing.assert_array_equal(winner.ravel(), [0, 0])  # pixel (0, 0), then pixel (0, 1)
+    dx = textbook.maxpool2d_backward(np.array([[[[2.0, 3.0]]]]), winner, x.shape, 2, 1)
+    np.testing.assert_array_equal(dx[0, 0], [[2, 3, 0], [0, 0, 0]])
+    # pixel (0, 1) wins both windows: as 1 in the first, as 0 in the second; its derivatives add up
+    y, winner = textbook.maxpool2d_forward(np.array([[[[0.0, 9.0, 1.0], [5.0, 0.0, 1.0]]]]), 2, 1)
+    np.testing.assert_array_equal(winner.ravel(), [1, 0])
+    dx = textbook.maxpool2d_backward(np.array([[[[2.0, 3.0]]]]), winner, x.shape, 2, 1)
+    np.testing.assert_array_equal(dx[0, 0], [[0, 5, 0], [0, 0, 0]])
+
+
+def test_pooling_leaves_out_what_no_window_covers():
+    x = np.arange(25.0).reshape(1, 1, 5, 5)
+    y, winner = textbook.maxpool2d_forward(x, 2, 2)
+    np.testing.assert_array_equal(y[0, 0], [[6, 8], [16, 18]])
+    np.testing.assert_array_equal(winner[0, 0], [[3, 3], [3, 3]])
+    dx = textbook.maxpool2d_backward(np.ones((1, 1, 2, 2)), winner, x.shape, 2, 2)
+    assert dx[0, 0, 4].sum() == 0 and dx[0, 0, :, 4].sum() == 0 and dx.sum() == 4
+    np.testing.assert_array_equal(textbook.avgpool2d_forward(x, 2, 2)[0, 0], [[3, 5], [13, 15]])
+
+
+def test_maxout_ties_go_to_the_lowest_neuron():
+    z = np.array([[[2.0, 2.0, 2.0], [1.0, 3.0, 3.0], [0.0, -0.0, -1.0]]])
+    y, winner = textbook.maxout_forward(z)
+    np.testing.assert_array_equal(y, [[2, 3, 0]])
+    np.testing.assert_array_equal(winner, [[0, 1, 0]])
+    dz = textbook.maxout_backward(np.array([[1.0, 2.0, 3.0]]), winner, 3)
+    np.testing.assert_array_equal(dz[0], [[1, 0, 0], [0, 2, 0], [3, 0, 0]])  # all to one, not shared
+
+
+def test_softmax_cross_entropy_by_hand_and_far_out():
+    # odds 1 : 3, so the probabilities are a quarter and three quarters
+    logits = np.log(np.array([[1.0, 3.0], [3.0, 1.0]]))
+    loss, dlogits = textbook.softmax_cross_entropy(logits, np.array([1, 1]))
+    assert abs(loss - (np.log(4 / 3) + np.log(4)) / 2) < 1e-15
+    np.testing.assert_allclose(dlogits, [[0.125, -0.125], [0.375, -0.375]], rtol=1e-15)
+    loss, dlogits = textbook.softmax_cross_entropy(np.array([[1e4, -1e4]]), np.array([1]))
+    assert loss == 2e4 and np.isfinite(dlogits).all()
+
+
+def test_sgd_keeps_what_is_pruned_at_zero():
+    w, v = np.array([1.0, 2.0]), np.array([5.0, 7.0])
+    for _ in range(5):
+        textbook.sgd_step((w,), (np.array([1.0, 1.0]),), (v,), (np.array([True, False]),), 0.1, 0.9, 0.01)
+        assert w[1] == 0.0 and v[1] == 0.0 and w[0] != 0.0
+    # the first step by hand: v = 0.9 * 5 + 1 + 0.01 * 1 = 5.51, w = 1 - 0.551
+    w, v = np.array([1.0]), np.array([5.0])
+    textbook.sgd_step((w,), (np.array([1.0]),), (v,), (None,), 0.1, 0.9, 0.01)
+    np.testing.assert_allclose([v[0], w[0]], [5.51, 0.449], rtol=1e-14)
+
+
+def test_win_counts_add_up_over_batches():
+    winner = np.random.default_rng(0).integers(0, 4, (50, 6))
+    counts = textbook.win_counts(winner, 4)
+    assert counts.dtype == np.int64 and (counts.sum(axis=1) == 50).all()
+    halves = textbook.win_counts(winner[:20], 4) + textbook.win_counts(winner[20:], 4)
+    np.testing.assert_array_equal(counts, halves)
+
+
+def test_batchnorm_output_has_the_learnt_mean_and_deviation():
+    x = np.random.default_rng(0).normal(5, 3, (4, 3, 6, 6))
+    weight, bias = np.array([2.0, 1.0, 0.5]), np.array([1.0, -1.0, 0.0])
+    y, mean, var = textbook.batchnorm2d_forward(x, weight, bias, 0.0)
+    np.testing.assert_allclose(y.mean(axis=(0, 2, 3)), bias, atol=1e-13)
+    np.testing.assert_allclose(y.std(axis=(0, 2, 3)), weight, rtol=1e-12)
+    np.testing.assert_array_equal(textbook.batchnorm2d_inference(x, weight, bias, mean, var, 0.0), y)
+
+
+# ---- NaN ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_the_first_nan_wins_every_maximum(place):
+    values = np.array([3.0, 1.0, 2.0, 9.0])
+    values[place] = np.nan
+    y, winner = textbook.maxpool2d_forward(values.reshape(1, 1, 2, 2), 2, 2)
+    assert np.isnan(y[0, 0, 0, 0]) and winner[0, 0, 0, 0] == place == np.argmax(values)
+    y, winner = textbook.maxout_forward(values.reshape(1, 1, 4))
+    assert np.isnan(y[0, 0]) and winner[0, 0] == place
+    values[3] = np.nan
+    assert textbook.maxout_forward(values.reshape(1, 1, 4))[1][0, 0] == place
+
+
+def test_relu_and_dropout_of_nan():
+    np.testing.assert_array_equal(
+        textbook.relu_forward(np.array([np.nan, -np.inf, np.inf])), [np.nan, 0, np.inf]
+    )
+    np.testing.assert_array_equal(
+        textbook.relu_backward(np.array([7.0, 7.0]), np.array([np.nan, 1.0])), [0, 7]
+    )
+    keep = np.array([True, False])
+    np.testing.assert_array_equal(
+        textbook.dropout_forward(np.array([np.nan, np.nan]), keep, 0.5), [np.nan, 0]
+    )
+    assert np.isnan(textbook.softmax_cross_entropy(np.array([[np.nan, 1.0]]), np.array([1]))[0])
+
+
+# ---- what holds for all ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[1:])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_any_memory_layout_same_dtype_inputs_untouched(kernel, dtype, layout):
+    plain = arguments(kernel, Sizes(), np.random.default_rng(5), dtype)
+    other = arguments(kernel, Sizes(), np.random.default_rng(5), dtype, layout)
+    expected = call(textbook, kernel, copied(plain))
+    untouched = copied(other)
+    result = call(textbook, kernel, other)
+    assert_results_close(result, expected, 1e-6 if dtype == np.float32 else 1e-14, kernel)
+    for array in arrays_of(
+        tuple(np.asarray(r) for r in (result if isinstance(result, tuple) else (result,)))
+    ):
+        assert array.dtype == dtype or array.dtype.kind == "i"
+    if kernel != "sgd_step":
+        for before, after in zip(arrays_of(untouched), arrays_of(other), strict=True):
+            np.testing.assert_array_equal(after, before)
+
+
+# ---- numerical gradients, away from ties -------------------------------------------------------------
+
+
+def _differentiate(forward, inputs, dy):
+    """d/d(input) of sum(dy * forward()) for each input, numerically."""
+    return [numerical_gradient(lambda: float((dy * forward()).sum()), x) for x in inputs]
+
+
+def _agree(analytic, numerical):
+    for a, b in zip(analytic, numerical, strict=True):
+        assert a.shape == b.shape and gradient_error(a, b) < GRADIENT
+
+
+@pytest.mark.parametrize(
+    "stride, padding, kernel", [(1, 0, (3, 2)), (2, 1, (3, 3)), (3, 2, (2, 4)), (1, 1, (1, 1))]
+)
+def test_gradient_of_convolution(stride, padding, kernel):
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 2, 5, 4)), rng.standard_normal((3, 2, *kernel))
+    bias = rng.standard_normal(3)
+
+    def forward():
+        return textbook.conv2d_forward(x, weight, bias, stride, padding)
+
+    dy = rng.standard_normal(forward().shape)
+    gradients = textbook.conv2d_backward(dy, x, weight, stride, padding)
+    _agree(gradients, _differentiate(forward, (x, weight, bias), dy))
+
+
+@pytest.mark.parametrize("size, stride", [(2, 2), (3, 1), (2, 3)])
+def test_gradient_of_pooling(size, stride):
+    rng = np.random.default_rng(1)
+    x = spread_out((2, 2, 6, 5), rng)
+    y, winner = textbook.maxpool2d_forward(x, size, stride)
+    dy = rng.standard_normal(y.shape)
+    dx = textbook.maxpool2d_backward(dy, winner, x.shape, size, stride)
+    _agree([dx], _differentiate(lambda: textbook.maxpool2d_forward(x, size, stride)[0], [x], dy))
+    dx = textbook.avgpool2d_backward(dy, x.shape, size, stride)
+    _agree([dx], _differentiate(lambda: textbook.avgpool2d_forward(x, size, stride), [x], dy))
+
+
+def test_gradient_of_dense_maxout_relu_and_dropout():
+    rng = np.random.default_rng(2)
+    x, weight, bias = rng.standard_normal((3, 5)), rng.standard_normal((4, 5)), rng.standard_normal(4)
+    dy = rng.standard_normal((3, 4))
+    numerical = _differentiate(lambda: textbook.dense_forward(x, weight, bias), (x, weight, bias), dy)
+    _agree(textbook.dense_backward(dy, x, weight), numerical)
+
+    z, dy = spread_out((3, 4, 5), rng), rng.standard_normal((3, 4))
+    dz = textbook.maxout_backward(dy, textbook.maxout_forward(z)[1], 5)
+    _agree([dz], _differentiate(lambda: textbook.maxout_forward(z)[0], [z], dy))
+
+    x, dy = spread_out((4, 6), rng), rng.standard_normal((4, 6))
+    dx = textbook.relu_backward(dy, textbook.relu_forward(x))
+    _agree([dx], _differentiate(lambda: textbook.relu_forward(x), [x], dy))
+    keep = rng.random((4, 6)) < 0.6
+    dx = textbook.dropout_backward(dy, keep, 0.4)
+    _agree([dx], _differentiate(lambda: textbook.dropout_forward(x, keep, 0.4), [x], dy))
+
+
+def test_gradient_of_the_loss_and_of_batchnorm():
+    rng = np.random.default_rng(3)
+    logits, labels = rng.standard_normal((5, 4)), rng.integers(0, 4, 5)
+    dlogits = textbook.softmax_cross_entropy(logits, labels)[1]
+    numerical = numerical_gradient(lambda: float(textbook.softmax_cross_entropy(logits, labels)[0]), logits)
+    _agree([dlogits], [numerical])
+    assert np.abs(dlogits.sum(axis=1)).max() < 1e-16
+
+    x, weight, bias = rng.standard_normal((3, 2, 4, 3)), rng.standard_normal(2), rng.standard_normal(2)
+    dy = rng.standard_normal(x.shape)
+    _, mean, var = textbook.batchnorm2d_forward(x, weight, bias, 1e-3)
+
+    def forward():
+        return textbook.batchnorm2d_forward(x, weight, bias, 1e-3)[0]
+
+    gradients = textbook.batchnorm2d_backward(dy, x, weight, mean, var, 1e-3)
+    _agree(gradients, _differentiate(forward, (x, weight, bias), dy))
