@@ -8,11 +8,11 @@ def add_parser(subparsers):
 
 
 def main(args):
-    from mnp.experiments.recipes import EXPERIMENTS
+    from mnp.experiments.catalogue import ALL
     from mnp.experiments.steps import steps_of
 
-    width = max(map(len, EXPERIMENTS))
-    for e in EXPERIMENTS.values():
+    width = max(map(len, ALL))
+    for e in ALL.values():
         steps = steps_of(e)
         epochs = sum(step.epochs for step in steps)
         print(f"{e.name:{width}}  {e.about}")

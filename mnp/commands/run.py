@@ -90,7 +90,7 @@ def what_and_where(args):
     """The experiment, the folder (None: by default) and the list of seeds (None: a single run)."""
     from dataclasses import replace
 
-    from mnp.experiments.recipes import named
+    from mnp.experiments.catalogue import named
 
     if args.recipe is not None:
         experiment = named(args.recipe)

@@ -88,6 +88,7 @@ def results_of(rows, experiment, folder, command):
         **{name: summary.get(name) for name in ("versions", "kernels", "threads", "cpu")},
         "rows": [{"seed": seed, **row} for seed, of_seed in rows.items() for row in of_seed],
         "aggregate": aggregate(list(rows.values())),
+        **{name: summary[name] for name in ("data", "against_unpruned", "folds") if name in summary},
     }
 
 

@@ -1,0 +1,265 @@
+"""Carry out an experiment on faces: the steps of `run`, judged by verification; and View 2's ten folds.
+
+out/fold-F/      an ordinary run folder for each fold (View 2)
+out/summary.json rows over all folds: accuracy with its standard error, tests against the unpruned network
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from mnp.data import lfw
+from mnp.errors import MnpError
+from mnp.experiments import faces
+from mnp.experiments.checkpoint import load_checkpoint, under
+from mnp.experiments.faces_data import load_faces
+from mnp.experiments.faces_recipes import FOLDS
+from mnp.experiments.folder import read_json, write_whole
+from mnp.experiments.rows import FACE_FIELDS, to_csv
+from mnp.experiments.run import CHECKPOINTS, HISTORY, SUMMARY, Run, run
+from mnp.experiments.stage import Stage
+from mnp.experiments.statistics import paired_interval
+from mnp.nn import Dense, Network, fold_batchnorm, units_of, vgg16
+from mnp.nn.augment import mirror_and_shift
+
+BATCH = 100  # images at once where nothing is learned: a batch's activations stay in a few hundred MiB
+
+
+def features_of(net, images):
+    """What the network makes of a face: the input of its last dense layer, image plus mirror image.
+
+        feature[n] = f(x[n]) + f(mirror(x[n])),   f: the network up to fc7, its ReLU included
+
+    Parameters
+    ----------
+    net : Network
+    images : (N, C, H, W) float
+
+    Returns
+    -------
+    features : (N, D) float, in evaluation mode, batch normalisation folded into the convolutions
+    """
+    net = fold_batchnorm(net)
+    names = list(net.layers)
+    last = max(i for i, layer in enumerate(net.layers.values()) if isinstance(layer, Dense))
+    if last == 0:
+        raise MnpError("the network has a single layer: there is no feature before it")
+    parts = []
+    for start in range(0, len(images), BATCH):
+        x = images[start : start + BATCH]
+        mirrored = np.ascontiguousarray(x[:, :, :, ::-1])
+        parts.append(net.forward(x, until=names[last - 1]) + net.forward(mirrored, until=names[last - 1]))
+    return np.concatenate(parts)
+
+
+def verify(features, data, name):
+    """Judge features: the threshold from the training pairs, everything else from the tested ones.
+
+    Parameters
+    ----------
+    features : (M, D) float, of data.images
+    data : FacesData
+    name : str, a distance
+
+    Returns
+    -------
+    found : dict
+        threshold, accuracy, accuracy_se (binomial, from the pairs of this one test) and eer in %, and
+        the arrays distances (P,), same (P,) of the tested pairs.
+    """
+    of = {}
+    for kind, pairs in (("chosen_by", data.chosen_by), ("tested", data.tested)):
+        of[kind] = faces.distance(name, features[pairs.first], features[pairs.second])
+    threshold = faces.choose_threshold(of["chosen_by"], data.chosen_by.same)
+    same = data.tested.same
+    share = faces.accuracy(of["tested"], same, threshold)
+    return {
+        "threshold": threshold,
+        "accuracy": 100 * share,
+        "accuracy_se": 100 * faces.binomial_standard_error(share, len(same)),
+        "eer": 100 * faces.equal_error(of["tested"], same),
+        "distances": of["tested"],
+        "same": same,
+    }
+
+
+class FacesStage(Stage):
+    """A step whose row is a verification, and whose images are mirrored and shifted."""
+
+    fields = FACE_FIELDS
+
+    def __init__(self, run, step):
+        super().__init__(run, step)
+        self.augment = mirror_and_shift(self.experiment.train.shift)
+
+    def learning_rate(self, iteration):
+        total = self.step.epochs * self.per_epoch
+        warmup = min(self.experiment.train.warmup, total // 4) if self.step.kind == "train" else 0
+        if iteration < warmup:
+            return self.section.learning_rate * (iteration + 1) / warmup
+        return super().learning_rate(iteration)
+
+    def ranked(self):
+        """The layers behind the convolutions, and what these make of the images: computed once for both."""
+        net = fold_batchnorm(self.net)
+        images = self.data.train_images
+        batches = [net.forward(images[i : i + BATCH], until="flatten") for i in range(0, len(images), BATCH)]
+        names = list(self.net.layers)
+        head = names[names.index("flatten") + 1 :]
+        return Network([(name, self.net[name]) for name in head]), batches
+
+    def measure(self):
+        """Distances of all three kinds; the recipe's own decides the row, and its pairs are kept."""
+        features = features_of(self.net, self.data.images)
+        name = self.experiment.data.distance
+        found = {other: verify(features, self.data, other) for other in faces.DISTANCES}
+        for other, result in found.items():
+            self.found |= {f"verification/{other}/{key}": np.asarray(value) for key, value in result.items()}
+        row = {key: found[name][key] for key in ("accuracy", "accuracy_se", "eer", "threshold")}
+        return row | {
+            "error": 100 - row["accuracy"],
+            "distance": name,
+            "test_loss": None,
+            "validation_error": None,
+        }
+
+
+class FacesRun(Run):
+    """What the steps of a run on faces share."""
+
+    stage = FacesStage
+    faces = None  # photographs that were loaded before
+
+    def load(self):
+        return load_faces(self.experiment.data, self.data_folder, self.faces)
+
+    def network(self, rng):
+        m = self.experiment.model
+        return vgg16(
+            m.width,
+            self.data.image_shape[1],
+            units_of(m.neurons, m.k),
+            m.k,
+            self.data.classes,
+            batchnorm=m.batchnorm,
+            relu=m.relu,
+            dropout=m.dropout,
+            rng=rng,
+            init=m.init,
+            kernels=self.kernels,
+        )
+
+    def more(self):
+        """The counts of the data, and each step against the unpruned network on the same pairs."""
+        facts = (self.data or self.load()).facts
+        return {"data": facts, "against_unpruned": against_unpruned([self.out], self.rows, self.steps)}
+
+
+class FoldsRun(Run):
+    """View 2: a run for each fold, in a folder of its own; a row is the mean over the folds."""
+
+    def carry_out(self):
+        e, d = self.experiment, self.experiment.data
+        folders = [self.out / f"fold-{fold}" for fold in range(FOLDS)]
+        loaded, of_folds = None, []
+        for fold, folder in enumerate(folders):
+            one = replace(e, data=replace(d, fold=fold))
+            self.say(f"fold {fold} of 0 to {FOLDS - 1}")
+            if loaded is None and not (folder / SUMMARY).exists():
+                loaded = lfw.load(self.data_folder, variant=d.variant, crop=d.crop, size=d.size)
+            of_folds.append(
+                run(
+                    one,
+                    folder,
+                    data_folder=self.data_folder,
+                    kernels=self.kernels,
+                    say=self.say,
+                    faces=loaded,
+                )
+            )
+        self.rows = [over_folds(list(of_step)) for of_step in zip(*of_folds, strict=True)]
+        self.of_folds, self.folders = of_folds, folders
+        write_whole(self.out / HISTORY, to_csv(self.rows))
+        self.summarise(read_json(folders[0] / SUMMARY, "a summary")["kernels"])
+        return self.rows
+
+    def more(self):
+        return {
+            "data": [read_json(folder / SUMMARY, "a summary")["data"] for folder in self.folders],
+            "against_unpruned": against_unpruned(self.folders, self.rows, self.steps, self.of_folds),
+            "folds": [{"fold": fold, **row} for fold, rows in enumerate(self.of_folds) for row in rows],
+        }
+
+
+SUMS = ("seconds",)
+SAME = ("step", "kind", "k", "arm", "ranking", "parent", "epochs", "distance")
+WHOLE = ("params", "nonzero", "macs", "nonzero_macs", "bytes", "dense_bytes")
+
+
+def over_folds(rows):
+    """One row for a step of all folds.
+
+    Means, sizes rounded to whole numbers (the folds have different people, so different last layers);
+    `seconds` is a sum; accuracy_se is the standard error over folds, sd / sqrt(10).
+    """
+    row = {}
+    for name in FACE_FIELDS:
+        values = [one[name] for one in rows]
+        if name in SAME or any(value is None for value in values):
+            row[name] = values[0] if name in SAME else None
+        elif name in SUMS:
+            row[name] = round(sum(values), 3)
+        else:
+            mean, _ = faces.mean_and_standard_error(values)
+            row[name] = round(mean) if name in WHOLE else mean
+    _, row["accuracy_se"] = faces.mean_and_standard_error([one["accuracy"] for one in rows])
+    return row
+
+
+def against_unpruned(folders, rows, steps, of_folds=None):
+    """Each step beside the unpruned network (step 0), on the same pairs.
+
+    Parameters
+    ----------
+    folders : list of Path
+        Run folders: one, or one a fold.
+    rows : list of row
+    steps : list of Step
+    of_folds : list of lists of row, optional
+        For View 2: the rows of each fold.
+
+    Returns
+    -------
+    list of dict, one a step
+        step; lost, won: pairs that only the unpruned network, only this one got right; mcnemar_p: McNemar's
+        exact test over all pairs; change: accuracy less the unpruned one's, in points; with several folds
+        change_se, change_low, change_high: paired over folds, 95 % t-interval; within_one_se: whether the
+        accuracy lies at most one standard error of the unpruned accuracy below it.
+    """
+    right = [np.concatenate([rightly(folder, step) for folder in folders]) for step in steps]
+    found = []
+    for step, row in zip(steps, rows, strict=True):
+        lost, won, p = faces.mcnemar(right[0], right[step.index])
+        line = {"step": step.index, "lost": lost, "won": won, "mcnemar_p": p}
+        line["change"] = row["accuracy"] - rows[0]["accuracy"]
+        if of_folds is not None:
+            before, after = ([of[i]["accuracy"] for of in of_folds] for i in (0, step.index))
+            differences = np.subtract(after, before)
+            _, line["change_se"] = faces.mean_and_standard_error(differences)
+            _, line["change_low"], line["change_high"] = paired_interval(after, before)
+        line["within_one_se"] = bool(line["change"] >= -rows[0]["accuracy_se"])
+        found.append(line)
+    return found
+
+
+def rightly(folder, step):
+    """Which tested pairs the network of a step called rightly, (P,) bool."""
+    pairs = verified(folder, step.label)
+    return faces.decide(pairs["distances"], pairs["threshold"]) == pairs["same"]
+
+
+def verified(folder, label):
+    """What a step's checkpoint kept of its verification, for the recipe's distance: see `verify`."""
+    path = folder / CHECKPOINTS / f"{label}.npz"
+    arrays, meta = load_checkpoint(path)
+    return under(arrays, f"verification/{meta['row']['distance']}")
