@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from hand_ins import ASSIGNMENTS, grade, hand_in
+from hand_ins import ASSIGNMENTS, grade, hand_in, tool
 
 TASK = "task3_maxout.py"
 
@@ -220,6 +220,17 @@ def test_no_way_leads_to_the_solution(tmp_path, layers):
         assert told == "nothing"
         # Backward alone is right: 2 + 5 points, and nothing for a stolen forward pass.
         assert int(rows["thief"]["total"]) == 7
+
+
+def test_the_hard_limit_keeps_the_points_so_far(tmp_path, monkeypatch):
+    """Should every other limit fail: the submission is stopped, the checks that were done count."""
+    judge = tool("grade")
+    monkeypatch.setattr(judge, "HARD_LIMIT", 6.0)
+    hand_in(tmp_path, "endless", {TASK: HOSTILE["sleeps"][0]})
+    options = ("--call-seconds=200", "--task-seconds=200")
+    found = judge.judge(tmp_path / "endless", ["task3"], 4711, options)
+    assert "stopped after 6 s" in found["problem"] and found["seconds"] < 20
+    assert found["tasks"]["task3"]["test_forward_values"]["points"] == 3
 
 
 def seccomp_works():

@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,7 @@ def judge(folder, tasks, seed, options=()):
         try:
             told, _ = process.communicate(timeout=HARD_LIMIT)
         except subprocess.TimeoutExpired:
-            process.terminate()  # pytest ends the answer's process on its way out
+            process.send_signal(signal.SIGINT)  # pytest ends the answer's process on its way out
             problem = f"stopped after {HARD_LIMIT:g} s; the points until then count"
             try:
                 told, _ = process.communicate(timeout=5)

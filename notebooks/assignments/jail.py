@@ -138,7 +138,8 @@ def forbid_system_calls():
         _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
 
     described = Program(len(program) // 8, ctypes.addressof(code))
-    no_new_privileges, set_seccomp, filter_mode = 38, 22, 2
+    parent_death_signal, no_new_privileges, set_seccomp, filter_mode = 1, 38, 22, 2
+    libc.prctl(parent_death_signal, 9, 0, 0, 0)  # nobody to answer to: end
     if libc.prctl(no_new_privileges, 1, 0, 0, 0) != 0:
         return False
     return libc.prctl(set_seccomp, filter_mode, ctypes.byref(described), 0, 0) == 0

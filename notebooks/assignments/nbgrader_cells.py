@@ -29,16 +29,12 @@ class OwnCellsOnly(NbGraderPreprocessor):
         # Unlocked code cells would import the student's file into the kernel: they stay away.
         nb.cells = [cell for cell in own.cells if cell.cell_type == "markdown" or is_locked(cell)]
         nb.metadata = own.metadata
-        for cell in nb.cells:
-            if is_locked(cell):
-                cell.metadata.nbgrader["checksum"] = self._checksum(cell, told)
+        with Gradebook(told["db_url"]) as gradebook:
+            for told_cell in (cell.metadata.nbgrader for cell in nb.cells if is_locked(cell)):
+                where = (told_cell["grade_id"], told["notebook"], told["assignment"])
+                told_cell["checksum"] = gradebook.find_source_cell(*where).checksum
         clear_folder(told["student"], told["assignment"], handed_out)
         return nb, resources
-
-    def _checksum(self, cell, told):
-        with Gradebook(told["db_url"]) as gradebook:
-            grade_id = cell.metadata.nbgrader["grade_id"]
-            return gradebook.find_source_cell(grade_id, told["notebook"], told["assignment"]).checksum
 
 
 def clear_folder(student, assignment, handed_out):
