@@ -22,6 +22,7 @@ COMMANDS = {
     "list": ("mnp.commands.list", "show the recipes"),
     "run": ("mnp.commands.run", "train, rank, prune, retrain: carry out a recipe"),
     "figures": ("mnp.commands.figures", "draw the figures of a run again"),
+    "sizes": ("mnp.commands.sizes", "count the full-size VGG16 before and after neuron pruning"),
     "bench": ("mnp.commands.bench", "measure the kernels' speed, beside other frameworks"),
     "check": ("mnp.commands.check", "judge anyone's kernels against the textbook"),
     "stub": ("mnp.commands.stub", "write the agreed kernels as an empty module to fill in"),
