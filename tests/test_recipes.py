@@ -136,6 +136,10 @@ def test_override_reads_every_type(assignment, value):
         ("weights.scope=all", "layer or global"),
         ("weights.floors=conv1:2", "[0, 1]"),
         ("weights.every=0", "1 or more"),
+        ("weights.remaining=0", "1 or more"),
+        ("weights.remaining=100,200", "must not grow"),
+        ("weights.dropout=1", "[0, 1)"),
+        ("weights.weight_decay=-1", "0 or more"),
         ("weights.ramp_epochs=9", "0..5"),
         ("weights.splice=true", "gradual"),
         ("data.validation=-1", "negative"),
@@ -205,9 +209,19 @@ def test_steps_are_numbered_and_follow_their_parents(name):
 
 def test_neuron_rounds_then_weight_rounds():
     steps = steps_of(named("mnist-combined"))
-    assert [s.kind for s in steps] == ["train"] + ["neurons"] * 3 + ["weights"] * 5
-    assert [s.k for s in steps] == [4, 3, 2, 1, 1, 1, 1, 1, 1]
+    assert [s.kind for s in steps] == ["train"] + ["neurons"] * 3 + ["weights"] * 2
+    assert [s.k for s in steps] == [4, 3, 2, 1, 1, 1]
     assert [s.reduction for s in steps[4:]] == list(named("mnist-combined").weights.reductions)
+
+
+def test_sizes_are_given_as_reductions_or_as_numbers_not_both():
+    e = override(override(DIGITS, "weights.remaining=900,300"), "prune.to_k=none")
+    assert [(s.kind, s.remaining, s.reduction) for s in steps_of(e)[1:]] == [
+        ("weights", 900, None),
+        ("weights", 300, None),
+    ]
+    with pytest.raises(MnpError, match="give one of them"):
+        override(e, "weights.reductions=0.5")
 
 
 def test_weights_alone_leaves_the_neurons():
