@@ -2,6 +2,7 @@
 
 import contextlib
 import doctest
+import inspect
 import io
 import json
 import os
@@ -13,6 +14,9 @@ from functools import partial
 
 import pytest
 from hand_ins import ASSIGNMENTS, WORTH, WRONG, full, grade, hand_in, stub, tool, typical
+
+from mnp.kernels import textbook
+from mnp.pruning import neurons, relevance, weights
 
 make, checking, reference, answers = (tool(name) for name in ("make", "checking", "reference", "answers"))
 STEMS = [source.stem for source in make.sources()]
@@ -212,3 +216,19 @@ def test_the_public_seed_is_refused_and_mistakes_of_the_caller_are_one_line(tmp_
     ]:
         done = subprocess.run([*grader, tmp_path, *options], capture_output=True, text=True, check=False)
         assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_the_package_itself_passes_the_tasks(stem):
+    """Same names, same arguments, same rules: what a student wrote could stand in mnp, and the reverse."""
+    module = make.load(stem)
+    own = {name: getattr(module, name) for name in checking.OUTPUTS if hasattr(module, name)}
+    ours = {}
+    for home in (textbook, relevance, neurons, weights):
+        ours |= {name: getattr(home, name) for name in own if hasattr(home, name)}
+    # These two work on a Network in the package; a student's network is a dict of arrays.
+    assert set(own) - set(ours) <= {"prune_neurons", "apply_masks"}
+    for name, function in ours.items():
+        assert inspect.signature(function) == inspect.signature(own[name]), name
+    points, messages = judged(module, types.SimpleNamespace(**own | ours), OLD_SEED)
+    assert (points, messages) == (WORTH[stem.split("_")[0]], [])

@@ -39,7 +39,7 @@ def run(task):
             command += ["--tasks", task, "--seed-file", str(Path(grader, "hidden_seed.txt"))]
             command += ["--report", str(report)]
         else:
-            command = [sys.executable, "-m", "pytest", "-m", task, f"--report={report}"]
+            command = [sys.executable, "-m", "pytest", "--color=no", "-m", task, f"--report={report}"]
         bare = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # other packages' plugins cost time
         done = subprocess.run(command, cwd=HERE, env=bare, text=True, capture_output=True, check=False)
         text = (done.stdout + done.stderr).strip()

@@ -38,7 +38,14 @@ def judge(folder, tasks, seed, options=()):
     with tempfile.TemporaryDirectory(prefix="grading") as scratch:
         report = Path(scratch, "report.json")
         command = [sys.executable, "-P", "-m", "pytest", "-c", HERE / "pytest.ini", f"--rootdir={HERE}"]
-        command += ["--no-header", "--no-summary", "-m", " or ".join(tasks), f"--report={report}"]
+        command += [
+            "--no-header",
+            "--no-summary",
+            "--color=no",
+            "-m",
+            " or ".join(tasks),
+            f"--report={report}",
+        ]
         command += [f"--submission={Path(folder).absolute()}", f"--seed={seed}", *options]
         command += [HERE / "source" / f"{source.stem}.py" for source in sources() if source.task in tasks]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYTEST"))}
