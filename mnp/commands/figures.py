@@ -12,6 +12,7 @@ def add_parser(subparsers):
 
 def main(args):
     from mnp.figures import draw_run
+    from mnp.figures_faces import draw_roc
 
-    for path in draw_run(args.folder):
+    for path in [*draw_run(args.folder), *draw_roc(args.folder)]:
         print(path)

@@ -172,6 +172,7 @@ def write_results(args, results):
 def draw(args, out):
     if not args.no_figures:
         from mnp.figures import draw_run
+        from mnp.figures_faces import draw_roc
 
-        for path in draw_run(out):
+        for path in [*draw_run(out), *draw_roc(out)]:
             say(f"figure: {path}")

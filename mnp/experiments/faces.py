@@ -255,3 +255,24 @@ def mcnemar(right_before, right_after):
     n = b + c
     tail = sum(math.comb(n, i) for i in range(min(b, c) + 1))  # whole numbers: exact for any n
     return b, c, float(min(1.0, 2 * tail / 2**n) if n else 1.0)
+
+
+def most_wrong(distances, same, threshold, count):
+    """The pairs that are called wrongly with the greatest confidence.
+
+    Parameters
+    ----------
+    distances : (P,) float; same : (P,) bool; threshold : float
+    count : int
+
+    Returns
+    -------
+    index : (at most count,) int64
+        Of the wrong pairs, those farthest from the threshold first; ties: the lowest index.
+
+    >>> most_wrong(np.array([0.9, 0.2, 0.1, 0.6]), np.array([True, False, True, True]), 0.5, count=2)
+    array([0, 1])
+    """
+    distances, same = _checked(distances, same)
+    wrong = np.flatnonzero(decide(distances, threshold) != same)
+    return wrong[np.argsort(-np.abs(distances[wrong] - threshold), kind="stable")][:count]
