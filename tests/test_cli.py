@@ -138,13 +138,11 @@ def test_figures_are_drawn_again(capsys, tmp_path):
     assert (tmp_path / "o" / "error.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("kernels", ["jitted"])
-def test_compiled_kernels_give_one_result_for_any_number_of_threads(tmp_path, kernels):
+def test_the_default_kernels_give_one_result_for_any_number_of_threads(tmp_path):
     """In processes: the number of threads is chosen before Numba is imported."""
     found = []
     for threads in ("1", "2"):
         words = [sys.executable, "-m", "mnp", "run", "digits", "--threads", threads, "--out", threads]
-        words += ["--kernels", kernels]
         done = subprocess.run([*words, "--no-figures", "--set", *SMALL], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         summary = json.loads((tmp_path / threads / "summary.json").read_text())

@@ -131,11 +131,11 @@ def test_checkpoints_hold_what_a_picture_needs(whole):
 
 def test_gradual_pruning_reaches_its_size_and_zeros_stay_zeros(whole):
     rows = rows_of(whole["tiny-gradual"])
-    widest = 52 + 102 + 12 * 33 + 10 * 13
+    first = rows[0]["params"]
     assert [r["kind"] for r in rows] == ["train", "gradual", "gradual"]
     for row, target in zip(rows[1:], (0.5, 0.8), strict=True):
-        assert row["nonzero"] == round((1 - target) * widest)
-        assert row["reduction_without_maxout"] == pytest.approx(target, abs=1e-3)
+        assert row["nonzero"] == round((1 - target) * first) and row["params"] == first
+        assert row["reduction"] == pytest.approx(target, abs=1e-3)
     nets = [
         load_network(whole["tiny-gradual"] / "checkpoints" / f"0{i}-gradual-k3.npz", "textbook")
         for i in (1, 2)
