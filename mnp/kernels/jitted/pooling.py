@@ -44,7 +44,7 @@ def maxpool2d_backward(dy, winner, x_shape, size, stride):
     """
     shapes.check_pool2d_backward("maxpool2d_backward", dy, x_shape, size, stride)
     shapes.check_winner("maxpool2d_backward", winner, dy.shape, size * size)
-    dx = np.empty(x_shape, dtype=dy.dtype)
+    dx = np.zeros(x_shape, dtype=dy.dtype)
     winner = _planes(winner.astype(np.int32, copy=False))
     if size == stride == 2:
         _maxpool_backward_2x2(_planes(dy), winner, _planes(dx))
@@ -81,7 +81,7 @@ def avgpool2d_backward(dy, x_shape, size, stride):
            [1., 1., 2., 2.]])
     """
     shapes.check_pool2d_backward("avgpool2d_backward", dy, x_shape, size, stride)
-    dx = np.empty(x_shape, dtype=dy.dtype)
+    dx = np.zeros(x_shape, dtype=dy.dtype)
     _avgpool_backward(_planes(dy), size, stride, _planes(dx))
     return dx
 
@@ -130,7 +130,6 @@ def _maxpool_forward_2x2(x, y, winner):
 def _maxpool_backward(dy, winner, size, stride, dx):
     planes, oh, ow = dy.shape
     for plane in prange(planes):
-        dx[plane] = 0
         for p in range(oh):
             for q in range(ow):
                 won = winner[plane, p, q]
@@ -150,9 +149,6 @@ def _maxpool_backward_2x2(dy, winner, dx):
                 top[2 * q + 1] = value if won == 1 else 0
                 bottom[2 * q] = value if won == 2 else 0
                 bottom[2 * q + 1] = value if won == 3 else 0
-            top[2 * ow :] = 0
-            bottom[2 * ow :] = 0
-        dx[plane, 2 * oh :] = 0
 
 
 @compiled(parallel=True)
@@ -172,7 +168,6 @@ def _avgpool_forward(x, size, stride, y):
 def _avgpool_backward(dy, size, stride, dx):
     planes, oh, ow = dy.shape
     for plane in prange(planes):
-        dx[plane] = 0
         for p in range(oh):
             for q in range(ow):
                 share = dy[plane, p, q] / (size * size)
