@@ -1,0 +1,85 @@
+"""The committed results of the full runs: read, or said to be missing; never typed by hand."""
+
+import json
+from pathlib import Path
+
+from mnp.errors import MnpError
+from mnp.experiments.rows import to_table, to_table_of_seeds
+from mnp.experiments.seeds import summary_line
+
+FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
+
+
+def read_results(name, folder=None):
+    """Read what `mnp run NAME --seeds N --results notebooks/results` left behind.
+
+    Parameters
+    ----------
+    name : str
+        A recipe's name, or "bench".
+    folder : str or Path, optional
+        Where to look. The default is notebooks/results, seen from there or from the root.
+
+    Returns
+    -------
+    results : dict or None
+        recipe, command, seeds, versions, rows, aggregate; None if there is no such file.
+
+    Raises MnpError for a file that is no such results.
+
+    >>> read_results("no-such-recipe") is None
+    True
+    """
+    for place in FOLDERS if folder is None else (folder,):
+        path = Path(place) / f"{name}.json"
+        if path.exists():
+            try:
+                results = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                raise MnpError(f"{path.name}: is not JSON; write it again with `mnp run`") from None
+            if not isinstance(results, dict):
+                raise MnpError(f"{path.name}: holds no results; write it again with `mnp run`")
+            return results
+    return None
+
+
+def missing(name):
+    """The sentence that stands where a result would be.
+
+    >>> missing("mnist")[:46]
+    'notebooks/results/mnist.json is not here yet: '
+    """
+    return (
+        f"notebooks/results/{name}.json is not here yet: "
+        f"`mnp run {name} --seeds 5 --results notebooks/results` writes it."
+    )
+
+
+def say_results(name, folder=None):
+    """The committed table of a recipe as text: means over seeds, paired intervals, how to repeat it."""
+    results = read_results(name, folder)
+    if results is None:
+        return missing(name)
+    lines = [f"{name}: {results['recipe'].get('about', '')}", ""]
+    if len(results["seeds"]) > 1:
+        lines += [to_table_of_seeds(results["aggregate"]), "", summary_line(results)]
+    else:
+        lines += [to_table(results["rows"]), "", "one seed: no interval can be given"]
+    versions = ", ".join(f"{key} {value}" for key, value in results.get("versions", {}).items())
+    return "\n".join([*lines, f"repeat: {results['command']}", f"made with: {versions}"])
+
+
+def rows_of(*names, folder=None):
+    """{title: rows} of the recipes whose results are here; those that are not are left out."""
+    found = {name: read_results(name, folder) for name in names}
+    return {
+        f"{name}, {len(r['seeds'])} seed{'s' * (len(r['seeds']) > 1)}": r["rows"]
+        for name, r in found.items()
+        if r is not None
+    }
+
+
+def aggregate_of(name, folder=None):
+    """The aggregate of a recipe, a line a step; an empty list if its results are not here."""
+    results = read_results(name, folder)
+    return [] if results is None else results["aggregate"]
