@@ -121,6 +121,10 @@ class _Flat:
         store.align = 1 if vector and vector.element == _BYTE else 4
 
 
+def _is_flat(a, *kinds):
+    return isinstance(a, types.Array) and (a.ndim, a.layout) == (1, "C") and (not kinds or a.dtype in kinds)
+
+
 def _define(tile, result, emit, *arguments):
     """What an intrinsic returns to Numba: its signature, and how to write the code of one call.
 
@@ -130,7 +134,7 @@ def _define(tile, result, emit, *arguments):
     takes = []
     for a in arguments:
         if isinstance(a, types.Array):
-            if a.ndim != 1 or a.layout != "C" or a.dtype not in (types.float32, types.uint8):
+            if not _is_flat(a, types.float32, types.uint8):
                 return None
             takes.append(a)
         elif isinstance(a, types.Integer):
@@ -362,15 +366,45 @@ def make_tile(rows, columns, lanes=16):
     return made
 
 
+def _element(context, builder, array_type, array, at):
+    data = context.make_array(array_type)(context, builder, value=array).data
+    return builder.gep(data, [at], inbounds=True)
+
+
+@intrinsic
+def get(typing, a, at):
+    """a[at] of a flat array, in one instruction.
+
+    Written a[at], Python's rule that a negative index counts from the end takes three more, and
+    keeps the compiler from turning a loop into vectors.
+    """
+
+    def code(context, builder, signature, values):
+        return builder.load(_element(context, builder, a, *values))
+
+    fits = _is_flat(a) and isinstance(at, types.Integer)
+    return (a.dtype(a, types.intp), code) if fits else None
+
+
+@intrinsic
+def put(typing, a, at, value):
+    """a[at] = value, in the same manner."""
+
+    def code(context, builder, signature, values):
+        builder.store(values[2], _element(context, builder, a, *values[:2]))
+        return context.get_dummy_value()
+
+    fits = _is_flat(a) and isinstance(at, types.Integer) and isinstance(value, types.Number | types.Boolean)
+    return (types.void(a, types.intp, a.dtype), code) if fits else None
+
+
 @intrinsic
 def skip_to_line(typing, a):
     """How many elements of the flat float32 array to skip so that the next starts a cache line (0 ... 15)."""
-    if not isinstance(a, types.Array) or a.dtype != types.float32 or a.ndim != 1 or a.layout != "C":
-        return None
 
     def code(context, builder, signature, values):
         data = context.make_array(a)(context, builder, value=values[0]).data
         back = builder.neg(builder.ptrtoint(data, _INT))
         return builder.lshr(builder.and_(back, ir.Constant(_INT, 63)), ir.Constant(_INT, 2))
 
-    return types.intp(a), code
+    return (types.intp(a), code) if _is_flat(a, types.float32) else None

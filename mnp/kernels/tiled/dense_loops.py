@@ -15,7 +15,7 @@ Both are sums of few rows out of many: the rows are listed first, then added up 
 
 import numpy as np
 
-from mnp.kernels.registers import make_tile
+from mnp.kernels.registers import get, make_tile, put
 from mnp.kernels.tiled.compiling import inner
 from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared
 
@@ -46,11 +46,11 @@ def _largest(z, at, bias, o, k, relu, keep, keep_at, scale):
     """Bias, ReLU, dropout and the maximum of one unit's neurons: its value, and which neuron gave it."""
     best, winner = np.float32(0), 0
     for j in range(k):
-        v = z[at + j] + bias[o + j]
+        v = get(z, at + j) + get(bias, o + j)
         if relu and v <= 0:  # a NaN stays
             v = np.float32(0)
         if keep.size:
-            v = v * np.float32(keep[keep_at + j]) / np.float32(scale)
+            v = v * np.float32(get(keep, keep_at + j)) / np.float32(scale)
         if j == 0 or (not v <= best and best == best):  # the lowest index wins a tie, the first NaN all
             best, winner = v, j
     return best, winner
@@ -85,9 +85,9 @@ def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, 
             for u in range(low, high):
                 o, to = u * k, (n + p) * units + u
                 best, j = _largest(z, p * neurons + o - start, bias, o, k, relu, keep, to * k, scale)
-                y[to] = best
+                put(y, to, best)
                 if winner.size:
-                    winner[to] = j
+                    put(winner, to, j)
         n += rows
 
 
@@ -99,19 +99,19 @@ def _add_rows(rows, gradients, count, source, depth, column, end, out, to):
         if end - i >= 104:
             t = _row13.zero()
             for e in range(count):
-                t = _row13.axpy(t, gradients[e], source, rows[e] * depth + i, 8)
+                t = _row13.axpy(t, get(gradients, e), source, get(rows, e) * depth + i, 8)
             _row13.store(t, out, to + i, 0, 8)
             i += 104
         elif end - i >= 32:
             u = _row4.zero()
             for e in range(count):
-                u = _row4.axpy(u, gradients[e], source, rows[e] * depth + i, 8)
+                u = _row4.axpy(u, get(gradients, e), source, get(rows, e) * depth + i, 8)
             _row4.store(u, out, to + i, 0, 8)
             i += 32
         else:
             s = np.float32(0)
             for e in range(count):
-                s += gradients[e] * source[rows[e] * depth + i]
+                s += get(gradients, e) * get(source, get(rows, e) * depth + i)
             out[to + i] = s
             i += 1
 
@@ -120,11 +120,11 @@ def _add_rows(rows, gradients, count, source, depth, column, end, out, to):
 def _gradient(n, u, dy, y, winner, units, k, relu, keep, scale):
     """The loss's derivative by the neuron that won unit u in example n, before ReLU; and that neuron."""
     at = n * units + u
-    j = np.int64(winner[at]) if winner.size else 0
-    g = dy[at]
+    j = np.int64(get(winner, at)) if winner.size else 0
+    g = get(dy, at)
     if keep.size:
-        g = g * np.float32(keep[at * k + min(j, k - 1)]) / np.float32(scale)
-    if relu and not y[at] > 0:
+        g = g * np.float32(get(keep, at * k + min(j, k - 1))) / np.float32(scale)
+    if relu and not get(y, at) > 0:
         g = np.float32(0)
     return g, j
 
@@ -168,7 +168,7 @@ def dense_backward(
     dbias,
     bad,
 ):
-    """dweight and dbias of block `index` of the units; then, index >= blocks, dx of example index - blocks."""
+    """dweight and dbias of block `index` of the units; then, after them, dx of example index - blocks."""
     if index >= blocks:
         n, listed = index - blocks, 0
         rows, gradients = np.empty(units, np.int64), np.empty(units, np.float32)

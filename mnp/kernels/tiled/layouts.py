@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mnp.kernels.registers import LINE, make_tile, skip_to_line
+from mnp.kernels.registers import LINE, get, make_tile, put, skip_to_line
 from mnp.kernels.tiled.compiling import inner
 
 _square, _four, _sixteen = make_tile(4, 1, 4), make_tile(1, 1, 4), make_tile(1, 1, 16)
@@ -26,10 +26,10 @@ def transpose(source, at, step, rows, columns, out, to, out_step):
             _square.store(t, out, to + q * out_step + p, out_step, 0)
         for q in range(whole, columns):
             for r in range(p, p + 4):
-                out[to + q * out_step + r] = source[at + r * step + q]
+                put(out, to + q * out_step + r, get(source, at + r * step + q))
     for p in range(rows // 4 * 4, rows):
         for q in range(columns):
-            out[to + q * out_step + p] = source[at + p * step + q]
+            put(out, to + q * out_step + p, get(source, at + p * step + q))
 
 
 @inner
@@ -42,7 +42,7 @@ def pad_image(x, at, channels, h, w, padding, plane, pitch):
         for r in range(h):
             to, source = (c * high + r + padding) * pitch + padding, at + (c * h + r) * w
             for s in range(w):
-                plane[to + s] = x[source + s]
+                put(plane, to + s, get(x, source + s))
 
 
 @inner
@@ -57,8 +57,8 @@ def lay_out_windows(plane, c, h, pitch, kh, kw, ph, pw, halves, windows, wide):
     for r in range(h):
         at = (c * h + r) * pitch
         for s in range(half):
-            halves[2 * r * half + s] = plane[at + 2 * s]
-            halves[(2 * r + 1) * half + s] = plane[at + 2 * s + 1]
+            put(halves, 2 * r * half + s, get(plane, at + 2 * s))
+            put(halves, (2 * r + 1) * half + s, get(plane, at + 2 * s + 1))
     for u in range(kh + 1):
         for v in range(kw + 1):
             to = ((c * (kh + 1) + u) * (kw + 1) + v) * wide

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mnp.kernels import jitted
+from mnp.kernels.registers import get, put
 from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, shared, tuples
 from mnp.kernels.tiled.support import NO_BYTES, NOTHING, flat, floats32
 
@@ -69,11 +70,12 @@ def _sgd_step(index, weights, grads, velocities, masks, lr, momentum, weight_dec
             rate, keep, decay = np.float32(lr), np.float32(momentum), np.float32(weight_decay)
             start, end = index * PIECE, min(w.size, index * PIECE + PIECE)
             for i in range(start, end):
-                v[i] = keep * v[i] + g[i] + decay * w[i]
-                w[i] -= rate * v[i]
+                new = keep * get(v, i) + get(g, i) + decay * get(w, i)
+                put(v, i, new)
+                put(w, i, get(w, i) - rate * new)
             if mask.size:
                 for i in range(start, end):
-                    if not mask[i]:
-                        w[i] = v[i] = 0
+                    put(v, i, get(v, i) if get(mask, i) else np.float32(0))
+                    put(w, i, get(w, i) if get(mask, i) else np.float32(0))
             return
         index -= pieces

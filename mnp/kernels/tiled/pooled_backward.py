@@ -17,7 +17,7 @@ depend on the batch, never on the number of threads.
 
 import numpy as np
 
-from mnp.kernels.registers import LINE, make_tile
+from mnp.kernels.registers import LINE, get, make_tile, put
 from mnp.kernels.tiled.compiling import inner
 from mnp.kernels.tiled.layouts import aligned, channels_first, channels_last, transpose
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, INTS, shared, tuples
@@ -47,12 +47,12 @@ def run_width(size):
 @inner
 def _collect(dy, winner, row, count, places, line, channels, base, offsets, gradients, at):
     """List the pixels that won one filter's windows (flat from `row`). True: a bad winner."""
-    bad = 0
+    bad, line, channels, base = np.int32(0), np.int32(line), np.int32(channels), np.int32(base)
     for p in range(count):
-        q = np.int32(winner[row + p])
+        q = np.int32(get(winner, row + p))
         bad |= q
-        offsets[at + p] = base + places[p] + ((q >> 1) & 1) * line + (q & 1) * channels
-        gradients[at + p] = dy[row + p]
+        put(offsets, at + p, base + get(places, p) + ((q >> 1) & 1) * line + (q & 1) * channels)
+        put(gradients, at + p, get(dy, row + p))
     return bad > 3
 
 
@@ -63,10 +63,12 @@ def _add_patches(offsets, gradients, count, xs, base, line, size, kh, part, at, 
         for i in range(0, kh, 5):
             t, u = _patch5.load(part, at + i * width, 0, width), _patch5.zero()
             for e in range(0, count - 1, 2):
-                t = _patch5.axpy(t, gradients[e], xs, base + offsets[e] + i * line, line)
-                u = _patch5.axpy(u, gradients[e + 1], xs, base + offsets[e + 1] + i * line, line)
+                t = _patch5.axpy(t, get(gradients, e), xs, base + get(offsets, e) + i * line, line)
+                u = _patch5.axpy(u, get(gradients, e + 1), xs, base + get(offsets, e + 1) + i * line, line)
             if count % 2:
-                t = _patch5.axpy(t, gradients[count - 1], xs, base + offsets[count - 1] + i * line, line)
+                t = _patch5.axpy(
+                    t, get(gradients, count - 1), xs, base + get(offsets, count - 1) + i * line, line
+                )
             _patch5.store(_patch5.add(t, u), part, at + i * width, 0, width)
         return
     for i in range(kh):
@@ -75,13 +77,13 @@ def _add_patches(offsets, gradients, count, xs, base, line, size, kh, part, at, 
             if left > 64:
                 t = _row13.load(part, here, 0, 8)
                 for e in range(count):
-                    t = _row13.axpy(t, gradients[e], xs, offsets[e] + there, 8)
+                    t = _row13.axpy(t, get(gradients, e), xs, get(offsets, e) + there, 8)
                 _row13.store(t, part, here, 0, 8)
                 step = 104
             else:
                 u = _row4.load(part, here, 0, 8)
                 for e in range(count):
-                    u = _row4.axpy(u, gradients[e], xs, offsets[e] + there, 8)
+                    u = _row4.axpy(u, get(gradients, e), xs, get(offsets, e) + there, 8)
                 _row4.store(u, part, here, 0, 8)
                 step = 32
             left, here, there = left - step, here + step, there + step
@@ -94,10 +96,11 @@ def _spread_patches(dy, winner, row, filters, places, line, channels, size, kh, 
     wins[:] = 0
     for f in range(filters):  # bucket the filters of each window by the pixel that won
         for p in range(pooled):
-            bucket = 4 * p + (winner[row + f * pooled + p] & 3)
-            e = bucket * filters + wins[bucket]
-            rows[e], gs[e] = f * width, dy[row + f * pooled + p]
-            wins[bucket] += 1
+            bucket = 4 * p + (get(winner, row + f * pooled + p) & 3)
+            won = get(wins, bucket)
+            put(rows, bucket * filters + won, f * width)
+            put(gs, bucket * filters + won, get(dy, row + f * pooled + p))
+            put(wins, bucket, won + 1)
     for i in range(kh):
         for bucket in range(4 * pooled):
             first, end = bucket * filters, bucket * filters + wins[bucket]
@@ -107,13 +110,13 @@ def _spread_patches(dy, winner, row, filters, places, line, channels, size, kh, 
                 if left > 64:
                     t = _row13.load(dxs, here, 0, 8)
                     for e in range(first, end):
-                        t = _row13.axpy(t, gs[e], ws, column + rows[e], 8)
+                        t = _row13.axpy(t, get(gs, e), ws, column + get(rows, e), 8)
                     _row13.store(t, dxs, here, 0, 8)
                     step = 104
                 else:
                     u = _row4.load(dxs, here, 0, 8)
                     for e in range(first, end):
-                        u = _row4.axpy(u, gs[e], ws, column + rows[e], 8)
+                        u = _row4.axpy(u, get(gs, e), ws, column + get(rows, e), 8)
                     _row4.store(u, dxs, here, 0, 8)
                     step = 32
                 left, here, column = left - step, here + step, column + step
@@ -128,7 +131,7 @@ def _sum_lanes(values, count, sums, at):
         e += 16
     _lane16.store(t, sums, at, 0, 0)
     while e < count:
-        sums[at + e % 16] += values[e]
+        put(sums, at + e % 16, get(sums, at + e % 16) + get(values, e))
         e += 1
 
 
@@ -220,7 +223,7 @@ def lay_out(index, x, weight, shape, count, filters, padding, xs, ws):
 def conv_pool_backward(
     index, blocks, dy, winner, shape, count, filters, padding, places, xs, ws, dx, dweight, dbias, bad
 ):
-    """dweight and dbias of block `index` of the filters; then, index >= blocks, dx of image index - blocks."""
+    """dweight and dbias of block `index` of the filters; then, after them, dx of image index - blocks."""
     if index < blocks:
         first, end = index * filters // blocks, (index + 1) * filters // blocks
         bad[index] = _filters_gradients(
