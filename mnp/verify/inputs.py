@@ -11,7 +11,7 @@ class Draw:
     right answer.
 
     >>> Draw(np.random.default_rng(0), np.float32).grid(3)
-    array([ 1.25,  0.5 ,  0.5 ], dtype=float32)
+    array([1.5, 0.5, 0. ], dtype=float32)
     """
 
     def __init__(self, rng, dtype):

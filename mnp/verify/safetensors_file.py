@@ -48,7 +48,7 @@ def to_bytes(arrays, metadata=None):
     Raises MnpError for a type that the format, or this file, does not know.
 
     >>> len(to_bytes({"x": np.zeros(2, np.float32)}))
-    80
+    72
     """
     header, body, at = {}, [], 0
     if metadata:
