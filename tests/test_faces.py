@@ -504,3 +504,21 @@ def test_figures_of_a_run(finished):
     assert pair_row(axes, [True, False, True]) is axes
     pair_row(axes, [True, False, True], np.zeros((3, 2, 3, 8, 8), np.uint8))
     assert "one person" in axes[0, 0].get_title() and "two people" in axes[0, 1].get_title()
+
+
+def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, monkeypatch):
+    from mnp.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    settings = ["data.size=32", "data.crop=160", "data.held_out=4", "model.width=0.015625", "model.neurons=8"]
+    settings += ["model.k=2", "train.epochs=1", "train.batch=8", "prune.epochs=0", "weights.reductions="]
+    words = ["run", "lfw", "--data", str(folder), "--kernels", "textbook", "--results", "results"]
+    assert main([*words, "--set", *settings]) == 0
+    said = capsys.readouterr().out
+    assert "accuracy  standard error  equal error" in said and said.count("figure: ") == 4
+    results = json.loads((tmp_path / "results" / "lfw.json").read_text())
+    assert results["command"].startswith("mnp run lfw --kernels textbook --set data.size=32")
+    assert [row["seed"] for row in results["rows"]] == [0, 0] and "accuracy_se" in results["rows"][0]
+    assert results["data"]["test_pairs"] == 40 and len(results["against_unpruned"]) == 2
+    assert str(folder) not in json.dumps(results)
+    assert main(["list"]) == 0 and "lfw-view2" in capsys.readouterr().out

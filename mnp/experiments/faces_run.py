@@ -22,6 +22,7 @@ from mnp.experiments.statistics import paired_interval
 from mnp.nn import Dense, Network, fold_batchnorm, units_of, vgg16
 from mnp.nn.augment import mirror_and_shift
 
+LAST_LAYER = 0.1  # scale of fc8's first weights
 BATCH = 100  # images at once where nothing is learned: a batch's activations stay in a few hundred MiB
 
 
@@ -135,7 +136,7 @@ class FacesRun(Run):
 
     def network(self, rng):
         m = self.experiment.model
-        return vgg16(
+        net = vgg16(
             m.width,
             self.data.image_shape[1],
             units_of(m.neurons, m.k),
@@ -148,6 +149,9 @@ class FacesRun(Run):
             init=m.init,
             kernels=self.kernels,
         )
+        # A thousand classes: small logits at first, or the first steps only unlearn the random ones.
+        net["fc8"].params["weight"] *= np.float32(LAST_LAYER)
+        return net
 
     def more(self):
         """The counts of the data, and each step against the unpruned network on the same pairs."""

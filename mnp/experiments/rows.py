@@ -109,12 +109,20 @@ COLUMNS = {
 }
 
 
+COLUMNS_OF_FACES = {
+    "accuracy": lambda r: f"{r['accuracy']:.2f} %",
+    "standard error": lambda r: f"{r['accuracy_se']:.2f}",
+    "equal error": lambda r: f"{r['eer']:.2f} %",
+}
+
+
 def to_table(rows):
     """The table that a run ends with: `error before` is before (re)training, `error after` at its end.
 
     "reduction" is against the unpruned network, "no maxout" against the same network without maxout.
+    Rows of face verification have their accuracy as well; their error is 100 % less that.
     """
-    return aligned(COLUMNS, rows)
+    return aligned(COLUMNS | COLUMNS_OF_FACES if "accuracy" in rows[0] else COLUMNS, rows)
 
 
 def signed(value):
