@@ -290,6 +290,8 @@ def test_sparse_layers_are_layers():
     assert entry["type"] == "SparseConv2d" and entry["nonzero"] == len(sparse["conv1"].buffers["values"])
     again = SparseConv2d(**{k: v for k, v in entry.items() if k not in ("name", "type")}, kernels=textbook)
     assert again.config() == sparse["conv1"].config()
+    plain = SparseConv2d(1, 1, 2, 3, kernels=textbook)
+    assert (plain.stride, plain.padding, plain.pool, plain.pool_stride) == (1, 0, 1, 1)
     assert sparse.output_shapes((1, 16, 16)) == {
         "conv1": (3, 6, 6),
         "conv2": (4, 1, 1),

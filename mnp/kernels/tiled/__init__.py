@@ -6,6 +6,7 @@ sums in the CPU's registers. Around it:
     convolution   convolution with max pooling in one; its loops are in `pooled_forward`, `pooled_backward`
     dense         dense layers, and maxout units with ReLU and dropout in one; loops in `dense_loops`
     learning      the SGD step over many arrays in one call
+    sparse_loops  products with the CSR matrices of `mnp.pruning.sparse`
     layouts       copies of images in the order that a loop reads them
     parallel      how a loop is shared out among threads
     compiling     how it is compiled and kept
