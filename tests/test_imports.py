@@ -42,7 +42,8 @@ MODULES = {
 
 
 def inside(module, room):
-    return module == room or module.startswith(room + ".")
+    """The room itself, what is in it, and a room_annexe beside it."""
+    return module == room or module.startswith((room + ".", room + "_"))
 
 
 def floor(module):
