@@ -1,6 +1,7 @@
 """Golden vectors: the frozen set is what the code still says, in both formats, and PyTorch agrees."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,17 @@ def test_pytorch_repeats_the_ten_steps():
         optimizer.step()
         for name, w in net.items():
             assert close(p[f"after_step/{name}"][step], w.detach(), tolerance).all(), (step, name)
+
+
+def test_the_ten_lines_of_the_readme_run(monkeypatch):
+    """They end in an assert of their own."""
+    pytest.importorskip("torch")
+    pytest.importorskip("safetensors")
+    text = (FROZEN.parent.parent / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- golden vectors in PyTorch -->\s*```python\n(.*?)```", text, re.S)
+    assert found, "README.md shows how to load the golden vectors"
+    monkeypatch.chdir(FROZEN.parent.parent)
+    exec(found.group(1), {})
 
 
 def test_the_command_writes_a_new_folder_and_never_over_another(tmp_path, capsys):

@@ -13,7 +13,7 @@ def add_parser(subparsers):
     p.add_argument("--network", action="store_true", help="then run one pruning round with the module")
     p.add_argument("--seed", type=int, default=0, help="draw other numbers (default 0)")
     p.add_argument(
-        "--seconds", type=float, default=60.0, help="time limit of a kernel with all its cases (default 60)"
+        "--seconds", type=float, default=120.0, help="time limit of a kernel with all its cases (default 120)"
     )
 
 

@@ -15,7 +15,7 @@ from mnp.verify.diagnosis import guess
 from mnp.verify.judge import judge
 
 
-def check(where, only=None, seed=0, seconds=60.0):
+def check(where, only=None, seed=0, seconds=120.0):
     """Judge a module, kernel by kernel, each with a time limit.
 
     Parameters

@@ -7,6 +7,7 @@ is judged is judged in the parent, where the candidate has no hand in it.
 """
 
 import json
+import math
 import os
 import queue
 import signal
@@ -23,6 +24,7 @@ from mnp.verify import candidate, cases
 from mnp.verify.candidate import Answer
 
 FRAME_LIMIT = 1 << 30
+START = 120.0  # seconds for the interpreter and this package to start, however busy the machine is
 
 
 def pack(header, arrays=()):
@@ -49,12 +51,15 @@ def read_frame(stream):
     text, body = stream.read(text_length), stream.read(body_length)
     if len(text) < text_length or len(body) < body_length:
         return None
-    header = json.loads(text)
-    arrays, at = [], 0
-    for dtype, shape in header.pop("arrays"):
-        array = np.frombuffer(body, np.dtype(dtype), int(np.prod(shape, dtype=np.int64)), at).reshape(shape)
-        at += array.nbytes
-        arrays.append(array)
+    try:
+        header = json.loads(text)
+        arrays, at = [], 0
+        for dtype, shape in header.pop("arrays"):
+            array = np.frombuffer(body, np.dtype(dtype), math.prod(shape), at).reshape(shape)
+            at += array.nbytes
+            arrays.append(array)
+    except (ValueError, TypeError, KeyError):  # the candidate has written into the channel itself
+        return None
     return header, arrays
 
 
@@ -99,12 +104,22 @@ class Child:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
         )
         self.messages = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        try:
+            started = self.next(time.monotonic() + START)
+        except TimeoutError:
+            started = None
+        if started is None:
+            self.stop()
+            raise MnpError(f"no child process could be started with {sys.executable}: try again")
 
     def _read(self):
-        while (frame := read_frame(self.process.stdout)) is not None:
-            self.messages.put(frame)
-        self.messages.put(None)
+        try:
+            while (frame := read_frame(self.process.stdout)) is not None:
+                self.messages.put(frame)
+        finally:
+            self.messages.put(None)
 
     def next(self, deadline):
         """Wait for a message; None if the process ended, TimeoutError if the deadline passed."""
@@ -119,10 +134,13 @@ class Child:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError, AttributeError):
             self.process.kill()
-        return self.process.wait()
+        status = self.process.wait()
+        self.reader.join(5.0)
+        self.process.stdout.close()
+        return status
 
 
-def answers(where, only=None, seed=0, seconds=60.0):
+def answers(where, only=None, seed=0, seconds=120.0):
     """Collect what a candidate gives for every case, kernel by kernel.
 
     Parameters
@@ -163,7 +181,7 @@ def answers(where, only=None, seed=0, seconds=60.0):
             child.stop()
 
 
-def network_notes(where, seed=0, seconds=60.0):
+def network_notes(where, seed=0, seconds=120.0):
     """Run `network.pruning_round` on a candidate's kernels in a process of their own.
 
     Returns
@@ -226,6 +244,7 @@ def child_main(job):
         channel.flush()
 
     try:
+        send({"started": True})  # the candidate's time begins now
         module = candidate.load_module(job["where"])
     except MnpError as error:
         send({"error": str(error)})
