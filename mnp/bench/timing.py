@@ -1,0 +1,81 @@
+"""Interleaved timing: every candidate runs in every round, so that a drifting machine drifts for all."""
+
+import os
+import time
+
+import numpy as np
+
+from mnp.kernels.registers import make_tile
+
+BUSY = 0.5  # processes waiting for a processor, on average, above which figures are not to be trusted
+
+
+def load():
+    """The system's load average of the last minute, or None where it does not tell."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def interleaved(candidates, rounds=15, budget=4.0, pause=0.004):
+    """Call each candidate in turn, round after round; return {name: (best, median)} in milliseconds.
+
+    Parameters
+    ----------
+    candidates : dict of name -> callable without arguments
+        Each is called twice before the first round, so that nothing is compiled or allocated later.
+    rounds : int
+        At most; fewer when `budget` seconds are over, but at least three.
+    pause : float
+        Seconds of rest before a candidate's turn, so that threads which another library left spinning
+        go to sleep. In its turn a quick candidate is called several times.
+    """
+    inner = {}
+    for name, call in candidates.items():
+        call()
+        began = time.perf_counter()
+        call()
+        inner[name] = int(np.clip(0.01 / max(time.perf_counter() - began, 1e-6), 1, 20))
+    seconds = {name: [] for name in candidates}
+    began = time.perf_counter()
+    for number in range(rounds):
+        if number >= 3 and time.perf_counter() - began > budget:
+            break
+        for name, call in candidates.items():
+            time.sleep(pause)
+            call()
+            for _ in range(inner[name]):
+                start = time.perf_counter()
+                call()
+                seconds[name].append(time.perf_counter() - start)
+    return {name: (1e3 * min(s), 1e3 * float(np.median(s))) for name, s in seconds.items()}
+
+
+def fma_peak(threads, seconds=1.0):
+    """Measure how many multiply-adds the machine can do: a register tile fed from cache, on every thread.
+
+    Returns 1e9 floating point operations a second, two for each multiply-add; the best of many tries.
+    """
+    from mnp.kernels.tiled.parallel import FLOATS, INT, shared
+
+    tile = make_tile(6, 4)
+
+    @shared(FLOATS, FLOATS, FLOATS, INT)
+    def multiply(index, w, x, y, count):
+        t = tile.zero()
+        for i in range(count):
+            c = i & 63
+            t = tile.outer(t, w, c, 64, x, c * 64, 16)
+        tile.store(t, y, index * 384, 64, 16)
+
+    count = 20_000
+    w, x = np.full(512, 0.5, np.float32), np.full(8192, 0.5, np.float32)
+    y = np.zeros(384 * threads, np.float32)
+    multiply(threads, w, x, y, count)
+    best, began = np.inf, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        multiply(threads, w, x, y, count)
+        best = min(best, time.perf_counter() - start)
+    return 2 * 6 * 64 * count * threads / best / 1e9
+
+
+__all__ = ["BUSY", "fma_peak", "interleaved", "load"]
