@@ -1,0 +1,134 @@
+"""Write the README's tables from the result files beside this script: no number there is typed by hand.
+
+python notebooks/results/tables.py            rewrites the marked parts of README.md
+python notebooks/results/tables.py --check    says whether they are up to date (exit status 1 if not)
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+README = HERE.parents[1] / "README.md"
+RECIPES = (
+    "mnist-caffe",
+    "mnist",
+    "mnist-k8",
+    "mnist-weights",
+    "mnist-combined",
+    "mnist-compare",
+    "mnist-ranking",
+    "mnist-record",
+)
+
+
+def read(name):
+    """A result file, or None if the run has not been made yet."""
+    path = HERE / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def done(line):
+    """What a step did, in a word or two."""
+    words = {"train": "train", "neurons": f"neurons, k = {line['k']}"}.get(line["kind"], "weights")
+    return ", ".join(word for word in (words, line["arm"]) if word)
+
+
+def mnist_table():
+    """One line a step of every recipe that has been run: size, and error over the seeds."""
+    rows = [
+        "| recipe | step | parameters | not zero | reduction | error %, mean ± sd | change, 95 % interval |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for recipe in RECIPES:
+        results = read(recipe)
+        if results is None:
+            continue
+        for line in results["aggregate"]:
+            change = (
+                f"{line['change']:+.2f} ({line['change_low']:+.2f} … {line['change_high']:+.2f})"
+                if line["step"]
+                else ""
+            )
+            rows.append(
+                f"| {recipe} | {done(line)} | {line['params']:,.0f} | {line['nonzero']:,.0f} "
+                f"| {100 * line['reduction']:.1f} % | {line['error_mean']:.2f} ± {line['error_sd']:.2f} | {change} |"
+            )
+    if len(rows) == 2:
+        return "The full runs have not been recorded yet."
+    commands = [results["command"] for recipe in RECIPES if (results := read(recipe))]
+    return "\n".join([*rows, "", "Made by:", "", "```sh", *commands, "```"])
+
+
+def bench_table():
+    """Best times, and the peers' times over ours."""
+    results = read("bench")
+    if results is None:
+        return "The benchmark has not been recorded yet."
+
+    def cell(value, digits=2):
+        return "" if value is None else f"{value:.{digits}f}"
+
+    rows = [
+        "| case | batch | kernels | ours, ms | PyTorch / ours | PyTorch's best / ours | ONNX Runtime / ours "
+        "| of the FMA peak |",
+        "|---|---:|---|---:|---:|---:|---:|---:|",
+    ]
+    for r in results["rows"]:
+        if r["ratio_default"] or r["fma_share"]:
+            share = "" if r["fma_share"] is None else f"{100 * r['fma_share']:.0f} %"
+            rows.append(
+                f"| {r['case']} | {r['batch']} | {r['kernels']} | {cell(r['mnp_ms'], 3)} "
+                f"| {cell(r['ratio_default'])} | {cell(r['ratio_best'])} | {cell(r['ratio_onnxruntime'])} | {share} |"
+            )
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    where = (
+        f"{results['machine']['model']}, {results['threads']} threads, load {results['load']}; {versions}."
+    )
+    return "\n".join([*rows, "", f"`{results['command']}` on {where} {results['warning']}".rstrip()])
+
+
+def vgg_table():
+    """The full-size VGG16, counted by formula."""
+    results = read("vgg16-sizes")
+    if results is None:
+        return "Not counted yet."
+    rows = [
+        "| classes | maxout in | k | parameters without maxout | with maxout | after pruning to k = 1 | reduction |",
+        "|---:|---|---:|---:|---:|---:|---:|",
+    ]
+    for r in results["rows"]:
+        rows.append(
+            f"| {r['classes']:,} | {' and '.join(r['layers'])} | {r['k']} | {r['without_maxout_params']:,} "
+            f"| {r['maxout_params']:,} | {r['pruned_params']:,} "
+            f"| {100 * r['reduction_without_maxout']:.1f} % |"
+        )
+    return "\n".join(
+        [*rows, "", f"`{results['command']}`; the reduction is against the network without maxout."]
+    )
+
+
+TABLES = {"mnist": mnist_table, "bench": bench_table, "vgg16": vgg_table}
+
+
+def fill(text):
+    """The README's text with every marked table written anew."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- table: {name} -->", f"<!-- end of table: {name} -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)
+        text = pattern.sub(lambda _, b=begin, e=end, t=table: f"{b}\n{t()}\n{e}", text)
+    return text
+
+
+def main(words):
+    old = README.read_text(encoding="utf-8")
+    new = fill(old)
+    if "--check" in words:
+        return int(old != new)
+    README.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
