@@ -53,7 +53,8 @@ def mnist_table():
             )
             rows.append(
                 f"| {recipe} | {done(line)} | {line['params']:,.0f} | {line['nonzero']:,.0f} "
-                f"| {100 * line['reduction']:.1f} % | {line['error_mean']:.2f} ± {line['error_sd']:.2f} | {change} |"
+                f"| {100 * line['reduction']:.1f} % "
+                f"| {line['error_mean']:.2f} ± {line['error_sd']:.2f} | {change} |"
             )
     if len(rows) == 2:
         return "The full runs have not been recorded yet."
@@ -80,7 +81,8 @@ def bench_table():
             share = "" if r["fma_share"] is None else f"{100 * r['fma_share']:.0f} %"
             rows.append(
                 f"| {r['case']} | {r['batch']} | {r['kernels']} | {cell(r['mnp_ms'], 3)} "
-                f"| {cell(r['ratio_default'])} | {cell(r['ratio_best'])} | {cell(r['ratio_onnxruntime'])} | {share} |"
+                f"| {cell(r['ratio_default'])} "
+                f"| {cell(r['ratio_best'])} | {cell(r['ratio_onnxruntime'])} | {share} |"
             )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     where = (
@@ -95,7 +97,7 @@ def vgg_table():
     if results is None:
         return "Not counted yet."
     rows = [
-        "| classes | maxout in | k | parameters without maxout | with maxout | after pruning to k = 1 | reduction |",
+        "| classes | maxout in | k | without maxout | with maxout | pruned to k = 1 | reduction |",
         "|---:|---|---:|---:|---:|---:|---:|",
     ]
     for r in results["rows"]:
