@@ -1,0 +1,274 @@
+"""Register tiles against the same sums written in NumPy."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numba import njit
+from numba.core.errors import TypingError
+
+from mnp.kernels.registers import LINE, get, make_tile, put, skip_to_line
+
+
+def floats(count, seed=0):
+    return np.random.default_rng(seed).standard_normal(count).astype(np.float32)
+
+
+def vectors(array, starts, lanes):
+    """The vectors that begin at these places, as rows."""
+    return np.stack([array[start : start + lanes] for start in starts])
+
+
+SHAPES = [(1, 1, 4), (2, 3, 8), (6, 4, 16), (3, 1, 16)]
+
+
+@pytest.mark.parametrize(("rows", "columns", "lanes"), SHAPES)
+def test_load_and_store_place_rows_and_columns(rows, columns, lanes):
+    tile = make_tile(rows, columns, lanes)
+
+    @njit
+    def move(a, b, at, row, column):
+        tile.store(tile.load(a, at, row, column), b, at + 1, row, column)
+
+    row, column = columns * lanes + 5, lanes + 1
+    a, b = floats(rows * row + columns * column + lanes), np.zeros(rows * row + columns * column + lanes + 1)
+    b = b.astype(np.float32)
+    move(a, b, 3, row, column)
+    expected = np.zeros_like(b)
+    for p in range(rows):
+        for q in range(columns):
+            place = 3 + p * row + q * column
+            expected[place + 1 : place + 1 + lanes] = a[place : place + lanes]
+    np.testing.assert_array_equal(b, expected)
+
+
+@pytest.mark.parametrize(("rows", "columns", "lanes"), SHAPES)
+def test_products_add_up_exactly_on_small_integers(rows, columns, lanes):
+    tile = make_tile(rows, columns, lanes)
+    depth, w_step, x_step = 5, 7, lanes + 2
+    rng = np.random.default_rng(1)
+    w = rng.integers(-9, 9, rows * w_step + depth).astype(np.float32)
+    x = rng.integers(-9, 9, columns * x_step + depth + lanes).astype(np.float32)
+    places = tuple(range(2, 2 + 3 * columns, 3))
+
+    @njit
+    def products(w, x, places, y):
+        outer, outer_at = tile.zero(), tile.zero()
+        for i in range(depth):
+            outer = tile.outer(outer, w, i, w_step, x, i, x_step)
+            outer_at = tile.outer_at(outer_at, w, i, w_step, x, places)
+        tile.store(outer, y[0], 0, columns * lanes, lanes)
+        tile.store(outer_at, y[1], 0, columns * lanes, lanes)
+        tile.store(tile.add(outer, outer_at), y[2], 0, columns * lanes, lanes)
+        tile.store(tile.sub(outer, outer_at), y[3], 0, columns * lanes, lanes)
+
+    y = np.empty((4, rows * columns * lanes), np.float32)
+    products(w, x, places, y)
+    outer = np.zeros((rows, columns, lanes), np.float32)
+    outer_at = np.zeros_like(outer)
+    for i in range(depth):
+        scalars = w[i + w_step * np.arange(rows)][:, None, None]
+        outer += scalars * vectors(x, [i + q * x_step for q in range(columns)], lanes)
+        outer_at += scalars * vectors(x, places, lanes)
+    for result, expected in zip(y, (outer, outer_at, outer + outer_at, outer - outer_at), strict=True):
+        np.testing.assert_array_equal(result.reshape(outer.shape), expected)
+
+
+@pytest.mark.parametrize(("rows", "columns", "lanes"), SHAPES)
+def test_dots_and_the_sum_of_their_lanes(rows, columns, lanes):
+    tile = make_tile(rows, columns, lanes)
+
+    @njit
+    def dots(a, b, depth, y):
+        t = tile.zero()
+        for i in range(0, depth, lanes):
+            t = tile.dot(t, a, i, depth, b, i, depth)
+        tile.sum_lanes(t, y, 1, columns + 2)
+
+    depth = 3 * lanes
+    a, b = floats(rows * depth), floats(columns * depth, 1)
+    y = np.zeros(1 + rows * (columns + 2), np.float32)
+    dots(a, b, depth, y)
+    expected = np.zeros((rows, columns + 2))
+    expected[:, :columns] = a.reshape(rows, depth).astype(float) @ b.reshape(columns, depth).T
+    np.testing.assert_allclose(y[1:].reshape(rows, columns + 2), expected, rtol=0, atol=1e-5)
+    assert y[0] == 0
+
+
+def test_axpy_scales_every_vector_by_one_number():
+    tile = make_tile(1, 3, 8)
+
+    @njit
+    def scaled(x, g, y):
+        tile.store(tile.axpy(tile.load(y, 0, 0, 8), g, x, 2, 9), y, 0, 0, 8)
+
+    x, y = floats(40), np.ones(24, np.float32)
+    scaled(x, np.float32(0.5), y)
+    np.testing.assert_array_equal(y.reshape(3, 8), 1 + np.float32(0.5) * vectors(x, [2, 11, 20], 8))
+
+
+def test_a_product_is_rounded_once():
+    tile = make_tile(1, 1, 4)
+
+    @njit
+    def once(w, x, y):
+        tile.store(tile.outer(tile.load(y, 0, 0, 0), w, 0, 0, x, 0, 0), y, 0, 0, 0)
+
+    tiny = np.float32(2.0**-13)
+    w, x, y = np.array([1 + tiny]), np.full(4, 1 - tiny), np.full(4, -1.0)
+    w, x, y = (a.astype(np.float32) for a in (w, x, y))
+    once(w, x, y)  # (1 + e)(1 - e) - 1 = -e^2; rounding the product first would give 0
+    np.testing.assert_array_equal(y, np.full(4, -(tiny**2)))
+
+
+def maxima(columns, lanes, values, bias):
+    """max_columns of one row per bias, after add_rows; values (columns, lanes)."""
+    rows = len(bias)
+    tile = make_tile(rows, columns, lanes)
+
+    @njit
+    def largest(x, bias, y, winner):
+        t = tile.zero()
+        one = tile.add_rows(t, bias, 0)
+        tile.max_columns(tile.add(tile.load(x, 0, 0, lanes), one), y, winner, 0, lanes)
+
+    y, winner = np.empty(rows * lanes, np.float32), np.empty(rows * lanes, np.uint8)
+    largest(values.reshape(-1), bias, y, winner)
+    return y.reshape(rows, lanes), winner.reshape(rows, lanes)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 4, 5])
+def test_the_maximum_and_its_column_follow_argmax(columns):
+    rng = np.random.default_rng(2)
+    values = rng.integers(-1, 2, (columns, 16)).astype(np.float32)  # few values: many ties
+    values[rng.random(values.shape) < 0.2] = np.nan
+    values[rng.random(values.shape) < 0.1] = -np.inf
+    bias = np.array([0.0, -3.0], np.float32)
+    y, winner = maxima(columns, 16, values, bias)
+    for p in range(2):
+        np.testing.assert_array_equal(y[p], np.max(values + bias[p], axis=0))
+        np.testing.assert_array_equal(winner[p], np.argmax(values + bias[p], axis=0))
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_pairs_go_apart_and_together(lanes):
+    tile = make_tile(2, 2, lanes)
+
+    @njit
+    def apart(a, halves, whole):
+        t = tile.load_pairs(a, 1, 2 * lanes + 3)
+        tile.store(t, halves, 0, 2 * lanes, lanes)
+        tile.store_pairs(t, whole, 0, 2 * lanes)
+
+    a = floats(4 * lanes + 10)
+    halves, whole = np.empty(4 * lanes, np.float32), np.empty(4 * lanes, np.float32)
+    apart(a, halves, whole)
+    rows = vectors(a, [1, 2 * lanes + 4], 2 * lanes)
+    np.testing.assert_array_equal(whole.reshape(2, -1), rows)
+    np.testing.assert_array_equal(halves.reshape(2, 2, lanes), rows.reshape(2, lanes, 2).transpose(0, 2, 1))
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_transpose(lanes):
+    tile = make_tile(lanes, 1, lanes)
+
+    @njit
+    def turned(a, b):
+        tile.store(tile.transpose(tile.load(a, 0, lanes, 0)), b, 0, lanes, 0)
+
+    a, b = floats(lanes * lanes), np.empty(lanes * lanes, np.float32)
+    turned(a, b)
+    np.testing.assert_array_equal(b.reshape(lanes, lanes), a.reshape(lanes, lanes).T)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int32, np.int64])
+def test_get_and_put(dtype):
+    @njit
+    def swap(a, i, j):
+        one, other = get(a, i), get(a, j)
+        put(a, i, other)
+        put(a, j, one)
+
+    a = np.arange(5).astype(dtype)
+    swap(a, 1, 4)
+    assert a.tolist() == [0, 4, 2, 3, 1]
+
+
+def test_skip_to_line_leads_to_a_cache_line():
+    skip = njit(lambda a: skip_to_line(a))
+    raw = np.empty(64, np.float32)
+    for start in range(20):
+        part = raw[start:]
+        assert 0 <= skip(part) < LINE
+        assert part[skip(part) :].ctypes.data % 64 == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros(64), np.zeros((2, 32), np.float32), np.zeros(64, np.float32)[::2]],
+    ids=["float64", "two axes", "strided"],
+)
+def test_other_arrays_are_a_typing_error(wrong):
+    tile = make_tile(1, 1)
+
+    @njit
+    def first(a):
+        tile.store(tile.load(a, 0, 0, 0), a, 0, 0, 0)
+
+    with pytest.raises(TypingError):
+        first(wrong)
+
+
+@pytest.mark.parametrize("name", ["load_pairs", "transpose"])
+def test_functions_for_other_tiles_are_a_typing_error(name):
+    tile = make_tile(2, 1)
+
+    @njit
+    def call(a):
+        if name == "transpose":
+            tile.store(tile.transpose(tile.zero()), a, 0, 16, 0)
+        else:
+            tile.store(tile.load_pairs(a, 0, 16), a, 0, 16, 0)
+
+    with pytest.raises(TypingError):
+        call(np.zeros(64, np.float32))
+
+
+def test_the_accumulators_stay_in_registers():
+    """The loop of a full tile has its 24 multiply-adds and no store: nothing is spilled (AVX-512 only)."""
+    import llvmlite.binding
+
+    if not llvmlite.binding.get_host_cpu_features().get("avx512f"):
+        pytest.skip("AVX2 has too few registers for this tile")
+    tile = make_tile(6, 4)
+
+    @njit
+    def sums(w, x, y, depth):
+        t = tile.zero()
+        for i in range(depth):
+            t = tile.outer(t, w, i * 6, 1, x, i * 64, 16)
+        tile.store(t, y, 0, 64, 16)
+
+    sums(np.zeros(6, np.float32), np.zeros(64, np.float32), np.zeros(384, np.float32), 1)
+    (code,) = sums.inspect_asm().values()
+    lines = [line.strip() for line in code.splitlines()]
+    blocks, block = [], []
+    for line in lines:
+        if line.endswith(":"):
+            blocks, block = [*blocks, block], []
+        block.append(line)
+    loops = [b for b in blocks if sum("vfmadd" in line and "zmm" in line for line in b) >= 24]
+    assert loops
+    for loop in loops:
+        spills = [
+            line for line in loop if line.startswith("vmov") and "zmm" in line and line.endswith("(%rsp)")
+        ]
+        assert not spills
+
+
+def test_importing_needs_no_compiler():
+    code = "import mnp.kernels.registers as r; r.make_tile(2, 2); print('imported')"
+    env = {"NUMBA_DISABLE_JIT": "1", "PATH": "", "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert done.stdout == "imported\n", done.stderr
