@@ -195,19 +195,36 @@ def test_interrupted_at_every_write_and_resumed(whole, tmp_path, monkeypatch, ex
     assert_same_bits(out, whole[experiment.name])
 
 
+def owner_of(out):
+    """The process that last had the folder's lock."""
+    try:
+        return int((out / folder.LOCK).read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def test_killed_at_random_moments_and_resumed(whole, tmp_path):
-    out, kills, moments = tmp_path / "out", 0, random.Random(1)
+    """SIGKILL whenever it comes; a run that got through is compared, and the next one begins.
+
+    `MNP_KILLS=50 pytest tests/test_run.py -k killed` does it 50 times.
+    """
+    moments, killed, finished = random.Random(1), 0, 0
     code = "from tiny_runs import *; import sys; carry_out(GRADUAL, sys.argv[1])"
-    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
-    while kills < 4:
-        with subprocess.Popen(
-            [sys.executable, "-c", code, out], env={**os.environ, "PYTHONPATH": path}
-        ) as process:
-            while not (out / "recipe.json").exists() and process.poll() is None:
-                time.sleep(0.01)
-            time.sleep(moments.random() * (0.8 if kills else 0.3))
-            process.send_signal(signal.SIGKILL)
-        kills += 1
+    path = os.pathsep.join([os.path.dirname(__file__), *map(os.path.abspath, filter(None, sys.path))])
+    environment = {**os.environ, "PYTHONPATH": path}
+    while killed < int(os.environ.get("MNP_KILLS", "4")):
+        out = tmp_path / str(finished)
+        with subprocess.Popen([sys.executable, "-c", code, out], env=environment) as process:
+            while owner_of(out) != process.pid and process.poll() is None:
+                time.sleep(0.002)
+            time.sleep(moments.expovariate(4))
+            process.kill()
+        assert process.returncode in (0, -signal.SIGKILL)
+        if process.returncode:
+            killed += 1
+        else:
+            assert_same_bits(out, whole["tiny-gradual"])
+            finished += 1
     carry_out(GRADUAL, out)
     assert_same_bits(out, whole["tiny-gradual"])
 
