@@ -37,7 +37,8 @@ def vjp(function, inputs, dy):
 def conv(x, weight, bias, stride, padding):
     pads = [(padding, padding)] * 2
     layout = ("NCHW", "OIHW", "NCHW")
-    return lax.conv_general_dilated(x, weight, (stride, stride), pads, dimension_numbers=layout) + channels(bias)
+    y = lax.conv_general_dilated(x, weight, (stride, stride), pads, dimension_numbers=layout)
+    return y + channels(bias)
 
 
 def windows(x, size, stride):
