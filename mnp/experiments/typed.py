@@ -159,9 +159,9 @@ def override(section, assignment):
     >>> from mnp.experiments.recipes import named
     >>> override(named("digits"), "train.epochs=1").train.epochs
     1
-    >>> override(named("digits"), "train.epoch=1")
+    >>> override(named("digits"), "train.bach=1")
     Traceback (most recent call last):
-    mnp.errors.MnpError: --set train.epoch=1: no field train.epoch: did you mean epochs?
+    mnp.errors.MnpError: --set train.bach=1: no field train.bach: did you mean batch?
     """
     path, equals, text = assignment.partition("=")
     names = path.strip().split(".")
