@@ -1,0 +1,22 @@
+"""Every example in every docstring is run; those of the kernels by the kernels' own tests."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import mnp
+
+MODULES = [m.name for m in pkgutil.walk_packages(mnp.__path__, "mnp.") if "__main__" not in m.name]
+MODULES = [name for name in MODULES if not name.startswith(("mnp.kernels.", "mnp.verify.mistakes."))]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name):
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:  # of an extra that is not installed
+        pytest.skip(str(error))
+    failed, _ = doctest.testmod(module)
+    assert failed == 0
