@@ -137,6 +137,45 @@ def run_here(experiment, kernels=None):
     return Finished(rows, nets, found)
 
 
+class Walks(NamedTuple):
+    """Straight walks between all pairs of images in the features before a maxout layer; see `walks`."""
+
+    t: np.ndarray
+    ends: np.ndarray  # (images, in)
+    weight: np.ndarray  # (units, k, in)
+    bias: np.ndarray  # (units, k)
+    won: np.ndarray  # (images, images, units, k): the share of the walk that each neuron wins
+
+    def z(self, a, b, u):
+        """The k neurons of unit u on the walk from image a (t = 0) to image b (t = 1): (len(t), k)."""
+        path = self.ends[a] + self.t[:, None] * (self.ends[b] - self.ends[a])
+        return path @ self.weight[u].T + self.bias[u]
+
+
+def walks(net, name, images, t):
+    """Walk between the features of images and note who wins where.
+
+    Parameters
+    ----------
+    net : Network
+    name : str
+        A maxout layer, or the dense layer that is left of one (then k = 1).
+    images : (n, C, H, W)
+    t : (N,) float, 0 at the first image of a walk and 1 at the second
+    """
+    net.forward(images, until=name)
+    layer, ends = net[name], net[name].cache.x.astype(np.float64)
+    weight = layer.params["weight"].reshape(layer.params["bias"].shape[0], -1, ends.shape[1])
+    bias = layer.params["bias"].reshape(len(weight), -1)
+    z = np.einsum("ni,uji->nuj", ends, weight) + bias  # linear along a walk, so the ends tell it all
+    won = np.empty((len(images), len(images), *bias.shape))
+    for a in range(len(images)):
+        for b in range(len(images)):
+            path = z[a] + t[:, None, None] * (z[b] - z[a])
+            won[a, b] = (path.argmax(axis=2)[..., None] == np.arange(bias.shape[1])).mean(axis=0)
+    return Walks(t, ends, weight, bias, won)
+
+
 def step_through(setup, call, commands):
     """A debugger session as it would look, with commands given in advance; the JIT is switched off.
 

@@ -53,7 +53,7 @@ def images(groups, size=None, symmetric=()):
     smallest value (black) to its largest (white).
     """
     columns = max(len(stack) for stack, _ in groups.values())
-    figure, axes = plate(columns, len(groups), size or (9.0, 1.55 * len(groups) + 0.6), squeeze=False)
+    figure, axes = plate(columns, len(groups), size or (9.0, 1.25 * len(groups) + 0.7), squeeze=False)
     for (label, (stack, titles)), line in zip(groups.items(), axes, strict=True):
         low, high = (float(np.min(stack)), float(np.max(stack))) if len(stack) else (0, 1)
         if label in symmetric:
@@ -116,6 +116,8 @@ def training(history, title=""):
     }
     lines(loss, "epoch", "cross-entropy (nats per image)", title, log="y", ax=axes[0])
     lines(error, "epoch", "wrong images (%)", "", log="y", ax=axes[1])
+    for ax in axes:
+        ax.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 

@@ -40,14 +40,16 @@ def one_unit(t, z, ax, x="input x", y="value", names=None):
     return ax
 
 
-def units_on_a_line(t, panels, x="input x", y="value", names=None):
-    """A panel a unit: {title: z (N, k)}; the same axes for all."""
-    figure, axes = plate(len(panels), size=(3.2 * max(2.2, len(panels)), 3.5), squeeze=False, sharey=True)
+def units_on_a_line(t, panels, x="input x", y="value", names=None, share=True):
+    """A panel a unit: {title: z (N, k)}; `share`: the same scale for all."""
+    figure, axes = plate(len(panels), size=(3.2 * max(2.2, len(panels)), 3.5), squeeze=False, sharey=share)
     for number, ((title, z), ax) in enumerate(zip(panels.items(), axes.flat, strict=True)):
         one_unit(t, z, ax, x, y if ax is axes.flat[0] else "", None if names is None else names[number])
         ax.set_title(title, fontsize=10, loc="left")
-    low, high = (f([z.max(axis=1) for z in panels.values()]) for f in (np.min, np.max))
-    axes.flat[0].set_ylim(low - 0.6 * (high - low), high + 0.25 * (high - low))
+    for z, ax in zip(panels.values(), axes.flat, strict=True):
+        tops = [other.max(axis=1) for other in (panels.values() if share else [z])]
+        low, high = min(map(np.min, tops)), max(map(np.max, tops))
+        ax.set_ylim(low - 0.6 * (high - low), high + 0.45 * (high - low))
     return figure
 
 
