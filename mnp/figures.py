@@ -68,33 +68,33 @@ def error_against_parameters(rows, ax, before=True):
     seeds = sorted({row.get("seed", 0) for row in rows})
     of_seed = {seed: [row for row in rows if row.get("seed", 0) == seed] for seed in seeds}
     mean = [averaged(of_step) for of_step in zip(*of_seed.values(), strict=True)]
-    for (name, path), (colour, marker, dash) in zip(paths(mean).items(), ARMS * 3, strict=False):
-        x = [mean[i]["nonzero"] for i in path]
+    arms = paths(mean)
+    for (name, path), style in zip(arms.items(), ARMS * 3, strict=False):
         if len(seeds) > 1:
             for one in of_seed.values():
-                ax.plot(x, [one[i]["error"] for i in path], color=colour, alpha=0.25, linewidth=0.8)
-        y = [mean[i]["error"] for i in path]
-        label = name or "after training"
-        ax.plot(x, y, color=colour, marker=marker, linestyle=dash, linewidth=2, markersize=7, label=label)
-        if before and len(path) > 1:
-            removed = [mean[i] for i in path[1:]]
-            at, error = [row["nonzero"] for row in removed], [row["error_before"] for row in removed]
-            ax.vlines(at, [row["error"] for row in removed], error, color=colour, linewidth=1, linestyle=":")
-            label = None if name else "after removal, before retraining"
-            ax.plot(
-                at,
-                error,
-                linestyle="none",
-                marker=marker,
-                markersize=7,
-                color=colour,
-                markerfacecolor="white",
-                label=label,
-            )
-    if len(paths(mean)) == 1:
+                sizes = [mean[i]["nonzero"] for i in path]
+                ax.plot(sizes, [one[i]["error"] for i in path], color=style[0], alpha=0.25, linewidth=0.8)
+        draw_arm(ax, [mean[i] for i in path], name or "after training", style, before)
+    if before:
+        ax.plot(
+            [], [], "o", color=ARMS[0][0], markerfacecolor="white", label="after removal, before retraining"
+        )
+    if len(arms) == 1:
         annotate(ax, mean)
     shape_axes(ax, mean, before)
     return ax
+
+
+def draw_arm(ax, rows, label, style, before):
+    """One line, and a hollow marker above or below each of its removals."""
+    colour, marker, dash = style
+    x, y = [row["nonzero"] for row in rows], [row["error"] for row in rows]
+    ax.plot(x, y, color=colour, marker=marker, linestyle=dash, linewidth=2, markersize=7, label=label)
+    if before and len(rows) > 1:
+        error = [row["error_before"] for row in rows[1:]]
+        ax.vlines(x[1:], y[1:], error, color=colour, linewidth=1, linestyle=":")
+        hollow = {"linestyle": "none", "markersize": 7, "markerfacecolor": "white"}
+        ax.plot(x[1:], error, color=colour, marker=marker, **hollow)
 
 
 def averaged(of_step):
@@ -143,8 +143,7 @@ def shape_axes(ax, rows, before):
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "25" else "")
-    else:
-        ax.margins(y=0.2)
+    ax.margins(x=0.08, y=0.15)  # room for the annotations
     sizes = [row["nonzero"] for row in rows]
     if max(sizes) > 8 * min(sizes):
         ax.set_xscale("log")
@@ -152,12 +151,11 @@ def shape_axes(ax, rows, before):
         lambda x, _: f"{x / 1e6:g} M" if x >= 1e6 else f"{x / 1e3:g} k" if x >= 1e3 else f"{x:g}"
     )
     ax.invert_xaxis()
-    ax.margins(x=0.08)
     ax.set_xlabel("remaining parameters (not zero), fewer to the right")
     ax.set_ylabel("test error (%)")
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="upper left")
 
 
 def win_counts(counts, keep, ax, ranks=None):

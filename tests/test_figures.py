@@ -43,7 +43,7 @@ def test_error_has_a_point_a_step_and_a_hollow_one_before_retraining(folder):
     rows = rows_of(folder)
     _, ax = figures.new_axes()
     assert figures.error_against_parameters(rows, ax) is ax
-    after, before = ax.get_lines()
+    after, before, _ = ax.get_lines()
     assert list(after.get_xdata()) == [r["nonzero"] for r in rows]
     assert list(after.get_ydata()) == [r["error"] for r in rows]
     assert list(before.get_ydata()) == [r["error_before"] for r in rows[1:]]  # not of the untrained network
