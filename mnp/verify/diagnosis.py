@@ -3,7 +3,7 @@
 For every kernel there is a table of wrong versions, each a line: the textbook with one thing changed.
 A wrong version explains a candidate if it gives the candidate's answers in all cases that were
 judged, the right ones included, and an error where the candidate had one. The table knows nothing
-of how the candidate was written.
+of how the candidate was written, and two mistakes at once are named one after the other.
 """
 
 import numpy as np
@@ -37,23 +37,23 @@ def agrees(case, wanted, outputs):
     return True
 
 
-def explains(mistake, judged):
-    """Say whether a wrong version gives all the answers, and differs from the textbook at least once."""
-    for case, expected, answer, _ in judged:
-        args = {name: reference.widen(value) for name, value in case.args.items()}
-        right = {name: reference.widen(value) for name, value in expected.items()}
-        try:
-            with np.errstate(all="ignore"):
-                wanted = {**expected, **mistake(args, right)}
-        except Exception:
-            # The wrong version cannot run here (a transposed weight that does not fit, say): then
-            # neither could the candidate.
-            if not answer.problem.startswith("raised"):
-                return False
-            continue
-        if answer.problem or not agrees(case, wanted, answer.outputs):
-            return False
-    return True
+def explains(mistake, case, expected, answer):
+    """Say whether a wrong version gives a candidate's answer in one case.
+
+    Where the wrong version cannot run (a transposed weight that does not fit), or gives another shape than
+    is right, an error of the candidate fits too: it may have made room for the right shape.
+    """
+    args = {name: reference.widen(value) for name, value in case.args.items()}
+    right = {name: reference.widen(value) for name, value in expected.items()}
+    try:
+        with np.errstate(all="ignore"):
+            wanted = {**expected, **mistake(args, right)}
+    except Exception:
+        return answer.problem.startswith("raised")
+    if answer.problem:
+        other_shape = any(np.shape(wanted[name]) != np.shape(expected[name]) for name in wanted)
+        return answer.problem.startswith("raised") and other_shape
+    return agrees(case, wanted, answer.outputs)
 
 
 def guess(kernel, judged):
@@ -68,17 +68,28 @@ def guess(kernel, judged):
     Returns
     -------
     words : list of str, at most three
-        Mistakes that explain all answers; or else those that explain the first wrong number, marked
-        "in this case"; or else an empty list.
+        Mistakes each of which explains all answers, the right ones included. If there is none: a mistake
+        that explains most of the wrong cases, then one for those that are left, and so on; how many it
+        explains is said. Otherwise an empty list.
     """
     table = {**TABLE.get(kernel, {}), **_generic(kernel, judged)}
-    found = [words for words, mistake in table.items() if explains(mistake, judged)]
-    if found:
-        return found[:MOST]
-    first = [item for item in judged if item[3] and not item[2].problem][:1]
-    if not first:
-        return []
-    return [f"{words} (in this case)" for words, mistake in table.items() if explains(mistake, first)][:MOST]
+    wrong = [item[:3] for item in judged if item[3]]
+    fits = {words: {i for i, item in enumerate(wrong) if explains(m, *item)} for words, m in table.items()}
+    whole = [
+        words
+        for words, found in fits.items()
+        if len(found) == len(wrong) and all(explains(table[words], *item[:3]) for item in judged)
+    ]
+    if whole:
+        return whole[:MOST]
+    words, left = [], set(range(len(wrong)))
+    while left and len(words) < MOST:
+        best = max(fits, key=lambda w: len(fits[w] & left))  # of equals the first in the table
+        if not fits[best] & left:
+            break
+        words.append(f"{best} (in {len(fits[best])} of {len(wrong)} wrong cases)")
+        left -= fits[best]
+    return words
 
 
 def _generic(kernel, judged):

@@ -80,6 +80,14 @@ def _overwritten(a, right):
     return {"dx": dx[:, :, p : p + h, p : p + w]}
 
 
+def _last_window(a, right):
+    """dweight from the last place of the window alone."""
+    p, (top, left) = a["padding"], (a["stride"] * (n - 1) for n in a["dy"].shape[2:])
+    _, _, kh, kw = a["weight"].shape
+    window = np.pad(a["x"], ((0, 0), (0, 0), (p, p), (p, p)))[:, :, top : top + kh, left : left + kw]
+    return {"dweight": np.einsum("nf,ncij->fcij", a["dy"][:, :, -1, -1], window)}
+
+
 CONV_FORWARD = {
     "padding forgotten": changed("conv2d_forward", padding=lambda a: 0),
     "padding off by one (one too many)": changed("conv2d_forward", padding=lambda a: a["padding"] + 1),
@@ -125,6 +133,7 @@ CONV_BACKWARD = {
     "overlapping windows overwrite dx instead of adding": _overwritten,
     "dbias summed over the images only": lambda a, r: {"dbias": a["dy"].sum(axis=0)},
     "dbias from the first pixel only": lambda a, r: {"dbias": a["dy"][:, :, 0, 0].sum(axis=0)},
+    "only the last window counts in dweight (= instead of +=)": _last_window,
     "only the last image counts in dweight (= instead of +=)": lambda a, r: {
         "dweight": textbook.conv2d_backward(
             a["dy"][-1:], a["x"][-1:], a["weight"], a["stride"], a["padding"], need_dx=False

@@ -21,6 +21,12 @@ def _unshifted(a, right):
     return {"loss": -np.log(prob[np.arange(n), a["labels"]]).mean(), "dlogits": dlogits / n}
 
 
+def _log_of_zero(a, right):
+    """The maximum is taken off, but the logarithm is taken of a probability that has become zero."""
+    n = len(a["logits"])
+    return {"loss": -np.log(_softmax(a["logits"])[np.arange(n), a["labels"]]).mean()}
+
+
 def _targets(a):
     return (a["labels"][:, None] == np.arange(a["logits"].shape[1])).astype(float)
 
@@ -37,6 +43,7 @@ SOFTMAX = {
         "loss": r["loss"] * len(a["logits"])
     },
     "the row's maximum is not taken off: exp overflows": _unshifted,
+    "logarithm of a probability that has become zero: use logits - log(sum(exp(logits)))": _log_of_zero,
     "softmax over the batch axis": lambda a, r: {
         "dlogits": (_softmax(a["logits"], axis=0) - _targets(a)) / len(a["logits"])
     },

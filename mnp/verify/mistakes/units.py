@@ -157,6 +157,9 @@ WIN_COUNTS = {
     "k taken from the largest winner, so that the last neurons are missing": _counts(
         lambda w, k, c: c[:, : w.max() + 1]
     ),
+    "wins counted over the units of each example, not over the examples of each unit": _counts(
+        lambda w, k, c: (w[:, :, None] == np.arange(k)).sum(axis=1)
+    ),
     "losses counted instead of wins": _counts(lambda w, k, c: len(w) - c),
     "wins counted over all units together": _counts(lambda w, k, c: np.tile(c.sum(axis=0), (len(c), 1))),
     "only whether a neuron ever won (= 1 instead of += 1)": _counts(lambda w, k, c: (c > 0).astype(np.int64)),
