@@ -46,6 +46,12 @@ def tidy(ax, x, y, title="", legend=False):
     return ax
 
 
+def decades(axis):
+    """Plain numbers on a logarithmic axis, and between the decades only at 2 and 5."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "25" else "")
+
+
 def images(groups, size=None, symmetric=()):
     """Draw rows of images: {label of the row: (images (n, H, W), titles or None)}.
 
@@ -82,6 +88,8 @@ def bars(values, unit, title="", what="", log=True, form="{:.3g}"):
     ax.invert_yaxis()
     if log:
         ax.set_xscale("log")
+        if min(numbers) > 1e-4:
+            decades(ax.xaxis)
     ax.margins(x=0.15)
     tidy(ax, unit, what, title)
     ax.grid(visible=False, axis="y")
@@ -96,10 +104,14 @@ def lines(series, x, y, title="", log="", points=True, ax=None):
     for (label, (xs, ys)), (colour, marker, dash) in zip(series.items(), ARMS * 3, strict=False):
         style = {"marker": marker, "markersize": 5} if points else {}
         ax.plot(xs, ys, color=colour, linestyle=dash, linewidth=1.8, label=label, **style)
-    if "x" in log:
-        ax.set_xscale("log")
-    if "y" in log:
-        ax.set_yscale("log")
+    for name, axis, values in (
+        ("x", ax.xaxis, [v[0] for v in series.values()]),
+        ("y", ax.yaxis, [v[1] for v in series.values()]),
+    ):
+        if name in log:
+            axis.axes.set(**{f"{name}scale": "log"})
+            if np.max(values) < 1e5 and np.min(values) > 1e-4:
+                decades(axis)
     tidy(ax, x, y, title, legend=len(series) > 1)
     return figure if figure is not None else ax
 
@@ -155,6 +167,7 @@ def runs(rows_by_title):
         ax.set_axis_off()
     for (title, rows), ax in zip(rows_by_title.items(), axes.flat, strict=False):
         error_against_parameters(rows, ax)
+        ax.xaxis.set_minor_formatter(lambda x, _: f"{x / 1e3:g} k" if f"{x:.0e}"[0] in "25" else "")
         ax.set_title(title, loc="left", fontsize=11)
         if ax.get_legend() is not None:
             ax.legend(frameon=False, fontsize=8)
@@ -191,6 +204,7 @@ def grouped(groups, labels, x, y, title="", log=False):
     ax.set_xticks(places, labels)
     if log:
         ax.set_yscale("log")
+        ax.yaxis.set_minor_formatter(lambda x, _: "")
     tidy(ax, x, y, title, legend=True)
     ax.grid(visible=False, axis="x")
     return figure
