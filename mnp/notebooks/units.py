@@ -9,22 +9,27 @@ from mnp.notebooks.plates import GREY, Plate, plate, tidy
 PIECES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, GREY)  # dark and light by turns
 
 
-def one_unit(t, z, ax, x="input x", y="value", names=None):
+def one_unit(t, z, ax, x="input x", y="value", numbers=None):
     """Draw one unit over a line: its k neurons thin, their maximum thick in the colour of the winner.
 
     Parameters
     ----------
     t : (N,) float, ascending: the place on the line
     z : (N, k) float: the neurons' values there
+    numbers : (k,) int, optional: the neurons' numbers before anything was removed; they decide the colours
     """
     k = z.shape[1]
     winner = z.argmax(axis=1)
-    names = [f"neuron {j}" for j in range(k)] if names is None else names
-    for j in range(k):
-        colour, dash = PIECES[j % len(PIECES)], ARMS[j % len(ARMS)][2]
+    for j, number in enumerate(range(k) if numbers is None else numbers):
+        colour, dash = PIECES[number % len(PIECES)], ARMS[number % len(ARMS)][2]
         won = 100 * np.mean(winner == j)
         ax.plot(
-            t, z[:, j], color=colour, linestyle=dash, linewidth=1.1, label=f"{names[j]}: wins {won:.0f} %"
+            t,
+            z[:, j],
+            color=colour,
+            linestyle=dash,
+            linewidth=1.1,
+            label=f"neuron {number}: wins {won:.0f} %",
         )
         ax.plot(
             t,
@@ -40,11 +45,11 @@ def one_unit(t, z, ax, x="input x", y="value", names=None):
     return ax
 
 
-def units_on_a_line(t, panels, x="input x", y="value", names=None, share=True):
+def units_on_a_line(t, panels, x="input x", y="value", numbers=None, share=True):
     """A panel a unit: {title: z (N, k)}; `share`: the same scale for all."""
     figure, axes = plate(len(panels), size=(3.2 * max(2.2, len(panels)), 3.5), squeeze=False, sharey=share)
-    for number, ((title, z), ax) in enumerate(zip(panels.items(), axes.flat, strict=True)):
-        one_unit(t, z, ax, x, y if ax is axes.flat[0] else "", None if names is None else names[number])
+    for i, ((title, z), ax) in enumerate(zip(panels.items(), axes.flat, strict=True)):
+        one_unit(t, z, ax, x, y if ax is axes.flat[0] else "", None if numbers is None else numbers[i])
         ax.set_title(title, fontsize=10, loc="left")
     for z, ax in zip(panels.values(), axes.flat, strict=True):
         tops = [other.max(axis=1) for other in (panels.values() if share else [z])]
