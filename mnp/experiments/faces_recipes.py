@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from mnp.data.lfw import VARIANTS
 from mnp.errors import MnpError
-from mnp.experiments.faces import DISTANCES
+from mnp.experiments.faces import DISTANCES, LEARNED
 from mnp.experiments.recipes import Experiment, PruneRecipe, TrainRecipe, WeightRecipe, check_stages
 from mnp.experiments.typed import check_types
 
@@ -23,7 +23,9 @@ class FacesRecipe:
     held_out  so many of the training people with the fewest images (`least` or one more) are kept from
               the network, because distances between images it was trained on are too small: the
               threshold is chosen on them, and on pairs of people with a single image.
-    distance  "cosine", "euclidean" or "bray_curtis", between features of an image plus its mirror image.
+    distance  between features of an image plus its mirror image: "cosine", "euclidean", "bray_curtis", or
+              "learned_cosine", after a linear map learned from the training people
+              (`faces.learn_metric`).
     """
 
     variant: str = "deepfunneled"
@@ -33,7 +35,7 @@ class FacesRecipe:
     size: int = 64
     least: int = 2
     held_out: int = 150
-    distance: str = "cosine"
+    distance: str = LEARNED
 
     @property
     def name(self):
@@ -48,7 +50,7 @@ class VggRecipe:
     neurons: int = 1024
     k: int = 4
     relu: bool = True
-    dropout: float = 0.3
+    dropout: float = 0.0
     batchnorm: bool = True
     init: str = "he"
 
@@ -104,7 +106,8 @@ def check(e):
     demand(0 <= m.dropout < 1, "model.dropout", f"is {m.dropout}: give a number in [0, 1)")
     demand(m.init in ("caffe", "he"), "model.init", f"is {m.init!r}: give caffe or he")
     demand(e.train.warmup >= 0 and e.train.shift >= 0, "train.warmup and train.shift", "must be 0 or more")
-    demand(d.distance in DISTANCES, "data.distance", f"is {d.distance!r}: give one of {', '.join(DISTANCES)}")
+    names = (*DISTANCES, LEARNED)
+    demand(d.distance in names, "data.distance", f"is {d.distance!r}: give one of {', '.join(names)}")
     demand(e.plan == "sequence", "plan", "must be sequence for faces")
     check_stages(e, demand)
 
