@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ops
 import pytest
 
-from mnp.kernels import default_kernels, get_kernels
+from mnp.kernels import default_kernels, textbook
 
 pytest.importorskip("onnx")
 
@@ -69,7 +69,7 @@ def judge(kernels, cases):
 
 @pytest.mark.parametrize("tier", ["textbook", "default"])
 def test_node_cases(cases, tier):
-    kernels = get_kernels("textbook") if tier == "textbook" else default_kernels()
+    kernels = textbook if tier == "textbook" else default_kernels()
     passed, out, wrong = judge(kernels, cases)
     print(f"\n{tier}: {len(passed)} of ONNX's {len(cases)} node cases pass, {len(out)} are out of scope:")
     by_reason = defaultdict(list)
@@ -83,7 +83,7 @@ def test_node_cases(cases, tier):
 
 
 def test_every_operator_is_met(cases):
-    passed, _, _ = judge(get_kernels("textbook"), cases)
+    passed, _, _ = judge(textbook, cases)
     met = {cases[name][0].op_type for name in passed}
     assert met == set(onnx_ops.OPERATORS)
 
@@ -91,8 +91,6 @@ def test_every_operator_is_met(cases):
 def test_a_wrong_kernel_would_be_noticed(cases):
     """The judge judges: with the last of equals as winner, or a flipped kernel, cases fail."""
     import types
-
-    from mnp.kernels import textbook
 
     bad = types.SimpleNamespace(**{name: getattr(textbook, name) for name in textbook.__all__})
     bad.maxout_forward = lambda z: (z.max(2), z.shape[2] - 1 - z[:, :, ::-1].argmax(2))

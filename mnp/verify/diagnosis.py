@@ -51,9 +51,13 @@ def explains(mistake, case, expected, answer):
     except Exception:
         return answer.problem.startswith("raised")
     if answer.problem:
-        other_shape = any(np.shape(wanted[name]) != np.shape(expected[name]) for name in wanted)
+        other_shape = any(_shapes(wanted[name]) != _shapes(expected[name]) for name in wanted)
         return answer.problem.startswith("raised") and other_shape
     return agrees(case, wanted, answer.outputs)
+
+
+def _shapes(value):
+    return [np.shape(v) for v in value] if isinstance(value, tuple) else np.shape(value)
 
 
 def guess(kernel, judged):
