@@ -366,6 +366,22 @@ def test_the_tiles_really_run(monkeypatch):
             call_tiles()
 
 
+@needs_tiles
+def test_code_from_the_cache_runs_in_a_process_that_has_done_nothing_else():
+    code = (
+        "import numpy as np; from mnp.kernels import tiled\n"
+        "w = np.ones(5, np.float32)\n"
+        "tiled.sgd_step((w,), (w.copy(),), (w * 0,), (None,), 0.5, 0.0, 0.0)\n"
+        "print(w.tolist())"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for _ in range(2):  # the second finds the first one's code
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False
+        )
+        assert done.stdout == "[0.5, 0.5, 0.5, 0.5, 0.5]\n", done.stderr
+
+
 def test_without_a_compiler_everything_falls_back():
     code = (
         "import numpy as np; from mnp.kernels import default_kernels, jitted, tiled\n"

@@ -186,7 +186,7 @@ def make_tile(rows, columns, lanes=16):
         dot(t, a, a_at, a_step, b, b_at, b_step)
                                      t[p][q] += a[a_at + p*a_step][:lanes] * b[b_at + q*b_step][:lanes]
         sum_lanes(t, y, at, step)                y[at + p*step + q] = sum of the lanes of t[p][q]
-        add(t, u), sub(t, u)                     t[p][q] +- u[p][q]
+        add(t, u), sub(t, u), scale(t, g)        t[p][q] + u[p][q], t[p][q] - u[p][q], t[p][q] * g
         add_rows(t, b, at)                       t[p][q] + b[at + p]
         max_columns(t, y, winner, at, step)      y[at + p*step][:lanes] = max over q of t[p][q], and the
                                                  winning q to winner (uint8) at the same place
@@ -293,6 +293,14 @@ def make_tile(rows, columns, lanes=16):
         )
 
     @intrinsic
+    def scale(typing, t, g):
+        def emit(e, t, g):
+            g = e.spread(g)
+            return [e.builder.fmul(vector, g) for vector in t]
+
+        return _define(tile, tile, emit, t, g)
+
+    @intrinsic
     def add_rows(typing, t, b, at):
         def emit(e, t, b, at):
             one, out = ir.Constant(_INT, 1), []
@@ -358,7 +366,7 @@ def make_tile(rows, columns, lanes=16):
 
         return _define(tile, tile, emit, t) if columns == 1 and rows == lanes else None
 
-    functions = (zero, load, store, outer, outer_at, axpy, dot, sum_lanes, add, sub, add_rows)
+    functions = (zero, load, store, outer, outer_at, axpy, dot, sum_lanes, add, sub, scale, add_rows)
     functions += (max_columns, load_pairs, store_pairs, transpose)
     made = ModuleType(tile.name)
     for function in functions:

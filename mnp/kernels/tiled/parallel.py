@@ -136,6 +136,7 @@ class Shared:
         self._launch(self._address, count, arguments)
 
     def _compile(self):
+        numba.get_num_threads()  # starts the threads, without which code from the cache has nothing to call
         share, pick_up = inner(self.function), _make_pick_up(types.Tuple(self.kinds))
 
         def body(index, address):
