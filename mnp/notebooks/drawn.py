@@ -55,14 +55,16 @@ def drawn_faces(people=24, each=12, test_people=16, test_each=4, size=32):
     for name, group in zip(("threshold", "test"), groups, strict=True):
         people_of[name] = frozenset(f"drawn {p}" for p in group)
     return FacesData(
-        "drawn heads",
-        standardised(train),
-        np.repeat(np.arange(people), each),
-        people,
-        standardised(tested),
-        *(pairs_of(half) for half in halves),
-        people_of,
-        {"people trained on": people, "pairs tested": 2 * len(pairs_of(halves[1]).same) // 2},
+        name="drawn heads",
+        train_images=standardised(train),
+        train_labels=np.repeat(np.arange(people), each),
+        classes=people,
+        metric_rows=(np.arange(people)[:, None] * each + np.arange(2)).ravel(),
+        images=standardised(tested),
+        chosen_by=pairs_of(halves[0]),
+        tested=pairs_of(halves[1]),
+        people=people_of,
+        facts={},
     )
 
 
