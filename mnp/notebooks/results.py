@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from mnp.errors import MnpError
-from mnp.experiments.rows import to_table, to_table_of_seeds
+from mnp.experiments.rows import COLUMNS, COLUMNS_OF_SEEDS, aligned
 from mnp.experiments.seeds import summary_line
 
 FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
@@ -43,6 +43,25 @@ def read_results(name, folder=None):
     return None
 
 
+NARROW = ("step", "done", "parameters", "reduction", "no maxout", "error before", "error after")
+NARROW_OF_SEEDS = (
+    "done",
+    "parameters",
+    "no maxout",
+    "error before",
+    "error after",
+    "sd",
+    "change",
+    "from",
+    "to",
+)
+
+
+def table(rows):
+    """The table of a run, as wide as a page and without the seconds."""
+    return aligned({name: COLUMNS[name] for name in NARROW}, rows)
+
+
 def missing(name):
     """The sentence that stands where a result would be.
 
@@ -62,9 +81,13 @@ def say_results(name, folder=None):
         return missing(name)
     lines = [f"{name}: {results['recipe'].get('about', '')}", ""]
     if len(results["seeds"]) > 1:
-        lines += [to_table_of_seeds(results["aggregate"]), "", summary_line(results)]
+        lines += [
+            aligned({name: COLUMNS_OF_SEEDS[name] for name in NARROW_OF_SEEDS}, results["aggregate"]),
+            "",
+            summary_line(results),
+        ]
     else:
-        lines += [to_table(results["rows"]), "", "one seed: no interval can be given"]
+        lines += [table(results["rows"]), "", "one seed: no interval can be given"]
     versions = ", ".join(f"{key} {value}" for key, value in results.get("versions", {}).items())
     return "\n".join([*lines, f"repeat: {results['command']}", f"made with: {versions}"])
 
