@@ -59,7 +59,6 @@ def drawn_faces(people=24, each=12, test_people=16, test_each=4, size=32):
         train_images=standardised(train),
         train_labels=np.repeat(np.arange(people), each),
         classes=people,
-        metric_rows=(np.arange(people)[:, None] * each + np.arange(2)).ravel(),
         images=standardised(tested),
         chosen_by=pairs_of(halves[0]),
         tested=pairs_of(halves[1]),
