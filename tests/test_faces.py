@@ -31,7 +31,7 @@ from mnp.nn import augment, vgg16
 UNTRAINED = dataclasses.replace(
     TINY,
     name="tiny-folds",
-    data=FacesRecipe(view=2, size=32, crop=160, held_out=4, distance="learned_cosine"),
+    data=FacesRecipe(view=2, size=32, crop=160, held_out=4),
     train=dataclasses.replace(TINY.train, epochs=0),
     prune=PruneRecipe(epochs=0, layers=("fc6", "fc7")),
     weights=WeightRecipe(),
@@ -114,27 +114,6 @@ def test_distances_against_their_formulas():
         assert np.array_equal(function(a, b), function(b, a))
 
 
-def test_a_metric_that_is_learned_makes_people_scatter_alike():
-    rng = np.random.default_rng(0)
-    people = rng.normal(size=(30, 4))
-    labels = np.repeat(np.arange(30), 8)
-    x = people[labels] * 3 + rng.normal(size=(240, 4)) * [2.0, 0.1, 0.1, 0.1]  # who varies in one direction
-    metric = faces.learn_metric(x, labels, shrink=1e-9)
-    y = metric.applied(x)
-    apart = y - np.array([y[labels == p].mean(axis=0) for p in range(30)])[labels]
-    assert apart.T @ apart / (240 - 30) == pytest.approx(np.eye(4), abs=1e-6)
-    first, second = rng.integers(0, 240, (2, 400))
-    same = labels[first] == labels[second]
-    plain = faces.equal_error(faces.cosine(x[first], x[second]), same)
-    assert faces.equal_error(faces.cosine(y[first], y[second]), same) < plain - 0.02
-    # much shrinking leaves the cosine of centred features
-    flat = faces.learn_metric(x, labels, shrink=1e9).applied(x)
-    centred = faces.unit_length(x) - faces.unit_length(x).mean(axis=0)
-    assert faces.cosine(flat[first], flat[second]) == pytest.approx(
-        faces.cosine(centred[first], centred[second])
-    )
-
-
 def test_features_of_nothing_have_a_distance():
     zero, one = np.zeros((1, 3)), np.ones((1, 3))
     assert faces.cosine(zero, one)[0] == 1 and faces.bray_curtis(zero, zero)[0] == 0
@@ -187,8 +166,6 @@ def test_standard_errors():
         (lambda: faces.roc(np.array([1.0, np.nan]), np.array([True, False])), "pair 1 is nan"),
         (lambda: faces.accuracy(np.ones(3), np.ones(2, bool), 0.5), "one bool a pair"),
         (lambda: faces.accuracy(np.ones(2), np.ones(2), 0.5), "one bool a pair"),
-        (lambda: faces.learn_metric(np.ones((2, 3)), np.array([0, 1])), "two images of somebody"),
-        (lambda: faces.learn_metric(np.ones((2, 3)), np.array([0, 0]), shrink=0), "shrink is 0"),
         (lambda: faces.mcnemar(np.ones(2, bool), np.ones(3, bool)), "McNemar compares"),
         (lambda: faces.mean_and_standard_error([]), "no list of values"),
         (lambda: augment.shift(np.zeros((1, 1, 2, 2)), np.random.default_rng(0), -1), "give 0 or more"),
@@ -247,7 +224,6 @@ def test_nobody_who_is_tested_is_ever_trained_on(photographs, fold):
     train = {image.tobytes() for image in data.train_images}
     assert not train & {data.images[row].tobytes() for row in np.unique(data.tested.first)}
     assert data.classes == len(groups[0]) == data.facts["train_people"]
-    assert (np.bincount(data.train_labels[data.metric_rows]) == 2).all()
     assert data.chosen_by.same.any() and not data.chosen_by.same.all()
 
 

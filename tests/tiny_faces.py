@@ -5,7 +5,7 @@ from mnp.experiments.recipes import PruneRecipe, WeightRecipe
 
 TINY = FacesExperiment(
     "tiny-faces",
-    data=FacesRecipe(size=32, crop=160, held_out=4, distance="cosine"),
+    data=FacesRecipe(size=32, crop=160, held_out=4),
     model=VggRecipe(width=1 / 64, neurons=16, k=2, dropout=0.1),
     train=FacesTrainRecipe(epochs=2, batch=8, warmup=2, shift=1),
     prune=PruneRecipe(epochs=1, layers=("fc6", "fc7")),

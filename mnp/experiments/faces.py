@@ -66,7 +66,6 @@ def bray_curtis(a, b):
 
 
 DISTANCES = {"cosine": cosine, "euclidean": euclidean, "bray_curtis": bray_curtis}
-LEARNED = "learned_cosine"  # the cosine of features that a `Metric` has changed
 
 
 def distance(name, a, b):
@@ -74,62 +73,6 @@ def distance(name, a, b):
     if name not in DISTANCES:
         raise MnpError(f"no distance {name!r}: choose one of {', '.join(DISTANCES)}")
     return DISTANCES[name](a, b)
-
-
-def unit_length(features):
-    """Every vector divided by its length, (P, D) float64; one of zeros stays as it is."""
-    features = np.asarray(features, dtype=np.float64)
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(lengths > 0, lengths, 1.0)
-
-
-class Metric(NamedTuple):
-    """What training people teach about distances: see `learn_metric`."""
-
-    mean: np.ndarray  # (D,)
-    matrix: np.ndarray  # (D, D)
-
-    def applied(self, features):
-        """Features (P, D) as the metric sees them: (unit_length(features) - mean) @ matrix."""
-        return (unit_length(features) - self.mean) @ self.matrix
-
-
-def learn_metric(features, labels, shrink=1.0):
-    """Learn in which directions one person's images differ, so that those count less.
-
-        u[n] = features[n] / |features[n]|,   m = mean_n u[n]
-        S    = sum_n (u[n] - m_p(n)) (u[n] - m_p(n))^T / (N - people),   m_p the mean of person p
-        A    = S + shrink * trace(S) / D * I,   matrix @ matrix^T = A^-1
-
-    The cosine between (u - m) @ matrix is then the angle in a space where the images of one person
-    scatter alike in all directions. `shrink` pulls towards the plain cosine of centred features, which
-    few images of each person need.
-
-    Parameters
-    ----------
-    features : (N, D) float; labels : (N,) int
-        Of people the network was trained on; two images a person are enough.
-
-    Raises MnpError if nobody has two images, or shrink is not above 0.
-    Source: Hatch, Kajarekar and Stolcke, *Within-class covariance normalization*, Interspeech 2006.
-
-    >>> m = learn_metric(np.array([[3.0, 4.0], [4.0, 3.0], [-3.0, 4.0], [-4.0, 3.0]]), np.array([0, 0, 1, 1]))
-    >>> m.mean.round(3) + 0, m.matrix.shape
-    (array([0. , 0.7]), (2, 2))
-    """
-    u, labels = unit_length(features), np.asarray(labels)
-    _, person, count = np.unique(labels, return_inverse=True, return_counts=True)
-    if u.ndim != 2 or labels.shape != u.shape[:1] or count.max(initial=0) < 2:
-        raise MnpError(f"features {u.shape} and labels {labels.shape}: a metric needs two images of somebody")
-    if not shrink > 0:
-        raise MnpError(f"shrink is {shrink}: give a number above 0")
-    sums = np.zeros((len(count), u.shape[1]))
-    np.add.at(sums, person, u)
-    apart = u - (sums / count[:, None])[person]
-    scatter = apart.T @ apart / (len(u) - len(count))
-    level = shrink * max(np.trace(scatter), 1e-12) / len(scatter)
-    inverse = np.linalg.inv(scatter + level * np.eye(len(scatter)))
-    return Metric(u.mean(axis=0), np.linalg.cholesky((inverse + inverse.T) / 2))
 
 
 def _pairs_of_vectors(a, b):

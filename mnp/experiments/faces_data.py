@@ -19,8 +19,6 @@ class FacesData:
     train_images : (N, 3, size, size) float32, standardised; train_labels : (N,) int64
     classes : int
         People that the network is trained to tell apart.
-    metric_rows : (R,) int64
-        Rows of train_images that a metric is learned from: the first two of each person.
     images : (M, 3, size, size) float32, standardised
         What the pairs are about, each image once.
     chosen_by, tested : PairRows
@@ -34,7 +32,6 @@ class FacesData:
     train_images: np.ndarray
     train_labels: np.ndarray
     classes: int
-    metric_rows: np.ndarray
     images: np.ndarray
     chosen_by: "PairRows"
     tested: "PairRows"
@@ -140,7 +137,6 @@ def load_faces(recipe, folder=None, faces=None):
         standardised(faces.images[rows]),
         labels,
         int(labels.max()) + 1,
-        first_two(labels),
         standardised(faces.images[used]),
         chosen_by,
         tested,
@@ -195,17 +191,6 @@ def threshold_pairs(faces, listed, trained, held):
         raise MnpError("no pairs of two untrained people to choose a threshold by: raise data.held_out")
     first, second = np.array(matched + apart, dtype=np.int64).T
     return PairRows(first, second, np.arange(len(first)) < len(matched))
-
-
-def first_two(labels):
-    """Where each label stands for the first and for the second time, ascending.
-
-    >>> first_two(np.array([0, 0, 1, 0, 1]))
-    array([0, 1, 2, 4])
-    """
-    order = np.argsort(labels, kind="stable")
-    place = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
-    return np.sort(order[place < 2])
 
 
 def _rows(pairs, which):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from mnp.data.lfw import VARIANTS
 from mnp.errors import MnpError
-from mnp.experiments.faces import DISTANCES, LEARNED
+from mnp.experiments.faces import DISTANCES
 from mnp.experiments.recipes import Experiment, PruneRecipe, TrainRecipe, WeightRecipe, check_stages
 from mnp.experiments.typed import check_types
 
@@ -23,9 +23,7 @@ class FacesRecipe:
     held_out  so many of the training people with the fewest images (`least` or one more) are kept from
               the network, because distances between images it was trained on are too small: the
               threshold is chosen on them, and on pairs of people with a single image.
-    distance  between features of an image plus its mirror image: "cosine", "euclidean", "bray_curtis", or
-              "learned_cosine", after a linear map learned from the training people
-              (`faces.learn_metric`).
+    distance  "cosine", "euclidean" or "bray_curtis", between features of an image plus its mirror image.
     """
 
     variant: str = "deepfunneled"
@@ -35,7 +33,7 @@ class FacesRecipe:
     size: int = 64
     least: int = 2
     held_out: int = 150
-    distance: str = LEARNED
+    distance: str = "cosine"
 
     @property
     def name(self):
@@ -106,8 +104,7 @@ def check(e):
     demand(0 <= m.dropout < 1, "model.dropout", f"is {m.dropout}: give a number in [0, 1)")
     demand(m.init in ("caffe", "he"), "model.init", f"is {m.init!r}: give caffe or he")
     demand(e.train.warmup >= 0 and e.train.shift >= 0, "train.warmup and train.shift", "must be 0 or more")
-    names = (*DISTANCES, LEARNED)
-    demand(d.distance in names, "data.distance", f"is {d.distance!r}: give one of {', '.join(names)}")
+    demand(d.distance in DISTANCES, "data.distance", f"is {d.distance!r}: give one of {', '.join(DISTANCES)}")
     demand(e.plan == "sequence", "plan", "must be sequence for faces")
     check_stages(e, demand)
 
