@@ -109,10 +109,14 @@ def check(e):
     check_stages(e, demand)
 
 
-ROUNDS = {
-    "prune": PruneRecipe(epochs=3, learning_rate=0.01, policy="cosine", layers=("fc6", "fc7")),
-    "weights": WeightRecipe(reductions=(0.8, 0.95), epochs=3, learning_rate=0.01, policy="cosine"),
-}
+PRUNE = PruneRecipe(epochs=2, learning_rate=0.01, policy="cosine", layers=("fc6", "fc7"))
+WEIGHTS = WeightRecipe(
+    reductions=(0.8, 0.95),
+    floors=(("conv1_1", 0.5), ("conv1_2", 0.5), ("conv2_1", 0.5)),  # 7,344 weights that all others need
+    epochs=3,
+    learning_rate=0.01,
+    policy="cosine",
+)
 
 FACES = {
     e.name: e
@@ -120,13 +124,16 @@ FACES = {
         FacesExperiment(
             "lfw",
             "View 1 of LFW: a quarter-width VGG16, fc6 and fc7 from k = 4 to 1, then weights",
-            **ROUNDS,
+            prune=PRUNE,
+            weights=WEIGHTS,
         ),
         FacesExperiment(
             "lfw-view2",
             "View 2 of LFW: the same for each of its ten folds; resumable fold by fold",
             data=FacesRecipe(view=2),
-            **ROUNDS,
+            train=FacesTrainRecipe(epochs=18),
+            prune=PRUNE,
+            weights=WEIGHTS,
         ),
     )
 }
