@@ -1,7 +1,11 @@
 """`mnp check`: what it says of right, wrong, partial and ill-behaved modules."""
 
+import inspect
+import io
 import re
+import sys
 import textwrap
+import types
 
 import numpy as np
 import pytest
@@ -280,6 +284,75 @@ def test_mistakes_on_the_command_line(capsys, argv, says):
     assert says in err and err.count("\n") == 1
 
 
+# --- the child's side, in this process -------------------------------------------------------------------
+
+
+def served(job):
+    """The messages of a child, without the child."""
+    channel = io.BytesIO()
+    sandbox.serve(job, channel)
+    channel.seek(0)
+    frames = []
+    while (frame := sandbox.read_frame(channel)) is not None:
+        frames.append(frame)
+    assert frames.pop(0)[0] == {"started": True}
+    return frames
+
+
+def test_a_child_serves_what_is_offered_in_the_order_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    where = write(
+        tmp_path, "def relu_forward(x):\n    return 3\ndef win_counts(winner, k): raise NotImplementedError\n"
+    )
+    job = {"where": where, "names": ["win_counts", "dense_forward", "relu_forward"], "seed": 0}
+    offered, stub_answer, *answers = served(job)
+    assert offered[0] == {"offered": ["win_counts", "relu_forward"]}
+    assert sandbox.unflatten(*stub_answer).problem == "NotImplementedError"
+    assert len(answers) == len(cases.generate("relu_forward"))
+    assert sandbox.unflatten(*answers[0]).outputs == {"y": "a int"}
+    assert "no such file" in served({**job, "where": "nowhere.py"})[0][0]["error"]
+
+
+def test_a_child_serves_the_network_round_or_what_stopped_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    ((header, arrays),) = served({"where": "mnp.kernels.textbook", "network": True, "seed": 0})
+    assert header["used"] == "all 20 plain kernels are its own"
+    assert network.judge_round(dict(zip(header["names"], arrays, strict=True))).status == "passed"
+    where = write(tmp_path, "def relu_forward(x):\n    raise OSError('no more')\n")
+    ((header, _),) = served({"where": where, "network": True, "seed": 0})
+    assert header == {"error": "raised OSError: no more"}
+
+
+FAULTS = {
+    "relu_forward": (lambda x: (_ for _ in ()).throw(SystemExit(2)), "raised SystemExit: 2"),
+    "relu_backward": (lambda dy: dy, "its arguments are (dy), agreed are (dy, y)"),
+    "dense_forward": (
+        lambda x, weight, bias: np.array([None]),
+        "y is an array of object; a NumPy array is agreed",
+    ),
+    "maxout_forward": (lambda z: (z, z, z), "returned 3 values; agreed are 2: y, winner"),
+    "maxpool2d_forward": (lambda x, size, stride: x, "returned a numpy.ndarray; agreed are 2: y, winner"),
+    "dropout_forward": (
+        lambda x, keep, p: np.copyto(keep, ~keep),
+        "changed its input keep: compute into a new array",
+    ),
+    "sgd_step": (lambda *a: 5, "returned a int; it works in place and returns None"),
+    "win_counts": (max, "raised ValueError: The truth value of an array"),
+    "dense_backward": (
+        lambda dy, x, weight, need_dx=True: (dy @ weight, dy.T @ x, dy.sum(0)),
+        "dx is not None although need_dx=False",
+    ),
+}
+
+
+@pytest.mark.parametrize("kernel", list(FAULTS))
+def test_faults_are_told_in_this_process_too(kernel):
+    function, says = FAULTS[kernel]
+    (verdict,) = conformance.check_module(types.SimpleNamespace(**{kernel: function}), only=[kernel])
+    assert verdict.status == "failed"
+    assert any(says in line for line in verdict.lines), verdict.lines
+
+
 # --- the judge's own rules -----------------------------------------------------------------------------
 
 
@@ -300,8 +373,6 @@ def test_tolerance_is_relative_to_the_largest_magnitude():
 
 
 def test_messages_go_through_the_pipe_unchanged():
-    import io
-
     answer = Answer({"y": np.arange(6, dtype=np.float32).reshape(2, 3), "dx": None, "z": "a list"}, "")
     got = sandbox.unflatten(*sandbox.read_frame(io.BytesIO(sandbox.pack(*sandbox.flatten(answer)))))
     assert got.outputs["dx"] is None and got.outputs["z"] == "a list"
@@ -309,7 +380,20 @@ def test_messages_go_through_the_pipe_unchanged():
     tuples = Answer({"weights": (np.zeros(2), np.zeros((0, 3)))})
     got = sandbox.unflatten(*sandbox.read_frame(io.BytesIO(sandbox.pack(*sandbox.flatten(tuples)))))
     assert [a.shape for a in got.outputs["weights"]] == [(2,), (0, 3)]
-    assert sandbox.read_frame(io.BytesIO(b"short")) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"short",
+        (1 << 40).to_bytes(8, "little") * 2,
+        (4).to_bytes(8, "little") + (0).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + (0).to_bytes(8, "little") + b"{}",
+        (4).to_bytes(8, "little") + (0).to_bytes(8, "little") + b"{'a}",
+    ],
+)
+def test_a_channel_that_somebody_else_wrote_into_has_ended(data):
+    assert sandbox.read_frame(io.BytesIO(data)) is None
 
 
 # --- the stub ------------------------------------------------------------------------------------------
@@ -332,8 +416,6 @@ def test_stub_is_judged_as_not_offered_until_it_is_filled_in(tmp_path, capsys):
 def test_stub_has_the_agreed_signatures_and_docstrings():
     space = {}
     exec(stub.stub_source([*KERNELS, *FUSED]), space)
-    import inspect
-
     for name in reference.OUTPUTS:
         original = reference.function(name)
         assert inspect.signature(space[name]) == inspect.signature(original)

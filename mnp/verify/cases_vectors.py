@@ -149,7 +149,7 @@ def win_counts(draw):
         ("k = 1", 6, 2, 1),
         ("more units than examples", 2, 7, 3),
         ("square", 4, 4, 4),
-        ("more than 255 examples", 300, 2, 2),
+        ("more than 255 wins", 700, 2, 2),
     ):
         yield note, {"winner": draw.winner(k, n, units), "k": k}
     yield "the last neurons never win", {"winner": draw.winner(2, 9, 3), "k": 5}

@@ -77,15 +77,13 @@ def guess(kernel, judged):
         explains is said. Otherwise an empty list.
     """
     table = {**TABLE.get(kernel, {}), **_generic(kernel, judged)}
-    wrong = [item[:3] for item in judged if item[3]]
-    fits = {words: {i for i, item in enumerate(wrong) if explains(m, *item)} for words, m in table.items()}
-    whole = [
-        words
-        for words, found in fits.items()
-        if len(found) == len(wrong) and all(explains(table[words], *item[:3]) for item in judged)
-    ]
+    # The wrong cases first: nearly every entry of the table stumbles over the first of them.
+    items = [item[:3] for item in sorted(judged, key=lambda item: not item[3])]
+    whole = [words for words, mistake in table.items() if all(explains(mistake, *item) for item in items)]
     if whole:
         return whole[:MOST]
+    wrong = [item[:3] for item in judged if item[3]]
+    fits = {words: {i for i, item in enumerate(wrong) if explains(m, *item)} for words, m in table.items()}
     words, left = [], set(range(len(wrong)))
     while left and len(words) < MOST:
         best = max(fits, key=lambda w: len(fits[w] & left))  # of equals the first in the table

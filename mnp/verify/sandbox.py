@@ -232,19 +232,23 @@ def _one_kernel(child, name, seed, seconds):
     return got, False
 
 
-def child_main(job):
-    """Be the child: import, say what is offered, answer case by case. Printing goes nowhere."""
-    channel = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+def serve(job, channel):
+    """Do the child's work: import, say what is offered, answer case by case.
+
+    Parameters
+    ----------
+    job : dict
+        where, seed, and names (the kernels wanted, in order) or network (True).
+    channel : binary stream
+        Receives the messages.
+    """
 
     def send(header, arrays=()):
         channel.write(pack(header, arrays))
         channel.flush()
 
+    send({"started": True})  # the candidate's time begins now
     try:
-        send({"started": True})  # the candidate's time begins now
         module = candidate.load_module(job["where"])
     except MnpError as error:
         send({"error": str(error)})
@@ -255,17 +259,26 @@ def child_main(job):
         try:
             notes = network.pruning_round(network.kernels_of(module), job["seed"])
             send({"names": list(notes), "used": network.what_is_used(module)}, list(notes.values()))
-        except BaseException as error:  # the candidate's, whatever it is
+        except (Exception, SystemExit) as error:  # the candidate's, whatever it is
             send({"error": f"raised {candidate.one_line(error)}"})
-        os._exit(0)
-    names = [name for name in candidate.offered(module) if name in job["names"]]
+        return
+    names = [name for name in job["names"] if name in candidate.offered(module)]
     send({"offered": names})
-    for name in [n for n in job["names"] if n in names]:
+    for name in names:
         for case in cases.generate(name, job["seed"]):
             answer = candidate.call_case(getattr(module, name), case)
             send(*flatten(answer))
             if answer.problem == "NotImplementedError":
                 break
+
+
+def child_main(job):
+    """Be the child: what is printed goes nowhere, the real output is the channel."""
+    channel = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    serve(job, channel)
     os._exit(0)  # threads that the candidate left behind do not keep the process
 
 
