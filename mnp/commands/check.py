@@ -19,23 +19,35 @@ def add_parser(subparsers):
 
 def main(args):
     from mnp.errors import MnpError
-    from mnp.verify import conformance, network, sandbox
+    from mnp.verify import conformance, network, reference, sandbox
     from mnp.verify.judge import Verdict
 
     if args.seed < 0:
         raise MnpError(f"--seed {args.seed}: give a whole number from 0 on")
     only = [name for words in args.only or [] for name in words.replace(",", " ").split()]
-    verdicts = []
-    for verdict in conformance.check(args.module, only, args.seed, args.seconds):
+    verdicts, waiting = [], ""
+    names = [*(only or reference.OUTPUTS), *(["network"] if args.network else []), ""]
+
+    def told(verdict):
+        """Print a verdict, and the name of what is judged next: it may take a while."""
+        nonlocal waiting
         verdicts.append(verdict)
-        print(verdict, flush=True)
+        print(str(verdict).removeprefix(waiting))
+        waiting = f"{names[len(verdicts)]} "
+        print(waiting.strip(), end=" " * bool(waiting.strip()), flush=True)
+
+    for verdict in conformance.check(args.module, only, args.seed, args.seconds):
+        told(verdict)
     if args.network:
         notes, remark = sandbox.network_notes(args.module, args.seed, args.seconds)
         verdict = network.judge_round(notes, args.seed) if notes else Verdict("network", "failed")
         verdict.lines.append(remark)
-        verdicts.append(verdict)
-        print(verdict, flush=True)
+        told(verdict)
     print(conformance.summary(verdicts))
+    first = next((v for v in verdicts if v.status == "failed" and v.kernel in reference.OUTPUTS), None)
+    if first is not None:
+        where = f'mnp.verify.cases.generate("{first.kernel}", seed={args.seed})'
+        print(f"the inputs of {first.kernel}'s case n, to step through: {where}[n].args")
     if all(v.status == "not offered" for v in verdicts):
         print(f"{args.module} offers none of the agreed names; `mnp stub` writes a module to begin with")
     return 0 if conformance.all_passed(verdicts) else 1

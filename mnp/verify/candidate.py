@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def one_line(error):
     """
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+
+
+def where_raised(error, file):
+    """Say in which line of a file an exception arose; an empty string if no line of it was on the way.
+
+    A line that called something else which raised counts: it is the one to look at.
+    """
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" ({Path(file).name}, line {lines[-1]})" if lines else ""
 
 
 def load_module(where):
@@ -75,7 +85,8 @@ def load_module(where):
         spec.loader.exec_module(module)
         return module
     except BaseException as error:
-        raise MnpError(f"{where} does not import: {one_line(error)}") from error
+        line = where_raised(error, str(path)) if is_file else ""
+        raise MnpError(f"{where} does not import: {one_line(error)}{line}") from error
 
 
 def offered(module):
@@ -143,17 +154,26 @@ def call_case(function, case):
     if signature is not None:
         try:
             signature.bind(*positional, **keywords)
+            fits = not _out_of_order(signature, inspect.signature(reference.function(case.kernel)))
         except TypeError:
+            fits = False
+        if not fits:
             agreed = reference.AGREED[case.kernel].split(" -> ")[0]
             return Answer(problem=f"its arguments are {signature}, agreed are {agreed}")
+    in_place = reference.IN_PLACE.get(case.kernel, ())
     try:
         with np.errstate(all="ignore"):
             returned = function(*positional, **keywords)
     except NotImplementedError:
         return Answer(problem="NotImplementedError")
     except (Exception, SystemExit) as error:
-        return Answer(problem=f"raised {one_line(error)}")
-    in_place = reference.IN_PLACE.get(case.kernel, ())
+        file = getattr(getattr(function, "__code__", None), "co_filename", "")
+        hint = (
+            ": write into the arrays, weights[i][...] = ..."
+            if in_place and "assignment" in str(error)
+            else ""
+        )
+        return Answer(problem=f"raised {one_line(error)}{hint}{where_raised(error, file)}")
     for name, value in case.args.items():
         if name not in in_place and not _same(value, args[name]):
             return Answer(problem=f"changed its input {name}: compute into a new array")
@@ -180,8 +200,21 @@ def _same(a, b):
     return True
 
 
+def _out_of_order(theirs, agreed):
+    """Say whether an argument has the agreed name of another place, as in (x, weight, bias, padding, stride).
+
+    It would be called with the two swapped. Names of one's own are nobody's matter.
+    """
+    pairs = zip(theirs.parameters, agreed.parameters, strict=False)
+    return any(name != right and name in agreed.parameters for name, right in pairs)
+
+
 def _kind(value):
-    return f"a {type(value).__module__}.{type(value).__name__}".replace("a builtins.", "a ")
+    """Name what was returned: "a torch.Tensor", "an int", "None"."""
+    if value is None:
+        return "None"
+    name = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _plain(value):

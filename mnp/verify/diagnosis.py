@@ -3,61 +3,20 @@
 For every kernel there is a table of wrong versions, each a line: the textbook with one thing changed.
 A wrong version explains a candidate if it gives the candidate's answers in all cases that were
 judged, the right ones included, and an error where the candidate had one. The table knows nothing
-of how the candidate was written, and two mistakes at once are named one after the other.
+of how the candidate was written. Two mistakes at once are named together if each has outputs of its
+own (dweight, dbias), and one after the other if each has cases of its own (ties, NaN).
 """
+
+import dataclasses
 
 import numpy as np
 
 from mnp.verify import reference
-from mnp.verify.judge import INTEGERS, close
-from mnp.verify.mistakes import TABLE
+from mnp.verify.judge import INTEGERS, close, least_scale
+from mnp.verify.mistakes import TABLE, general
 
 MOST = 3  # guesses that are worth reading
-
-
-def agrees(case, wanted, outputs):
-    """Say whether a wrong version's outputs are the candidate's."""
-    for name, want in wanted.items():
-        got = outputs[name]
-        wants, gots = (want, got) if isinstance(want, tuple) else ((want,), (got,))
-        for one, other in zip(wants, gots, strict=True):
-            if one is None or other is None or isinstance(other, str):
-                if one is not None or other is not None:
-                    return False
-                continue
-            one = np.asarray(one)
-            if one.shape != other.shape:
-                return False
-            # A wrong version works in float64; the candidate in float32 may cancel differently, and
-            # where one overflows to infinity the other may have come to NaN.
-            tolerance = 0.0 if name in INTEGERS else max(case.tolerance, 1e-9) * 10
-            both_burst = ~np.isfinite(one) & ~np.isfinite(other) & (name not in INTEGERS)
-            if not (close(one, other, tolerance) | both_burst).all():
-                return False
-    return True
-
-
-def explains(mistake, case, expected, answer):
-    """Say whether a wrong version gives a candidate's answer in one case.
-
-    Where the wrong version cannot run (a transposed weight that does not fit), or gives another shape than
-    is right, an error of the candidate fits too: it may have made room for the right shape.
-    """
-    args = {name: reference.widen(value) for name, value in case.args.items()}
-    right = {name: reference.widen(value) for name, value in expected.items()}
-    try:
-        with np.errstate(all="ignore"):
-            wanted = {**expected, **mistake(args, right)}
-    except Exception:
-        return answer.problem.startswith("raised")
-    if answer.problem:
-        other_shape = any(_shapes(wanted[name]) != _shapes(expected[name]) for name in wanted)
-        return answer.problem.startswith("raised") and other_shape
-    return agrees(case, wanted, answer.outputs)
-
-
-def _shapes(value):
-    return [np.shape(v) for v in value] if isinstance(value, tuple) else np.shape(value)
+SINGLE = 1e-5  # relative error of float32 arithmetic
 
 
 def guess(kernel, judged):
@@ -72,77 +31,188 @@ def guess(kernel, judged):
     Returns
     -------
     words : list of str, at most three
-        Mistakes each of which explains all answers, the right ones included. If there is none: a mistake
-        that explains most of the wrong cases, then one for those that are left, and so on; how many it
-        explains is said. Otherwise an empty list.
+        Mistakes each of which explains all answers, the right ones included. If there is none: mistakes
+        that do it together, output by output; or else a mistake that explains most of the wrong cases, then
+        one for those that are left, and so on; how many it explains is said. Otherwise an empty list.
     """
-    table = {**TABLE.get(kernel, {}), **_generic(kernel, judged)}
+    items, slips = [], []
+    for case, expected, answer, wrong in judged:
+        item = Item(case, expected, answer, wrong)
+        slips += [words for words in item.slips if words not in slips]
+        items.append(item)
+    wrong = [item for item in items if item.wrong]
+    words = _usual({**TABLE.get(kernel, {}), **general.table(kernel)}, items) if wrong else []
+    if wrong and not words and all(item.single_precision() for item in wrong):
+        slips.append("right to single precision only: somewhere inside it is computed in float32")
+    if wrong and slips and not words and all(not s.startswith("right to") for s in slips):
+        slips.append("something else that is none of the usual mistakes")
+    return ["; and ".join([*words[:1], *slips]), *words[1:MOST]] if words or slips else []
+
+
+class Item:
+    """One judged case, with what can be said of it without any table taken out.
+
+    `wrong` is the set of outputs whose numbers are wrong; all of them after an exception. `slips` are the
+    words for right numbers in a wrong type, and for a dx that nobody asked for.
+    """
+
+    def __init__(self, case, expected, answer, judged_wrong):
+        self.case, self.expected, self.answer, self.slips = case, expected, answer, []
+        names = reference.OUTPUTS[case.kernel]
+        if answer.problem:
+            self.wrong = set(names)
+            return
+        outputs = dict(answer.outputs)
+        if expected.get("dx", 0) is None and isinstance(outputs["dx"], np.ndarray):
+            outputs["dx"] = None
+            self.slips.append("need_dx ignored")
+        self.answer = dataclasses.replace(answer, outputs=outputs)
+        self.wrong = {name for name in names if not self.agrees(name, expected[name], outputs[name])}
+        if judged_wrong and not self.wrong and not self.slips:
+            self.slips.append(_type_slip(case, expected, outputs))
+
+    def agrees(self, name, one, other, slack=1.0, tolerance=None):
+        """Say whether one output is the same in numbers, whatever its type."""
+        pairs = zip(one, other, strict=True) if isinstance(one, tuple) else [(one, other)]
+        for want, got in pairs:
+            if want is None or got is None or isinstance(got, str):
+                if want is not None or got is not None:
+                    return False
+                continue
+            want, got = np.asarray(want), np.asarray(got)
+            if want.shape != got.shape:
+                return False
+            limit = tolerance or self.case.tolerance
+            if got.dtype.itemsize == 4 and got.dtype.kind == "f":
+                limit = max(limit, SINGLE)
+            limit = 0.0 if name in INTEGERS else limit * slack
+            # A wrong version works in float64; the candidate in float32 may cancel differently, and where
+            # one overflows to infinity the other may have come to NaN.
+            both_burst = ~np.isfinite(want) & ~np.isfinite(got) & (name not in INTEGERS) & (slack > 1)
+            if not (close(want, got, limit, least_scale(self.case, name)) | both_burst).all():
+                return False
+        return True
+
+    def single_precision(self):
+        """Say whether a float64 answer is right to the precision of float32."""
+        if self.answer.problem or self.case.dtype != "float64":
+            return False
+        return all(
+            self.agrees(name, self.expected[name], self.answer.outputs[name], tolerance=SINGLE)
+            for name in self.wrong
+        )
+
+    def explained(self, mistake):
+        """Say which outputs a wrong version gives as the candidate did, and which of them it makes wrong.
+
+        Where the wrong version cannot run (a transposed weight that does not fit), or gives another shape
+        than is right, an error of the candidate fits too: it may have made room for the right shape.
+        """
+        args = {name: reference.widen(value) for name, value in self.case.args.items()}
+        right = {name: reference.widen(value) for name, value in self.expected.items()}
+        raised = self.answer.problem.startswith("raised")
+        try:
+            with np.errstate(all="ignore"):
+                wanted = mistake(args, right)
+        except Exception:
+            return (set(right) if raised else set()), set()
+        if self.answer.problem:
+            other_shape = any(_shapes(wanted[name]) != _shapes(right[name]) for name in wanted)
+            return (set(right) if raised and other_shape else set()), set()
+        touched = {name for name in wanted if not self.agrees(name, right[name], wanted[name])}
+        given = {**right, **wanted}
+        slack = 10.0 * max(1.0, 1e-9 / self.case.tolerance)
+        same = {name for name in right if self.agrees(name, given[name], self.answer.outputs[name], slack)}
+        return same, touched
+
+
+def _shapes(value):
+    return [np.shape(v) for v in value] if isinstance(value, tuple) else np.shape(value)
+
+
+def _type_slip(case, expected, outputs):
+    """Put right numbers in a wrong type into words."""
+    for name, value in outputs.items():
+        for array in value if isinstance(value, tuple) else (value,):
+            if array is None:
+                continue
+            if name in INTEGERS and array.dtype.kind == "f":
+                return f"right numbers, but {name} holds floats: np.zeros(shape, dtype=int) holds integers"
+            if name not in INTEGERS and array.dtype != np.dtype(case.dtype):
+                if array.dtype == np.float64:
+                    return "right numbers, but in float64: np.zeros and np.empty need dtype=x.dtype"
+                return f"computed in {array.dtype} whatever comes in"
+    return "right numbers in the wrong type"
+
+
+def _usual(table, items):
+    """Find the entries of a table that explain the items; see `guess`."""
+    names = set(reference.OUTPUTS[items[0].case.kernel])
     # The wrong cases first: nearly every entry of the table stumbles over the first of them.
-    items = [item[:3] for item in sorted(judged, key=lambda item: not item[3])]
-    whole = [words for words, mistake in table.items() if all(explains(mistake, *item) for item in items)]
+    items = sorted(items, key=lambda item: not item.wrong)
+    memo = {}
+
+    def explained(words, i):
+        if (words, i) not in memo:
+            memo[words, i] = items[i].explained(table[words])
+        return memo[words, i]
+
+    def seen(words, cases):
+        """Wrong numbers must speak for a guess, not errors alone."""
+        return any(explained(words, i)[1] & items[i].wrong for i in cases)
+
+    every = range(len(items))
+    # Errors alone do if the candidate is right wherever the wrong version is.
+    some_right = any(not item.wrong for item in items)
+    whole = [
+        w for w in table if all(explained(w, i)[0] == names for i in every) and (some_right or seen(w, every))
+    ]
     if whole:
         return whole[:MOST]
-    wrong = [item[:3] for item in judged if item[3]]
-    fits = {words: {i for i, item in enumerate(wrong) if explains(m, *item)} for words, m in table.items()}
-    words, left = [], set(range(len(wrong)))
-    while left and len(words) < MOST:
+    parts, all_of_it = _output_by_output(table, items, explained)
+    if all_of_it:
+        return ["; and ".join(parts)]
+    wrong = [i for i in every if items[i].wrong]
+    fits = {w: {i for i in wrong if explained(w, i)[0] == names} for w in table}
+    fits = {w: found for w, found in fits.items() if seen(w, found)}
+    words, left = [], set(wrong)
+    while left and fits and len(words) < MOST:
         best = max(fits, key=lambda w: len(fits[w] & left))  # of equals the first in the table
         if not fits[best] & left:
             break
         words.append(f"{best} (in {len(fits[best])} of {len(wrong)} wrong cases)")
         left -= fits[best]
-    return words
+    return ["; and ".join(parts)] if parts and left else words
 
 
-def _generic(kernel, judged):
-    """Wrong versions that any array can suffer: sign, zeros, transposition, a constant factor."""
-    table = {}
-    for name in reference.OUTPUTS[kernel]:
-        if name in INTEGERS:
-            continue
+def _output_by_output(table, items, explained):
+    """Find entries that explain together what none explains alone.
 
-        def change(how, name=name):
-            def mistake(_, right):
-                value = right[name]
-                if isinstance(value, tuple):
-                    return {name: tuple(how(v) for v in value)}
-                return {name: value if value is None else how(np.asarray(value))}
-
-            return mistake
-
-        table[f"the sign of {name}"] = change(np.negative)
-        table[f"{name} left at zero"] = change(np.zeros_like)
-        table[f"{name} transposed"] = change(np.transpose)
-        table[f"{name} last axes swapped"] = change(lambda v: np.swapaxes(v, -1, -2))
-        table[f"{name} in the reverse order"] = change(lambda v: v[::-1])
-        for words, factor in _FACTORS.items():
-            table[f"{name} {words}"] = _scaled(name, factor)
-    return table
-
-
-def _scaled(name, factor):
-    def mistake(args, right):
-        value = right[name]
-        if isinstance(value, tuple):
-            return {name: tuple(v * factor(args) for v in value)}
-        return {name: value if value is None else value * factor(args)}
-
-    return mistake
-
-
-def _batch(args):
-    return next(len(args[name]) for name in ("x", "dy", "logits", "winner", "z") if name in args)
-
-
-_FACTORS = {
-    "multiplied by the batch size: a sum where a mean is agreed": _batch,
-    "divided by the batch size: a mean where a sum is agreed": lambda a: 1 / _batch(a),
-    "divided by all of dy's pixels: a mean where a sum is agreed": lambda a: (
-        1 / (a["dy"].size / a["dy"].shape[1])
-    ),
-    "multiplied by the pixels of a window: a sum where a mean is agreed": lambda a: a["size"] ** 2,
-    "divided by size instead of size * size": lambda a: a["size"],
-    "divided by the pixels of a window: a mean where none is agreed": lambda a: 1 / a["size"] ** 2,
-    "twice too large": lambda a: 2.0,
-    "half as large": lambda a: 0.5,
-}
+    Returns
+    -------
+    words : list of str
+        Entries that give the candidate's numbers in all outputs that they touch, in all cases.
+    all_of_it : bool
+        Whether every wrong output is explained so.
+    """
+    spoken = [i for i, item in enumerate(items) if not item.answer.problem]
+    left, words = set().union(*(items[i].wrong for i in spoken)) if spoken else set(), []
+    reach = {}
+    for entry in table:
+        touched = set()
+        for i in spoken:
+            same, now = explained(entry, i)
+            touched |= now
+            if not now <= same:
+                break
+        # What it touches must come out as the candidate's in the cases that it leaves right, too.
+        else:
+            if touched and all(touched <= explained(entry, i)[0] for i in spoken):
+                reach[entry] = touched
+    while left and len(words) < MOST:
+        best = max(reach, key=lambda entry: len(reach[entry] & left), default=None)
+        if best is None or not reach[best] & left:
+            break
+        words.append(best)
+        left -= reach[best]
+    return words, bool(words) and not left

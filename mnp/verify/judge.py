@@ -23,21 +23,23 @@ class Verdict:
     """The judgement on one agreed name.
 
     `status` is "passed", "failed" or "not offered"; `cases` how many were judged, `wrong` how many
-    of them failed; `lines` what to print about the first mismatch; `looks_like` the usual mistakes
-    that would give these answers, best guess first.
+    of them failed, `not_run` how many were left when the kernel stopped for good; `lines` what to print
+    about the first mismatch; `looks_like` the usual mistakes that would give these answers, best guess first.
     """
 
     kernel: str
     status: str
     cases: int = 0
     wrong: int = 0
+    not_run: int = 0
     lines: list = field(default_factory=list)
     looks_like: list = field(default_factory=list)
 
     def __str__(self):
         how_many = f"{self.cases} cases" if self.status == "passed" else ""
-        if self.status == "failed":
+        if self.status == "failed" and self.cases:
             how_many = f"{self.wrong} of {self.cases} cases wrong"
+            how_many += f", {self.not_run} not run" if self.not_run else ""
         details = list(self.lines)
         if self.status == "not offered" and details:
             how_many = f"({details.pop()})"
@@ -68,7 +70,8 @@ def compare_arrays(name, expected, got, dtype, tolerance, least=0.0):
     if expected is None:
         return None if got is None else Mismatch(name, f"{name} is not None although need_dx=False")
     if got is None or isinstance(got, str):
-        return Mismatch(name, f"{name} is {got}; a NumPy array is agreed")
+        what = "a NumPy scalar of the inputs' type" if name == "loss" else "a NumPy array"
+        return Mismatch(name, f"{name} is {got}; {what} is agreed")
     expected = np.asarray(expected)
     if got.shape != expected.shape:
         return Mismatch(name, f"{name} has shape {got.shape}, expected {expected.shape}")
@@ -172,18 +175,18 @@ def judge(kernel, cases, answers, guess=None):
         for case, answer in zip(cases, answers, strict=False)
         for expected in [case.expected()]
     ]
-    wrong = [(case, answer, found) for case, _, answer, found in judged if found or answer.problem]
+    wrong = [(i, case, a, found) for i, (case, _, a, found) in enumerate(judged) if found or a.problem]
     if not wrong and len(judged) == len(cases):
         return Verdict(kernel, "passed", len(cases))
     # A mismatch teaches more than an exception, so the first of those is shown if there is one.
-    case, answer, found = next(((c, a, f) for c, a, f in wrong if f), wrong[0])
+    number, case, answer, found = next((entry for entry in wrong if entry[3]), wrong[0])
     lines = [
-        f"case: {case}",
+        f"case {number}: {case}",
         f"inputs: {describe_inputs(case.args)}",
         found.what if found else answer.problem,
     ]
-    problem = next((a.problem for _, a, f in wrong if a.problem), "")
-    if found and problem:
-        lines.append(f"in another case: {problem}")
+    other = next((f"in case {i}: {a.problem}" for i, _, a, _ in wrong if a.problem), "")
+    if found and other:
+        lines.append(other)
     looks_like = guess(kernel, [(c, e, a, bool(f or a.problem)) for c, e, a, f in judged]) if guess else []
-    return Verdict(kernel, "failed", len(judged), len(wrong), lines, looks_like)
+    return Verdict(kernel, "failed", len(judged), len(wrong), len(cases) - len(judged), lines, looks_like)

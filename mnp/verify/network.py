@@ -106,7 +106,9 @@ def judge_round(module_or_notes, seed=0):
         if found is not None:
             text = found.what if kind == name else found.what.replace("winner", name, 1)
             lines = [f"first difference: {text}", "everything before it agrees; train, count, prune, train"]
-            return Verdict("network", "failed", len(right), len(right) - at, lines[: 1 if at == 0 else 2])
+            return Verdict(
+                "network", "failed", len(right), len(right) - at, lines=lines[: 1 if at == 0 else 2]
+            )
     return Verdict("network", "passed", len(right))
 
 

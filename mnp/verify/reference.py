@@ -1,5 +1,7 @@
 """What every agreed name must return: the textbook's kernels, and the fused pairs composed of them."""
 
+import difflib
+
 import numpy as np
 
 from mnp.errors import MnpError
@@ -100,9 +102,11 @@ def dense_maxout_backward(dy, y, winner, x, weight, relu=False, keep=None, p=0.0
 
 
 def function(kernel):
-    """Find the definition of an agreed name; any other name is an MnpError that lists them."""
+    """Find the definition of an agreed name; any other is an MnpError that lists those like it, or all."""
     if kernel not in OUTPUTS:
-        raise MnpError(f"{kernel!r} is not an agreed kernel name: choose from {', '.join(OUTPUTS)}")
+        alike = [name for name in OUTPUTS if kernel and kernel.lower() in name]
+        alike = alike or difflib.get_close_matches(kernel, OUTPUTS) or OUTPUTS
+        raise MnpError(f"{kernel!r} is not an agreed kernel name: choose from {', '.join(alike)}")
     return getattr(textbook, kernel, None) or globals()[kernel]
 
 

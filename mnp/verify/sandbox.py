@@ -223,7 +223,8 @@ def _one_kernel(child, name, seed, seconds):
         try:
             message = child.next(deadline)
         except TimeoutError:
-            return [*got, Answer(problem=f"did not return within {seconds:g} s")], True
+            done = f", with {len(got)} of {wanted} cases done: --seconds gives more" if got else ""
+            return [*got, Answer(problem=f"did not return within {seconds:g} s{done}")], True
         if message is None:
             return [*got, Answer(problem=f"ended the process (exit status {child.stop()})")], True
         got.append(unflatten(*message))
@@ -260,7 +261,8 @@ def serve(job, channel):
             notes = network.pruning_round(network.kernels_of(module), job["seed"])
             send({"names": list(notes), "used": network.what_is_used(module)}, list(notes.values()))
         except (Exception, SystemExit) as error:  # the candidate's, whatever it is
-            send({"error": f"raised {candidate.one_line(error)}"})
+            line = candidate.where_raised(error, getattr(module, "__file__", None) or "")
+            send({"error": f"raised {candidate.one_line(error)}{line}"})
         return
     names = [name for name in job["names"] if name in candidate.offered(module)]
     send({"offered": names})

@@ -8,8 +8,9 @@ from mnp.verify import reference
 
 HEADER = '''"""Kernels to fill in. `mnp check {file}` judges them; what still raises counts as not offered.
 
-Rules for all: dtype in = dtype out (float32, float64); inputs are not changed; wherever there is a
-maximum the lowest index wins a tie, and a NaN wins over any number.
+Rules for all: dtype in = dtype out (float32, float64), so np.zeros and np.empty need dtype=x.dtype; inputs
+are not changed; wherever there is a maximum the lowest index wins a tie, and a NaN wins over any number.
+Errors that a docstring mentions are not judged; `shapes` there is mnp.kernels.shapes.
 """
 
 import numpy as np  # noqa: F401

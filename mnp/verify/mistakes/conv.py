@@ -56,6 +56,11 @@ def _conv_uncropped(a, right):
     return {"dx": None if right["dx"] is None else dx[:, :, : shape[2], : shape[3]]}
 
 
+def _conv_emptied(a, right):
+    """dx cut out by [padding:-padding], which is empty where padding is 0."""
+    return {} if right["dx"] is None or a["padding"] else {"dx": right["dx"][:, :, :0, :0]}
+
+
 def _conv_dx(weight):
     def mistake(a, right):
         if right["dx"] is None:
@@ -125,6 +130,7 @@ CONV_BACKWARD = {
     "flipped kernel in dx": _conv_dx(lambda w: w[..., ::-1, ::-1]),
     "flipped kernel in dweight": lambda a, r: {"dweight": r["dweight"][..., ::-1, ::-1]},
     "padding not cut off dx, or at the wrong corner": _conv_uncropped,
+    "padding cut off dx by [padding:-padding], which leaves nothing where padding is 0": _conv_emptied,
     "padding forgotten in dweight": lambda a, r: {
         "dweight": textbook.conv2d_backward(
             a["dy"], a["x"], a["weight"], a["stride"], 0 * a["padding"], need_dx=False

@@ -27,6 +27,34 @@ def _log_of_zero(a, right):
     return {"loss": -np.log(_softmax(a["logits"])[np.arange(n), a["labels"]]).mean()}
 
 
+def _batch_shifted(a, right):
+    """The largest score of the whole batch taken off: rows far below it underflow to 0 / 0."""
+    n, picked = len(a["logits"]), (np.arange(len(a["logits"])), a["labels"])
+    exps = np.exp(a["logits"] - a["logits"].max())
+    prob = exps / exps.sum(axis=1, keepdims=True)
+    loss = -np.log(prob[picked]).mean()
+    dlogits = prob.copy()
+    dlogits[picked] -= 1
+    return {"loss": loss, "dlogits": dlogits / n}
+
+
+def _guarded(eps):
+    """A small number inside the logarithm, against the logarithm of zero."""
+
+    def mistake(a, right):
+        prob = _softmax(a["logits"])[np.arange(len(a["logits"])), a["labels"]]
+        return {"loss": -np.log(prob + eps).mean()}
+
+    return mistake
+
+
+def _whole_columns(a, right):
+    """dlogits[:, labels] -= 1: in every row, the columns of all labels."""
+    prob = _softmax(a["logits"])
+    prob[:, a["labels"]] -= 1
+    return {"dlogits": prob / len(prob)}
+
+
 def _targets(a):
     return (a["labels"][:, None] == np.arange(a["logits"].shape[1])).astype(float)
 
@@ -44,6 +72,12 @@ SOFTMAX = {
     },
     "the row's maximum is not taken off: exp overflows": _unshifted,
     "logarithm of a probability that has become zero: use logits - log(sum(exp(logits)))": _log_of_zero,
+    "the batch's largest score taken off instead of the row's": _batch_shifted,
+    **{
+        f"{eps:g} added inside the logarithm: use logits - log(sum(exp(logits)))": _guarded(eps)
+        for eps in (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15)
+    },
+    "dlogits[:, labels] -= 1 reaches all rows: dlogits[np.arange(N), labels] one of each": _whole_columns,
     "softmax over the batch axis": lambda a, r: {
         "dlogits": (_softmax(a["logits"], axis=0) - _targets(a)) / len(a["logits"])
     },
@@ -113,7 +147,10 @@ SGD = {
     "the gradient masked before the step, so decay and momentum move pruned weights": lambda a, r: _premasked(
         a
     ),
-    "nothing was changed in place": lambda a, r: {"weights": a["weights"], "velocities": a["velocities"]},
+    "nothing was changed in place: w = w - ... makes a new array, w[...] = w - ... does not": lambda a, r: {
+        "weights": a["weights"],
+        "velocities": a["velocities"],
+    },
     "the velocity was not changed in place": lambda a, r: {"velocities": a["velocities"]},
     "the weights were not changed in place": lambda a, r: {"weights": a["weights"]},
 }

@@ -47,6 +47,10 @@ FORWARD = {
     "divided by the variance instead of its root": _y(
         lambda a, r: _normalise(a, r["mean"], r["var"], r["var"] + a["eps"])
     ),
+    "mean and var with axes of length one (keepdims): they are (C,)": lambda a, r: {
+        "mean": _over(r["mean"]),
+        "var": _over(r["var"]),
+    },
     "weight forgotten": changed("batchnorm2d_forward", ("y",), weight=lambda a: np.ones_like(a["weight"])),
     "bias forgotten": changed("batchnorm2d_forward", ("y",), bias=zero("bias")),
 }

@@ -47,6 +47,24 @@ def _image_index(a, rows, columns):
     return (oh * a["stride"] + rows) * a["x"].shape[3] + ow * a["stride"] + columns
 
 
+def _beyond(**reductions):
+    """Output sizes H // stride: where windows overlap, the last ones are cut by the image's border."""
+
+    def mistake(a, right):
+        x, size, stride = a["x"], a["size"], a["stride"]
+        rows, columns = x.shape[2] // stride, x.shape[3] // stride
+        found = {name: np.zeros((*x.shape[:2], rows, columns), right[name].dtype) for name in reductions}
+        for i, j in np.ndindex(rows, columns):
+            window = x[:, :, i * stride : i * stride + size, j * stride : j * stride + size]
+            for name, reduce in reductions.items():
+                found[name][:, :, i, j] = reduce(window.reshape(*x.shape[:2], -1), -1)
+        return found
+
+    return mistake
+
+
+BEYOND = "output of H // stride instead of (H - size) // stride + 1: windows reach beyond the image"
+
 MAXPOOL_FORWARD = {
     "wrong tie rule: the last index wins": lambda a, r: {"winner": last_argmax(_windows(a))},
     "the window read in column-major order, the winner and its ties too": lambda a, r: {
@@ -79,6 +97,7 @@ MAXPOOL_FORWARD = {
         "y": r["y"][:, :, :-1, :-1],
         "winner": r["winner"][:, :, :-1, :-1],
     },
+    BEYOND: _beyond(y=np.max, winner=np.argmax),
     "windows off by one: one pixel too small": _pool(lambda w: _inner(w).max(-1), lambda w: _inner_winner(w)),
 }
 
@@ -128,6 +147,7 @@ MAXPOOL_BACKWARD = {
 
 AVGPOOL_FORWARD = {
     "a maximum instead of a mean": _pool(lambda w: w.max(-1)),
+    BEYOND: _beyond(y=np.mean),
     "stride forgotten (size used instead)": changed("avgpool2d_forward", stride=lambda a: a["size"]),
     "stride forgotten (1 used instead)": changed("avgpool2d_forward", stride=lambda a: 1),
     "size and stride swapped": changed(

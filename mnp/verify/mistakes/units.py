@@ -80,6 +80,13 @@ MAXOUT_FORWARD = {
 }
 
 
+def _fancy(a, right):
+    """dz[:, :, winner] = dy: all units of all examples get every winner's derivative, the last one stays."""
+    dz = np.zeros_like(right["dz"])
+    dz[:, :, a["winner"]] = a["dy"]
+    return {"dz": dz}
+
+
 def _one_hot(index):
     return lambda a, right: {"dz": a["dy"][:, :, None] * (index(a)[:, :, None] == np.arange(a["k"]))}
 
@@ -91,6 +98,7 @@ MAXOUT_BACKWARD = {
     "gradient of a max given to every neuron": lambda a, r: {
         "dz": np.repeat(a["dy"][:, :, None], a["k"], axis=2)
     },
+    "dz[:, :, winner] = dy reaches all units: np.put_along_axis reaches each one's own winner": _fancy,
     "the winner ignored: the first neuron gets all": _one_hot(lambda a: 0 * a["winner"]),
     "winners counted from one": _one_hot(lambda a: a["winner"] - 1),
     "winners counted backwards": _one_hot(lambda a: a["k"] - 1 - a["winner"]),
