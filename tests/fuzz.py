@@ -3,17 +3,25 @@
     python tests/fuzz.py                        # 20,000 files for each reader
     python tests/fuzz.py --count 500 idx tar    # fewer, and only some readers
     TMPDIR=/dev/shm python tests/fuzz.py        # where the disk is slow
+    python tests/fuzz.py --json FILE            # and keep the figures
 
 Deterministic: file i of a reader is the same in every run. Prints a line a reader: how many files
-were refused and how many read, the slowest, and how far the process's memory grew. Exit status 1
-if anything else happened, with the file kept for a look. `test_fuzz.py` runs a few hundred of each.
+were refused and how many read, the slowest, and the most memory that its process had (each reader has
+one of its own). Exit status 1 if anything else happened, with the file kept for a look: another
+exception, a result that is not sound, a pickle, a program started, a file written elsewhere, more than
+5 s for a file, more than 1 GiB. `test_fuzz.py` runs a few hundred of each.
 """
 
 import argparse
+import contextlib
 import gzip
 import io
+import json
+import os
+import platform
 import resource
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,22 +33,29 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import drawn_lfw
+import fuzz_formats
+from fuzz_watch import watched
 
 from mnp.data import idx, lfw_archive, lfw_images, lfw_protocol, tar
 from mnp.errors import MnpError
 
 SLOWEST = 5.0  # seconds for one file
-MEMORY = 1 << 30  # bytes the process may grow by
+MEMORY = 1 << 30  # bytes the process may have
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 
 
 class Reader(NamedTuple):
-    """seeds: good files. read: of a path. sound: whether a result is one that this reader may give."""
+    """seeds: good files. read: of a path. sound: whether a result is one that this reader may give.
+
+    made: of (seed, rng, mutated), a file put together with lies, for every second one. name: of the file.
+    """
 
     seeds: list[bytes]
     read: Callable[[Path], object]
     sound: Callable[[object], bool]
     packed: bool = False  # mutate the first seed inside its gzip layer, too
+    made: Callable[..., bytes] | None = None
+    name: str = "file"
 
 
 def readers() -> dict[str, Reader]:
@@ -68,7 +83,7 @@ def readers() -> dict[str, Reader]:
             lambda p: lfw_images.decode_one(p.read_bytes(), 128, 16),
             lambda image: image.shape == (3, 16, 16) and image.dtype == np.uint8,
         ),
-    }
+    } | fuzz_formats.readers(Reader)
 
 
 def _is_images(array) -> bool:
@@ -127,7 +142,9 @@ def mutated(seed: bytes, rng: np.random.Generator) -> bytes:
 def case(reader: Reader, number: int) -> bytes:
     """File `number` of a reader."""
     rng = np.random.Generator(np.random.PCG64(number))
-    seed = reader.seeds[number % len(reader.seeds)]
+    if reader.made and number % 2:
+        return reader.made(reader.seeds[number // 2 % len(reader.seeds)], rng, mutated)
+    seed = reader.seeds[(number // 2 if reader.made else number) % len(reader.seeds)]
     if reader.packed and number % 4 < 2 and seed is reader.seeds[0]:
         return gzip.compress(mutated(_unpacked(seed), rng), 1, mtime=0)
     return mutated(seed, rng)
@@ -141,22 +158,29 @@ def _unpacked(seed: bytes) -> bytes:
 def fuzz(name: str, reader: Reader, count: int, folder: Path) -> tuple[int, int, float, list[str]]:
     """Returns how many files were refused, how many read, the slowest one's seconds, and the troubles."""
     refused, slowest, troubles = 0, 0.0, []
-    path = folder / "file"
+    path = folder / reader.name
+    path.write_bytes(reader.seeds[0])
+    with contextlib.suppress(
+        Exception
+    ):  # what is imported or compiled at the first call is no reader's doing
+        reader.sound(reader.read(path))
     for number in range(count):
         path.write_bytes(case(reader, number))
         begun = time.perf_counter()
         trouble = None
-        try:
-            result = reader.read(path)
-            if not reader.sound(result):
-                trouble = "a result that is not sound"
-        except MnpError as error:
-            refused += 1
-            if "\n" in str(error):
-                trouble = f"an error of several lines: {error}"
-        except Exception as error:  # this is what is looked for
-            trouble = f"{type(error).__name__}: {error}"
-        seconds = time.perf_counter() - begun
+        with watched(folder) as events:
+            try:
+                result = reader.read(path)
+                if not reader.sound(result):
+                    trouble = "a result that is not sound"
+            except MnpError as error:
+                refused += 1
+                if "\n" in str(error):
+                    trouble = f"an error of several lines: {error}"
+            except Exception as error:  # this is what is looked for
+                trouble = f"{type(error).__name__}: {error}"
+            seconds = time.perf_counter() - begun
+            trouble = f"did what no reader may: {', '.join(events)}" if events else trouble
         slowest = max(slowest, seconds)
         if seconds > SLOWEST:
             trouble = f"{seconds:.1f} s"
@@ -171,27 +195,60 @@ def fuzz(name: str, reader: Reader, count: int, folder: Path) -> tuple[int, int,
     return refused, count - refused, slowest, troubles
 
 
+def report(name: str, count: int) -> dict:
+    """One reader in this process: the figures, and the troubles."""
+    reader = readers()[name]
+    with tempfile.TemporaryDirectory() as folder:
+        refused, read, slowest, troubles = fuzz(name, reader, count, Path(folder))
+    memory = _memory()
+    if memory > MEMORY:
+        troubles.append(f"{name}: {memory >> 20} MiB of memory")
+    return {
+        "reader": name,
+        "files": count,
+        "refused": refused,
+        "read": read,
+        "slowest_seconds": round(slowest, 3),
+        "peak_memory_mib": memory >> 20,
+        "troubles": troubles,
+    }
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=", ".join(readers()))
+    parser.add_argument("names", nargs="*", help="readers; all if none is named")
     parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    parser.add_argument("--here", action="store_true", help="one reader, in this process; prints JSON")
     options = parser.parse_args(arguments)
-    known, bad = readers(), []
-    for name in options.names or known:
-        before = _memory()
-        with tempfile.TemporaryDirectory() as folder:
-            refused, read, slowest, troubles = fuzz(name, known[name], options.count, Path(folder))
-        grown = _memory() - before
-        if grown > MEMORY:
-            troubles.append(f"{name}: memory grew by {grown >> 20} MiB")
-        bad += troubles
+    if options.here:
+        print(json.dumps(report(options.names[0], options.count)))
+        return 0
+    reports = []
+    for name in options.names or readers():
+        words = [sys.executable, __file__, name, "--count", str(options.count), "--here"]
+        made = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+        one = json.loads(made.stdout.splitlines()[-1])
+        reports.append(one)
         print(
-            f"{name:8} {options.count} files: {refused} refused, {read} read, slowest {slowest:.3f} s, "
-            f"memory +{grown >> 20} MiB, {len(troubles)} troubles",
+            f"{name:11} {one['files']} files: {one['refused']} refused, {one['read']} read, slowest "
+            f"{one['slowest_seconds']:.3f} s, peak {one['peak_memory_mib']} MiB, "
+            f"{len(one['troubles'])} troubles",
             flush=True,
         )
-    print("\n".join(bad), file=sys.stderr)
-    return 1 if bad else 0
+        print("".join(f"{line}\n" for line in one["troubles"]), end="", file=sys.stderr)
+    if options.json:
+        command = " ".join(["python tests/fuzz.py", *options.names, f"--count {options.count}"])
+        about = {
+            "command": command,
+            "seed": "file i of a reader is made by PCG64(i)",
+            "limits": {"seconds": SLOWEST, "memory_mib": MEMORY >> 20},
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "cpus": os.cpu_count(),
+        }
+        Path(options.json).write_text(json.dumps(about | {"readers": reports}, indent=1) + "\n")
+    return 1 if any(one["troubles"] for one in reports) else 0
 
 
 def _memory() -> int:

@@ -343,3 +343,20 @@ def test_a_second_owner_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
 def test_a_lock_where_nothing_can_be_written(tmp_path):
     with pytest.raises(MnpError, match="choose another --out"), locked(tmp_path / "missing"):
         pass
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_a_network_of_nan_or_infinity_is_refused(tmp_path, value):
+    """1e300 is finite in the file's float64 and no longer in the network's float32."""
+    arrays, meta = network_entries(lenet5(conv1=2, conv2=2, units=3, k=2))
+    arrays["state/fc4.bias"] = np.full(10, value)
+    save_checkpoint(tmp_path / "n.npz", arrays, meta)
+    with pytest.raises(MnpError, match=r"n.npz: 'fc4.bias' holds NaN or infinity"):
+        load_network(tmp_path / "n.npz")
+
+
+def test_a_version_of_several_lines_is_told_on_one(tmp_path):
+    (tmp_path / "v.npz").write_bytes(archive([meta_entry(version="1\n2")]))
+    with pytest.raises(MnpError) as caught:
+        load_checkpoint(tmp_path / "v.npz")
+    assert "\n" not in str(caught.value)

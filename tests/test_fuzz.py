@@ -1,5 +1,10 @@
 """A few hundred mutated files through each reader; `python tests/fuzz.py` sends 20,000."""
 
+import hashlib
+import pickle
+import subprocess
+import sys
+
 import fuzz
 import pytest
 
@@ -12,12 +17,13 @@ READERS = fuzz.readers()
 def test_the_seeds_are_read(name, tmp_path):
     """Else every mutation would be refused, and the fuzzer would show nothing."""
     for seed in READERS[name].seeds:
-        (tmp_path / "file").write_bytes(seed)
+        path = tmp_path / READERS[name].name
+        path.write_bytes(seed)
         if len(seed) < 10_000 or name != "idx.gz":
-            assert READERS[name].sound(READERS[name].read(tmp_path / "file"))
+            assert READERS[name].sound(READERS[name].read(path))
         else:
             with pytest.raises(MnpError):
-                READERS[name].read(tmp_path / "file")
+                READERS[name].read(path)
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -49,3 +55,28 @@ def test_a_case_is_the_same_every_time():
     again = fuzz.readers()
     for name, reader in READERS.items():
         assert [fuzz.case(reader, i) for i in range(8)] == [fuzz.case(again[name], i) for i in range(8)]
+
+
+def test_the_fuzzer_notices_pickles_programs_and_writing(tmp_path):
+    def unpickles(path):
+        return pickle.loads(pickle.dumps(print))
+
+    def starts(path):
+        return subprocess.run([sys.executable, "-c", ""]) and 1
+
+    def writes(path):
+        (path.parent.parent / "outside").write_text("")
+        return 1
+
+    (tmp_path / "in").mkdir()
+    for read, event in ((unpickles, "pickle.find_class"), (starts, "subprocess.Popen"), (writes, "outside")):
+        trouble = fuzz.fuzz("bad", fuzz.Reader([b"seed"], read, bool), 1, tmp_path / "in")[3][0]
+        assert "did what no reader may" in trouble and event in trouble
+
+
+def test_a_liar_is_sealed():
+    """Else every lie would end at the checksum: of each kind of file some lies must get behind it."""
+    for name in ("npz", "checkpoint", "sparse", "step", "progress"):
+        for number in (1, 3, 5):
+            made = fuzz.case(READERS[name], number)
+            assert made[-64:] == hashlib.sha256(made[:-64]).hexdigest().encode()

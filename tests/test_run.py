@@ -239,6 +239,54 @@ def test_a_damaged_checkpoint_is_told_and_made_again(whole, tmp_path, name):
     assert_same_bits(out, whole["tiny"])
 
 
+@pytest.mark.parametrize(
+    "meta",
+    [{}, {"row": 3}, {"kernels": 1}, {"row": {"step": 0}}],
+    ids=["nothing", "no row", "kernels", "short"],
+)
+def test_a_checkpoint_that_says_nothing_sound_of_its_step_is_made_again(whole, tmp_path, meta):
+    """Its checksum fits: somebody else wrote it, or an older program."""
+    out = tmp_path / "out"
+    shutil.copytree(whole["tiny"], out)
+    path = out / "checkpoints" / "01-neurons-k2.npz"
+    arrays, before = load_checkpoint(path)
+    checkpoint.save_checkpoint(path, arrays, {**before, **meta} if meta else {})
+    _, said = carry_out(NEURONS, out)
+    assert any("01-neurons-k2.npz" in line and "done again" in line for line in said)
+    assert_same_bits(out, whole["tiny"])
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"epoch": -1},
+        {"epoch": 99},
+        {"rng": {}},
+        {"seconds": "1"},
+        {"iteration": None},
+        {"error_before": True},
+    ],
+    ids=str,
+)
+def test_progress_that_cannot_be_is_left_and_the_step_begins_anew(whole, tmp_path, monkeypatch, meta):
+    """Also when the lie is seen late: the generator and the network are fresh again."""
+    out, write = tmp_path / "out", stage.save_checkpoint
+
+    def stops(path, arrays, found):
+        if path.name == "progress.npz" and found["step"] == 1:
+            write(path, arrays, found | meta)
+            raise KeyboardInterrupt
+        write(path, arrays, found)
+
+    monkeypatch.setattr(stage, "save_checkpoint", stops)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(GRADUAL, out)
+    monkeypatch.setattr(stage, "save_checkpoint", write)
+    _, said = carry_out(GRADUAL, out)
+    assert sum("begins anew" in line for line in said) == 1
+    assert_same_bits(out, whole["tiny-gradual"])
+
+
 def test_damaged_progress_starts_the_step_anew(whole, tmp_path, monkeypatch):
     out = tmp_path / "out"
     monkeypatch.setattr(stage.Stage, "finish", lambda self: 1 / 0)

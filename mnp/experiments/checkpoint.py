@@ -17,6 +17,7 @@ import numpy as np
 
 from mnp.errors import MnpError
 from mnp.experiments.folder import write_whole
+from mnp.experiments.typed import show
 from mnp.nn import Network
 
 FORMAT = "mnp checkpoint"
@@ -90,9 +91,7 @@ def load_checkpoint(path):
         reason = str(error).split("\n")[0][:100] or type(error).__name__
         raise MnpError(f"{path}: is no checkpoint of mnp ({reason})") from None
     if version != VERSION:
-        raise MnpError(
-            f"{path}: is a checkpoint of version {str(version)[:20]}, this program reads {VERSION}"
-        )
+        raise MnpError(f"{path}: is a checkpoint of version {show(version)}, this program reads {VERSION}")
     return arrays, meta
 
 
@@ -151,7 +150,8 @@ def under(arrays, folder):
 def network_from(arrays, meta, kernels=None):
     """Build the network that `network_entries` took apart; arrays and masks must fit the architecture.
 
-    Raises MnpError where they do not, before anything larger than the arrays themselves is made.
+    Raises MnpError where they do not, before anything larger than the arrays themselves is made, and for
+    NaN or infinity among them.
     """
     state, masks = under(arrays, "state"), under(arrays, "masks")
     architecture = meta.get("architecture")
@@ -164,7 +164,9 @@ def network_from(arrays, meta, kernels=None):
             if isinstance(value, int) and abs(value) > max(numbers, 1):
                 raise MnpError(f"the checkpoint says {name} = {value}, which its arrays cannot hold")
     try:
-        return Network.from_architecture(architecture, state, masks, kernels)
+        net = Network.from_architecture(architecture, state, masks, kernels)
+        net.check_finite()
+        return net
     except MnpError:
         raise
     except Exception as error:  # hostile values in an architecture: names, sizes, types

@@ -3,6 +3,8 @@
 import csv
 import io
 
+from mnp.errors import MnpError
+from mnp.experiments.typed import is_of, show, spell
 from mnp.pruning.sizes import compression, count_sizes, reduction, without_maxout
 
 FIELDS = (
@@ -32,6 +34,27 @@ FIELDS = (
     "validation_error",
 )
 FACE_FIELDS = (*FIELDS, "accuracy", "accuracy_se", "eer", "threshold", "distance")
+
+WHOLE = ("step", "k", "params", "nonzero", "macs", "nonzero_macs", "bytes", "dense_bytes", "parent", "epochs")
+TEXTS = ("kind", "arm", "ranking", "distance")
+OF_STEP = ("kind", "k", "arm", "ranking", "parent", "epochs")  # as its `Step` says
+MAY_LACK = ("wins_lost", "train_loss", "test_loss", "validation_error")  # None where there is nothing to tell
+
+
+def check_row(row, fields, step):
+    """Refuse a row from a file that is not the one of a step: other columns, other kinds of values.
+
+    Raises MnpError that names the column.
+    """
+    if not isinstance(row, dict) or list(row) != list(fields):
+        raise MnpError("has no row of this run's columns")
+    for name, value in row.items():
+        hint = int if name in WHOLE else str if name in TEXTS else float
+        if not (is_of(value, hint) or (value is None and name in MAY_LACK)):
+            raise MnpError(f"says {name} = {show(value)}, which is not {spell(hint)}")
+    for name, wanted in {"step": step.index, **{name: getattr(step, name) for name in OF_STEP}}.items():
+        if row[name] != wanted:
+            raise MnpError(f"says {name} = {show(row[name])}, where the recipe says {show(wanted)}")
 
 
 def sizes_row(net, first, input_shape):

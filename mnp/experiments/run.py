@@ -30,7 +30,7 @@ from mnp.experiments.folder import (
     write_whole,
 )
 from mnp.experiments.gradual import kept_counts
-from mnp.experiments.rows import to_csv
+from mnp.experiments.rows import check_row, to_csv
 from mnp.experiments.stage import Stage
 from mnp.experiments.steps import steps_of
 from mnp.experiments.typed import digest, to_dict
@@ -134,6 +134,16 @@ def default_folder(experiment):
     return Path("runs") / f"{experiment.name}-{digest(experiment)}"
 
 
+def check_meta(meta, fields, step, path):
+    """Refuse what a checkpoint says of a step unless it can be this step's."""
+    try:
+        check_row(meta.get("row"), fields, step)
+        if not isinstance(meta.get("kernels"), str):
+            raise MnpError("does not say which kernels")
+    except MnpError as error:
+        raise MnpError(f"{path}: {error}") from None
+
+
 class Run:
     """What the steps of a run share."""
 
@@ -203,7 +213,9 @@ class Run:
         if not self.path(step).exists():
             return None
         try:
-            return load_checkpoint(self.path(step))[1]
+            meta = load_checkpoint(self.path(step))[1]
+            check_meta(meta, self.stage.fields, step, self.path(step))
+            return meta
         except MnpError as error:
             self.say(f"{error}; that step is done again from the one before it")
             return None

@@ -71,6 +71,7 @@ def _network(architecture, arrays, kernels):
         layers.append((name, (LAYER_TYPES | SPARSE_TYPES)[kind](**arguments, kernels=kernels)))
     net = Network(layers)
     net.load_state_dict(arrays)
+    net.check_finite()
     for layer in net.layers.values():
         if isinstance(layer, SparseDense | SparseConv2d):
             layer.check()

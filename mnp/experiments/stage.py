@@ -17,6 +17,7 @@ from mnp.experiments.checkpoint import (
 )
 from mnp.experiments.gradual import GradualPruning, Target, masks_for
 from mnp.experiments.rows import FIELDS, sizes_row
+from mnp.experiments.typed import is_of, show, spell
 from mnp.kernels import textbook
 from mnp.nn import SGD, Progress, evaluate, learning_rate, loss_and_grads, train_epoch
 from mnp.nn.base import kernels_name
@@ -25,6 +26,9 @@ from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, count_wins, measure_relevance, prune_neurons
 
 RANKING_BATCH = 1000
+# What progress.npz says beside the network; the generator's state and a gradual step's are checked apart.
+NUMBERS = {"epoch": int, "seconds": float, "error_before": float}
+PROGRESS = NUMBERS | {"train_loss": float | None, "wins_lost": float | None}
 
 
 class Stage:
@@ -251,25 +255,44 @@ class Stage:
             return False
         try:
             arrays, meta = load_checkpoint(path)
-            if meta["step"] != self.step.index:
+            if meta.get("step") != self.step.index:
                 return False
-            self.net = network_from(arrays, meta, self.run.kernels)
-            self.optimizer = self.new_optimizer()
-            velocity, dense = under(arrays, "velocity"), under(arrays, "dense")
-            if isinstance(self.optimizer, GradualPruning):
-                self.optimizer.load(meta["iteration"], meta["start"], velocity, dense)
-            else:
-                self.optimizer.load_velocity(velocity)
+            self.restore(arrays, meta)
         except MnpError as error:
             self.run.say(f"{error}; the step begins anew")
+            self.rng = self.run.generator(self.step)
             return False
-        self.rng.bit_generator.state = meta["rng"]
-        self.epoch, self.error_before = meta["epoch"], meta["error_before"]
-        self.train_loss, self.lost = meta["train_loss"], meta["wins_lost"]
-        self.seconds_before, self.found = meta["seconds"], under(arrays, "found")
         self.warm_up()
         self.run.say(f"going on after epoch {self.epoch} of {self.step.epochs}")
         return True
+
+    def restore(self, arrays, meta):
+        """Take over what `save_progress` wrote; MnpError for anything that it cannot have written."""
+        for name, hint in PROGRESS.items():
+            if name not in meta or not is_of(meta[name], hint):
+                raise MnpError(f"progress.npz says {name} = {show(meta.get(name))}, not {spell(hint)}")
+        if not 0 <= meta["epoch"] <= self.step.epochs or meta["seconds"] < 0:
+            raise MnpError(f"progress.npz says epoch {meta['epoch']} of {self.step.epochs}")
+        self.net = network_from(arrays, meta, self.run.kernels)
+        self.optimizer = self.new_optimizer()
+        velocity, dense = under(arrays, "velocity"), under(arrays, "dense")
+        for name, array in (velocity | dense).items():
+            if array.dtype.kind != "f" or not np.isfinite(array.astype(self.net.dtype)).all():
+                raise MnpError(f"progress.npz has NaN, infinity or no numbers for {name!r}")
+        try:
+            self.rng.bit_generator.state = meta.get("rng")
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise MnpError(f"progress.npz has no state of the generator ({type(error).__name__})") from None
+        if isinstance(self.optimizer, GradualPruning):
+            counts = [meta.get("iteration"), meta.get("start")]
+            if not all(is_of(n, int) and n >= 0 for n in counts):
+                raise MnpError("progress.npz does not say how far the pruning is")
+            self.optimizer.load(*counts, velocity, dense)
+        else:
+            self.optimizer.load_velocity(velocity)
+        self.epoch, self.error_before = meta["epoch"], meta["error_before"]
+        self.train_loss, self.lost = meta["train_loss"], meta["wins_lost"]
+        self.seconds_before, self.found = meta["seconds"], under(arrays, "found")
 
 
 def digest_of(arrays):

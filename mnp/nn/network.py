@@ -196,8 +196,15 @@ class Network:
                     f"{name!r} is {array.dtype} {array.shape} in the state and "
                     f"{own[name].dtype} {own[name].shape} in the network"
                 )
-        for name, array in shared.items():
-            own[name][...] = array
+        with np.errstate(over="ignore"):  # of float64 into float32; check_finite finds it
+            for name, array in shared.items():
+                own[name][...] = array
+
+    def check_finite(self):
+        """Refuse a network that holds NaN or infinity, and name the array: for arrays from a file."""
+        for name, array in self.state_dict().items():
+            if not np.isfinite(array).all():
+                raise MnpError(f"{name!r} holds NaN or infinity: nothing can be computed with it")
 
     # What it is.
 

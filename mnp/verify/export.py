@@ -101,8 +101,6 @@ def from_state_dict(state, like):
         if name.endswith(".num_batches_tracked"):
             continue
         array = np.asarray(array)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise MnpError(f"{name!r} holds NaN or infinity: nothing can be computed with it")
         layer = net.layers.get(name.partition(".")[0])
         if isinstance(layer, MaxoutDense) and name in own and array.ndim == own[name].ndim - 1:
             flat = (layer.units * layer.k, *own[name].shape[2:])
@@ -110,6 +108,7 @@ def from_state_dict(state, like):
                 array = array.reshape(own[name].shape)
         given[name] = array
     net.load_state_dict(given)
+    net.check_finite()
     return net
 
 
