@@ -31,8 +31,9 @@ def test_ratios_are_the_peers_time_over_ours():
 
 
 def test_arithmetic_of_a_step_by_hand():
-    # One image, one unit of one neuron. conv1: 576 pixels x 20 filters x 25; conv2: 64 x 52 x 500; fc3: 832.
-    forward = 576 * 500 + 64 * 26_000 + 832 + 10
+    # One image, one unit of one neuron. conv1: 576 pixels x 20 filters x 25; conv2: 64 x 52 x 500,
+    # of which 49 in 100 are multiplied; fc3: 832.
+    forward = 576 * 500 + 64 * 26_000 * 49 // 100 + 832 + 10
     backward = 144 * 500 + 2 * 16 * 26_000 + 2 * 832 + 20
     assert cases.lenet_step_flops(1, units=1, k=1) == 2 * (forward + backward)
 

@@ -15,7 +15,7 @@ from tolerances import TEXTBOOK, assert_close, assert_results_close
 
 from mnp.errors import MnpError
 from mnp.kernels import FUSED, KERNELS, jitted, textbook, tiled
-from mnp.kernels.tiled import convolution, dense, learning, parallel, support
+from mnp.kernels.tiled import convolution, dense, learning, parallel, pooled, support
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
 needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
@@ -58,7 +58,7 @@ def plain_maxout(x, weight, bias, relu, keep, p, dy):
     return (y, winner), (dx, dweight.reshape(weight.shape), dbias.reshape(bias.shape))
 
 
-@pytest.mark.parametrize("module", [convolution, dense, learning, support])
+@pytest.mark.parametrize("module", [convolution, dense, learning, pooled, support])
 def test_examples_in_the_docstrings(module):
     assert doctest.testmod(module).failed == 0
 
@@ -301,7 +301,7 @@ def test_the_fallback_gives_equal_results(reason, monkeypatch):
         conv, maxout = ([a.astype(np.float64) for a in group] for group in (conv, maxout))
         conv_dy, dy = conv_dy.astype(np.float64), dy.astype(np.float64)
     else:
-        monkeypatch.setenv("MNP_FORCE_FALLBACK", "1")
+        monkeypatch.setattr(support, "FORCED", True)
         assert not tiled.available()
     monkeypatch.setattr(parallel.Shared, "__call__", fails)
     bound = TEXTBOOK["float64" if reason == "float64" else "float32"] * 4
@@ -382,7 +382,8 @@ def test_code_from_the_cache_runs_in_a_process_that_has_done_nothing_else():
         assert done.stdout == "[0.5, 0.5, 0.5, 0.5, 0.5]\n", done.stderr
 
 
-def test_without_a_compiler_everything_falls_back():
+@pytest.mark.parametrize("setting", ["NUMBA_DISABLE_JIT", "MNP_FORCE_FALLBACK"])
+def test_where_tiles_cannot_run_everything_falls_back(setting):
     code = (
         "import numpy as np; from mnp.kernels import default_kernels, jitted, tiled\n"
         "assert default_kernels() is jitted and not tiled.available()\n"
@@ -390,6 +391,6 @@ def test_without_a_compiler_everything_falls_back():
         "b = np.zeros((4, 1), np.float32)\n"
         "print(tiled.dense_maxout_forward(x, w, b)[0].tolist())"
     )
-    env = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    env = {**os.environ, setting: "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert done.stdout == "[[16.0, 16.0, 16.0, 16.0]]\n", done.stderr

@@ -3,7 +3,8 @@
 A register tile (see `mnp.kernels.registers`) multiplies a few loaded vectors with each other and keeps the
 sums in the CPU's registers. Around it:
 
-    convolution   convolution with max pooling in one; its loops are in `pooled_forward`, `pooled_backward`
+    convolution   3x3 convolutions by short filters; the loops are in `winograd`, `winograd_gradient`
+    pooled        convolution with max pooling in one; its loops are in `pooled_forward`, `pooled_backward`
     dense         dense layers, and maxout units with ReLU and dropout in one; loops in `dense_loops`
     learning      the SGD step over many arrays in one call
     sparse_loops  products with the CSR matrices of `mnp.pruning.sparse`
@@ -23,8 +24,6 @@ from mnp.kernels.jitted import (
     batchnorm2d_backward,
     batchnorm2d_forward,
     batchnorm2d_inference,
-    conv2d_backward,
-    conv2d_forward,
     dropout_backward,
     dropout_forward,
     maxout_backward,
@@ -36,9 +35,10 @@ from mnp.kernels.jitted import (
     softmax_cross_entropy,
     win_counts,
 )
-from mnp.kernels.tiled.convolution import conv2d_maxpool2d_backward, conv2d_maxpool2d_forward
+from mnp.kernels.tiled.convolution import conv2d_backward, conv2d_forward
 from mnp.kernels.tiled.dense import dense_backward, dense_forward, dense_maxout_backward, dense_maxout_forward
 from mnp.kernels.tiled.learning import sgd_step
+from mnp.kernels.tiled.pooled import conv2d_maxpool2d_backward, conv2d_maxpool2d_forward
 from mnp.kernels.tiled.support import available
 
 __all__ = [

@@ -2,8 +2,9 @@
 
 Numba keeps machine code from one process to the next, and forgets it when the file of the compiled
 function changes. Here, though, a compiled function contains code of other files: the tiles of
-`registers.py`, the helpers beside it. So the contents of all those files become part of the key under
-which its code is kept.
+`registers.py`, the helpers beside it. So a digest of all those files becomes part of the key under which
+its code is kept, and of the file's name: two processes that compile different states of the sources at the
+same time must not write into one file.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numba
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from mnp.kernels import compiling, registers
 
@@ -26,10 +27,24 @@ def sources_digest():
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of one function, with the digest as the key in place of the function's own code."""
+    """Numba's cache of one function, with the digest as the key in place of the function's own code.
+
+    A function made inside another file's function is known by its module and name, see `parallel`.
+    """
+
+    def __init__(self, function):
+        super().__init__(function)
+        name = f"{self._impl.filename_base}.{function.__module__.rpartition('.')[2]}.{sources_digest()[:16]}"
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = IndexDataCacheFile(self._cache_path, name, stamp)
 
     def _index_key(self, signature, codegen):
-        return signature, codegen.magic_tuple(), sources_digest()
+        return signature, codegen.magic_tuple(), function_name(self._py_func), sources_digest()
+
+
+def function_name(function):
+    """Module and name: what tells compiled functions apart."""
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 def compiled(**options):

@@ -1,76 +1,54 @@
-"""Convolution with max pooling: checks, memory, and the calls of the loops in `pooled_*`."""
+"""Convolution by its short filters: checks, memory, and the calls of the loops in `winograd*`."""
 
-from functools import cache
-
-import numba
 import numpy as np
 
-from mnp.kernels import jitted, shapes
-from mnp.kernels.tiled import pooled_backward, pooled_forward
-from mnp.kernels.tiled.support import NOTHING, bytes_of, flat, floats32, workspace
+from mnp.kernels import jitted
+from mnp.kernels.tiled import winograd, winograd_factors, winograd_gradient
+from mnp.kernels.tiled.support import NO_BYTES, flat, floats32, workspace
+
+_LEAST = 2 * winograd_factors.PANEL  # squares below which a panel's preparations are not worth it
+_CHUNK = 1 << 19  # floats of sums and differences that are made before they are multiplied: a second cache
 
 
-def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride):
-    """Slide every filter over every image and keep the largest of each window's results: a fused pair.
+def conv2d_forward(x, weight, bias, stride, padding):
+    """Slide every filter over every image.
 
-        y, winner = maxpool2d_forward(conv2d_forward(x, weight, bias, stride, padding), size, pool_stride)
+        y[n, f, a, b] = bias[f] + sum_{c, i, j} weight[f, c, i, j] * x[n, c, a + i - padding, b + j - padding]
 
     Parameters
     ----------
     x : (N, C, H, W) float
     weight, bias : (F, C, KH, KW), (F,) float
-    stride, padding, size, pool_stride : int
-        Stride 1 and pooling 2/2 in float32 run here, anything else as the two plain functions.
+    stride, padding : int
+        3x3 kernels of stride 1 in float32 run here, anything else as in `jitted`.
 
     Returns
     -------
-    y : (N, F, PH, PW) float
-    winner : (N, F, PH, PW) int
-        The place in its window that gave the maximum, row by row: 0 1 / 2 3. The lowest wins a tie, the
-        first NaN all. A last row or column that fills no window is left out.
+    y : (N, F, OH, OW) float
 
-    Shapes that do not fit are a ShapeError.
+    Rounding errors grow with the largest pixel under a filter, not with each of them alone: they stay
+    within 16 float32 roundings of max |x| * sum |weight[f]|. Shapes that do not fit are a ShapeError.
 
-    >>> x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
-    >>> one = np.ones((1, 1, 1, 1), np.float32)
-    >>> y, winner = conv2d_maxpool2d_forward(x, one, np.zeros(1, np.float32), 1, 0, 2, 2)
-    >>> print(y[0, 0].tolist(), winner[0, 0].tolist())
-    [[5.0, 7.0], [13.0, 15.0]] [[3, 3], [3, 3]]
+    >>> x = np.ones((1, 1, 3, 3), np.float32)
+    >>> print(conv2d_forward(x, x, np.zeros(1, np.float32), 1, 1)[0, 0].tolist())
+    [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
-    shape = _shape(x, weight, stride, padding, size, pool_stride)
-    if shape is None or not floats32(x, weight, bias) or bias.shape != weight.shape[:1]:
-        y = jitted.conv2d_forward(x, weight, bias, stride, padding)
-        return jitted.maxpool2d_forward(y, size, pool_stride)
-    _, h, w, kh, kw = shape
-    count = x.shape[0]
-    pooled = (count, weight.shape[0], (h + 2 * padding - kh + 1) // 2, (w + 2 * padding - kw + 1) // 2)
-    y, winner = np.empty(pooled, np.float32), np.empty(pooled, np.uint8)
-    parts = 1 if count >= 16 else max(1, numba.get_num_threads() // count)
-    pooled_forward.conv_pool_forward(
-        count * parts,
-        parts,
-        flat(x),
-        shape,
-        flat(weight),
-        flat(bias),
-        int(padding),
-        y.reshape(-1),
-        winner.reshape(-1),
-    )
-    return y, winner
+    y = None
+    if _fits(x, weight, stride, padding) and floats32(x, weight, bias) and bias.shape == weight.shape[:1]:
+        y = _short(x, weight, bias, padding, turned=False)
+    return jitted.conv2d_forward(x, weight, bias, stride, padding) if y is None else y
 
 
-def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool_stride, need_dx=True):
-    """Hand the loss's derivative back through a max pooling and the convolution before it.
+def conv2d_backward(dy, x, weight, stride, padding, need_dx=True):
+    """Hand the loss's derivative back through a convolution.
 
-        dz = maxpool2d_backward(dy, winner, z.shape, size, pool_stride)        z: the convolution's output
-        dx, dweight, dbias = conv2d_backward(dz, x, weight, stride, padding, need_dx)
-
-    dz is three quarters zeros, which are never multiplied.
+        dbias[f]            = sum_{n, a, b} dy[n, f, a, b]
+        dweight[f, c, i, j] = sum_{n, a, b} dy[n, f, a, b] * x[n, c, a + i - padding, b + j - padding]
+        dx[n, c, r, s]      = sum_{f, i, j} dy[n, f, r - i + padding, s - j + padding] * weight[f, c, i, j]
 
     Parameters
     ----------
-    dy, winner : (N, F, PH, PW) float, int
+    dy : (N, F, OH, OW) float
     x, weight : (N, C, H, W), (F, C, KH, KW) float
         As in the forward call.
     need_dx : bool
@@ -79,86 +57,86 @@ def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool
     Returns
     -------
     dx : like x, or None; dweight : like weight; dbias : (F,)
-        Sums over examples are taken in an order that depends on the shapes only.
+        The order of the sums depends on the shapes only.
 
-    Shapes that do not fit are a ShapeError, winners outside the window an MnpError.
+    Shapes that do not fit are a ShapeError.
 
-    >>> x, one = np.ones((1, 1, 2, 2), np.float32), np.ones((1, 1, 1, 1), np.float32)
-    >>> dy, winner = np.full((1, 1, 1, 1), 3.0, np.float32), np.array([[[[2]]]])
-    >>> dx, dweight, dbias = conv2d_maxpool2d_backward(dy, winner, x, one, 1, 0, 2, 2)
-    >>> print(dx[0, 0].tolist(), dweight.item(), dbias.item())
-    [[0.0, 0.0], [3.0, 0.0]] 3.0 3.0
+    >>> x = np.ones((1, 1, 3, 3), np.float32)
+    >>> dx, dweight, dbias = conv2d_backward(x, x, x, 1, 1)
+    >>> print(dx[0, 0, 1, 1], dweight[0, 0, 0, 0], dbias)
+    9.0 4.0 [9.]
     """
-    shape = _shape(x, weight, stride, padding, size, pool_stride)
     answer = None
-    if shape is not None and floats32(dy, x, weight):
-        c, h, w, kh, kw = shape
-        shape = (c, h + 2 * padding, w + 2 * padding, kh, kw)
-        pooled = (x.shape[0], weight.shape[0], (shape[1] - kh + 1) // 2, (shape[2] - kw + 1) // 2)
-        if dy.shape == winner.shape == pooled:
-            answer = _backward(dy, bytes_of(winner, 4), x, weight, shape, int(padding), need_dx)
-    if answer is None:  # other shapes, or a mistake, which these functions name
-        z_shape = (
-            *dy.shape[:2],
-            *shapes.conv2d_output_size(*x.shape[2:], *weight.shape[2:], stride, padding),
+    if _fits(x, weight, stride, padding) and floats32(dy, x, weight):
+        oh, ow = x.shape[2] + 2 * padding - 2, x.shape[3] + 2 * padding - 2
+        if dy.shape == (x.shape[0], weight.shape[0], oh, ow):
+            answer = _backward(dy, x, weight, padding, need_dx)
+    return jitted.conv2d_backward(dy, x, weight, stride, padding, need_dx) if answer is None else answer
+
+
+def _fits(x, weight, stride, padding):
+    """Whether the loops here can take it, and are worth it."""
+    if x.ndim != 4 or weight.ndim != 4 or weight.shape[2:] != (3, 3) or stride != 1:
+        return False
+    (n, c, h, w), p = x.shape, padding
+    if c != weight.shape[1] or not 0 <= p <= 2 or min(h, w) + 2 * p < 3:
+        return False
+    return n * ((h + 2 * p - 1) // 2) * ((w + 2 * p - 1) // 2) >= _LEAST
+
+
+def short_filters(x, weight, bias, padding, squares, y, winner, turned=False):
+    """Run `winograd.convolve` into y (and winner); False if an output is not a finite number."""
+    outputs, inputs, kernel = weight.shape[:3]
+    filters, channels = (inputs, outputs) if turned else (outputs, inputs)
+    factors = workspace("factors", winograd_factors.factors_size(outputs, inputs, kernel))
+    panel = winograd_factors.PANEL
+    blocks = (outputs * inputs + panel - 1) // panel
+    winograd_factors.make_factors(blocks, flat(weight), outputs, inputs, kernel, int(turned), factors)
+    count, _, h, w = x.shape
+    panels = (count * squares + panel - 1) // panel
+    odd = np.empty(16 * panels, np.float32)
+    shape = (channels, h, w, kernel, kernel)
+    winograd.convolve(
+        panels, flat(x), shape, factors, flat(bias), filters, int(padding), count, flat(y), flat(winner), odd
+    )
+    return not odd.any()
+
+
+def _short(x, weight, bias, padding, turned):
+    """The convolution, or None if an output is not a finite number; turned: the one that gives dx."""
+    n, _, h, w = x.shape
+    oh, ow = h + 2 * padding - 2, w + 2 * padding - 2
+    y = np.empty((n, bias.size, oh, ow), np.float32)
+    finite = short_filters(x, weight, bias, padding, (oh + 1) // 2 * ((ow + 1) // 2), y, NO_BYTES, turned)
+    return y if finite else None
+
+
+def _backward(dy, x, weight, padding, need_dx):
+    """All gradients, or None if one is not a finite number."""
+    dx = None
+    if need_dx:
+        dx = _short(dy, weight, np.zeros(x.shape[1], np.float32), 2 - padding, turned=True)
+        if dx is None:
+            return None
+    (n, c, h, w), f = x.shape, weight.shape[0]
+    channels16, filters16 = (c + 15) // 16 * 16, (f + 15) // 16 * 16
+    squares = (dy.shape[2] + 1) // 2 * ((dy.shape[3] + 1) // 2)
+    planes = winograd_gradient.PLANES
+    together = min(n, max(1, _CHUNK // (planes * squares * (channels16 + filters16))))
+    whole = together * squares
+    xs = workspace("pixels", planes * whole * channels16)
+    ds = workspace("outputs", planes * whole * filters16)
+    products, dbias = workspace("products", planes * filters16 * channels16), np.zeros(filters16, np.float32)
+    products[:] = 0
+    flat_x, flat_dy, shape = flat(x), flat(dy), (c, h, w, whole)
+    for image in range(0, n, together):
+        images = min(together, n - image)
+        winograd_gradient.lay_out(2 * images, image, images, flat_x, flat_dy, shape, f, int(padding), xs, ds)
+        winograd_gradient.multiply(
+            planes * filters16 // 16, xs, ds, channels16, filters16, images * squares, whole, products, dbias
         )
-        dz = jitted.maxpool2d_backward(dy, winner, z_shape, size, pool_stride)
-        answer = jitted.conv2d_backward(dz, x, weight, stride, padding, need_dx)
-    return answer
-
-
-def _shape(x, weight, stride, padding, size, pool_stride):
-    """(C, H, W, KH, KW) if the fused loops can take it, else None."""
-    if x.ndim != 4 or weight.ndim != 4 or (stride, size, pool_stride) != (1, 2, 2) or padding < 0:
+    dweight = np.empty(weight.shape, np.float32)
+    winograd_gradient.weights_of(f, products, c, channels16, filters16, flat(dweight))
+    if not (np.isfinite(dweight).all() and np.isfinite(dbias).all()):
         return None
-    (_, c, h, w), (_, channels, kh, kw) = x.shape, weight.shape
-    if c != channels or min(h, w) + 2 * padding - max(kh, kw) < 1:
-        return None
-    return c, h, w, kh, kw
-
-
-def _backward(dy, winner, x, weight, shape, padding, need_dx):
-    """The fused gradients, or None for a winner outside 0..3."""
-    if winner is None:
-        return None
-    c, h, w, kh, kw = shape
-    count, filters = x.shape[0], weight.shape[0]
-    blocks, images = min(filters, 16), count if need_dx else 0
-    xs = workspace("images", count * c * h * w + pooled_backward.slack(w * c))
-    ws = workspace("filters", kh * filters * pooled_backward.padded(kw * c)) if need_dx else NOTHING
-    flat_weight = flat(weight)
-    pooled_backward.lay_out(
-        count + (filters if need_dx else 0), flat(x), flat_weight, shape, count, filters, padding, xs, ws
-    )
-    dx = np.empty(x.shape if need_dx else 0, np.float32)
-    dweight, dbias, bad = (
-        np.empty(weight.shape, np.float32),
-        np.empty(filters, np.float32),
-        np.empty(blocks, np.uint8),
-    )
-    places = _places((h - kh + 1) // 2, (w - kw + 1) // 2, w, c)
-    pooled_backward.conv_pool_backward(
-        blocks + images,
-        blocks,
-        flat(dy),
-        winner,
-        shape,
-        count,
-        filters,
-        padding,
-        places,
-        xs,
-        ws,
-        dx.reshape(-1),
-        dweight.reshape(-1),
-        dbias,
-        bad,
-    )
-    return None if bad.any() else (dx if need_dx else None, dweight, dbias)
-
-
-@cache
-def _places(ph, pw, w, channels):
-    """Where, channels last, the first pixel of each pooling window lies."""
-    p = np.arange(ph * pw)
-    return ((2 * (p // pw) * w + 2 * (p % pw)) * channels).astype(np.int32)
+    return dx, dweight, dbias[:f].copy()

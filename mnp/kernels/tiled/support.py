@@ -12,6 +12,8 @@ from mnp.kernels.registers import LINE
 
 FLOAT32, NOTHING, NO_BYTES = np.dtype(np.float32), np.empty(0, np.float32), np.empty(0, np.uint8)
 
+FORCED = os.environ.get("MNP_FORCE_FALLBACK") == "1"
+
 
 @cache
 def _has_vectors():
@@ -22,12 +24,10 @@ def _has_vectors():
 def available():
     """Say whether this tier's own loops can run here; where not, its functions are those of `jitted`.
 
-    True on a CPU with AVX-512, or AVX2 and FMA, while Numba may compile (no NUMBA_DISABLE_JIT=1) and
-    the environment does not hold MNP_FORCE_FALLBACK=1, which is there for tests.
+    True on a CPU with AVX-512, or AVX2 and FMA, if Numba may compile (no NUMBA_DISABLE_JIT=1) and the
+    environment did not hold MNP_FORCE_FALLBACK=1, which is there for tests, when Python started.
     """
-    if os.environ.get("MNP_FORCE_FALLBACK") == "1" or numba.config.DISABLE_JIT:
-        return False
-    return _has_vectors()
+    return not FORCED and not numba.config.DISABLE_JIT and _has_vectors()
 
 
 def floats32(*arrays):

@@ -1,0 +1,173 @@
+"""Convolution with max pooling: checks, memory, and the calls of the loops in `pooled_*`."""
+
+from functools import cache
+
+import numba
+import numpy as np
+
+from mnp.kernels import jitted, shapes
+from mnp.kernels.tiled import pooled_backward, pooled_forward
+from mnp.kernels.tiled.convolution import short_filters
+from mnp.kernels.tiled.support import NOTHING, bytes_of, flat, floats32, workspace
+
+# Short filters need fewer multiplications, but first the sums and differences of pixels, which many filters
+# and channels must share. Both limits were found by timing.
+_CHANNELS, _WINDOWS = 8, 512
+
+
+def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride):
+    """Slide every filter over every image and keep the largest of each window's results: a fused pair.
+
+        y, winner = maxpool2d_forward(conv2d_forward(x, weight, bias, stride, padding), size, pool_stride)
+
+    Parameters
+    ----------
+    x : (N, C, H, W) float
+    weight, bias : (F, C, KH, KW), (F,) float
+    stride, padding, size, pool_stride : int
+        Stride 1 and pooling 2/2 in float32 run here, anything else as the two plain functions.
+
+    Returns
+    -------
+    y : (N, F, PH, PW) float
+    winner : (N, F, PH, PW) int
+        The place in its window that gave the maximum, row by row: 0 1 / 2 3. The lowest wins a tie, the
+        first NaN all. A last row or column that fills no window is left out.
+
+    Shapes that do not fit are a ShapeError.
+
+    >>> x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    >>> one = np.ones((1, 1, 1, 1), np.float32)
+    >>> y, winner = conv2d_maxpool2d_forward(x, one, np.zeros(1, np.float32), 1, 0, 2, 2)
+    >>> print(y[0, 0].tolist(), winner[0, 0].tolist())
+    [[5.0, 7.0], [13.0, 15.0]] [[3, 3], [3, 3]]
+    """
+    shape = _shape(x, weight, stride, padding, size, pool_stride)
+    if shape is None or not floats32(x, weight, bias) or bias.shape != weight.shape[:1]:
+        y = jitted.conv2d_forward(x, weight, bias, stride, padding)
+        return jitted.maxpool2d_forward(y, size, pool_stride)
+    c, h, w, kh, kw = shape
+    count = x.shape[0]
+    pooled = (count, weight.shape[0], (h + 2 * padding - kh + 1) // 2, (w + 2 * padding - kw + 1) // 2)
+    y, winner = np.empty(pooled, np.float32), np.empty(pooled, np.uint8)
+    windows = pooled[2] * pooled[3]
+    short = kh == kw and kh in (3, 5) and c >= _CHANNELS and count * windows >= _WINDOWS
+    if short and short_filters(x, weight, bias, padding, windows, y, winner):
+        return y, winner
+    parts = 1 if count >= 16 else max(1, numba.get_num_threads() // count)
+    pooled_forward.conv_pool_forward(
+        count * parts,
+        parts,
+        flat(x),
+        shape,
+        flat(weight),
+        flat(bias),
+        int(padding),
+        y.reshape(-1),
+        winner.reshape(-1),
+    )
+    return y, winner
+
+
+def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool_stride, need_dx=True):
+    """Hand the loss's derivative back through a max pooling and the convolution before it.
+
+        dz = maxpool2d_backward(dy, winner, z.shape, size, pool_stride)        z: the convolution's output
+        dx, dweight, dbias = conv2d_backward(dz, x, weight, stride, padding, need_dx)
+
+    dz is three quarters zeros, which are never multiplied.
+
+    Parameters
+    ----------
+    dy, winner : (N, F, PH, PW) float, int
+    x, weight : (N, C, H, W), (F, C, KH, KW) float
+        As in the forward call.
+    need_dx : bool
+        Whether dx is asked for: the first layer's is not.
+
+    Returns
+    -------
+    dx : like x, or None; dweight : like weight; dbias : (F,)
+        Sums over examples are taken in an order that depends on the shapes only.
+
+    Shapes that do not fit are a ShapeError, winners outside the window an MnpError.
+
+    >>> x, one = np.ones((1, 1, 2, 2), np.float32), np.ones((1, 1, 1, 1), np.float32)
+    >>> dy, winner = np.full((1, 1, 1, 1), 3.0, np.float32), np.array([[[[2]]]])
+    >>> dx, dweight, dbias = conv2d_maxpool2d_backward(dy, winner, x, one, 1, 0, 2, 2)
+    >>> print(dx[0, 0].tolist(), dweight.item(), dbias.item())
+    [[0.0, 0.0], [3.0, 0.0]] 3.0 3.0
+    """
+    shape = _shape(x, weight, stride, padding, size, pool_stride)
+    answer = None
+    if shape is not None and floats32(dy, x, weight):
+        c, h, w, kh, kw = shape
+        shape = (c, h + 2 * padding, w + 2 * padding, kh, kw)
+        pooled = (x.shape[0], weight.shape[0], (shape[1] - kh + 1) // 2, (shape[2] - kw + 1) // 2)
+        if dy.shape == winner.shape == pooled:
+            answer = _backward(dy, bytes_of(winner, 4), x, weight, shape, int(padding), need_dx)
+    if answer is None:  # other shapes, or a mistake, which these functions name
+        z_shape = (
+            *dy.shape[:2],
+            *shapes.conv2d_output_size(*x.shape[2:], *weight.shape[2:], stride, padding),
+        )
+        dz = jitted.maxpool2d_backward(dy, winner, z_shape, size, pool_stride)
+        answer = jitted.conv2d_backward(dz, x, weight, stride, padding, need_dx)
+    return answer
+
+
+def _shape(x, weight, stride, padding, size, pool_stride):
+    """(C, H, W, KH, KW) if the fused loops can take it, else None."""
+    if x.ndim != 4 or weight.ndim != 4 or (stride, size, pool_stride) != (1, 2, 2) or padding < 0:
+        return None
+    (_, c, h, w), (_, channels, kh, kw) = x.shape, weight.shape
+    if c != channels or min(h, w) + 2 * padding - max(kh, kw) < 1:
+        return None
+    return c, h, w, kh, kw
+
+
+def _backward(dy, winner, x, weight, shape, padding, need_dx):
+    """The fused gradients, or None for a winner outside 0..3."""
+    if winner is None:
+        return None
+    c, h, w, kh, kw = shape
+    count, filters = x.shape[0], weight.shape[0]
+    blocks, images = min(filters, 16), count if need_dx else 0
+    xs = workspace("images", count * c * h * w + pooled_backward.slack(w * c))
+    ws = workspace("filters", kh * filters * pooled_backward.padded(kw * c)) if need_dx else NOTHING
+    flat_weight = flat(weight)
+    pooled_backward.lay_out(
+        count + (filters if need_dx else 0), flat(x), flat_weight, shape, count, filters, padding, xs, ws
+    )
+    dx = np.empty(x.shape if need_dx else 0, np.float32)
+    dweight, dbias, bad = (
+        np.empty(weight.shape, np.float32),
+        np.empty(filters, np.float32),
+        np.empty(blocks, np.uint8),
+    )
+    places = _places((h - kh + 1) // 2, (w - kw + 1) // 2, w, c)
+    pooled_backward.conv_pool_backward(
+        blocks + images,
+        blocks,
+        flat(dy),
+        winner,
+        shape,
+        count,
+        filters,
+        padding,
+        places,
+        xs,
+        ws,
+        dx.reshape(-1),
+        dweight.reshape(-1),
+        dbias,
+        bad,
+    )
+    return None if bad.any() else (dx if need_dx else None, dweight, dbias)
+
+
+@cache
+def _places(ph, pw, w, channels):
+    """Where, channels last, the first pixel of each pooling window lies."""
+    p = np.arange(ph * pw)
+    return ((2 * (p // pw) * w + 2 * (p % pw)) * channels).astype(np.int32)
