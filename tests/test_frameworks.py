@@ -56,7 +56,7 @@ def test_parity_with_torch(by_torch, tier, kernel):
     if function is None:
         pytest.skip(f"{tier} does not offer this fused kernel")
     for case in cases.generate(kernel, seed=2):
-        if case.note in ILL_CONDITIONED:
+        if case.note in ILL_CONDITIONED and case.dtype == "float32":
             continue
         ours, torch_says = candidate.call_case(function, case), by_torch(case)
         assert not ours.problem, f"{case}: {ours.problem}"

@@ -113,43 +113,81 @@ def test_the_pipeline_holds_together():
     assert np.array_equal(
         p["pruned/fc3.weight"], np.take_along_axis(last, p["neurons_kept"][:, :, None], axis=1)
     )
-    for name in ("conv1.weight", "conv2.weight", "fc3.weight", "fc4.weight"):
+    weights = ["conv1.weight", "conv2.weight", "fc3.weight", "fc4.weight"]
+    assert [key for key in p if key.startswith("mask/")] == [f"mask/{name}" for name in weights]
+    for name in weights:
         mask, weight = p[f"mask/{name}"], p[f"pruned/{name}"]
         assert mask.sum() == mask.size - round(mask.size * 0.5)
         assert np.abs(weight[mask]).min() >= np.abs(weight[~mask]).max()
         assert not p[f"masked_after_step/{name}"][~mask].any() and p[f"masked_after_step/{name}"][mask].all()
 
 
-def test_pytorch_repeats_the_ten_steps():
-    """Losses and every parameter within 1e-5 after ten steps in float32, as the manifest says."""
+def test_pytorch_repeats_the_pipeline():
+    """Ten steps, counting, pruning, masks and a step after it in float32: within 1e-5, as the manifest says."""
     torch = pytest.importorskip("torch")
     from torch.nn import functional as F  # noqa: N812
 
     p = {key: torch.from_numpy(array) for key, array in frozen("pipeline").items()}
-    net = {
-        key.removeprefix("initial/"): v.clone().requires_grad_() for key, v in p.items() if "initial/" in key
-    }
     settings = MANIFEST["pipeline"]
-    optimizer = torch.optim.SGD(
-        net.values(), settings["lr"], settings["momentum"], weight_decay=settings["weight_decay"]
-    )
     tolerance = settings["tolerance"]["float32"]
-    for step in range(10):
-        h = F.max_pool2d(F.conv2d(p["images"][step], net["conv1.weight"], net["conv1.bias"]), 2)
+
+    def state(prefix):
+        """Arrays as float32 leaves."""
+        return {
+            key.removeprefix(prefix): v.float().clone().requires_grad_()
+            for key, v in p.items()
+            if key.startswith(prefix)
+        }
+
+    def neurons(net, images):
+        h = F.max_pool2d(F.conv2d(images, net["conv1.weight"], net["conv1.bias"]), 2)
         h = F.max_pool2d(F.conv2d(h, net["conv2.weight"], net["conv2.bias"]), 2).flatten(1)
-        z = torch.einsum("ni,uki->nuk", h, net["fc3.weight"]) + net["fc3.bias"]
-        z = F.relu(z) * p["keep"][step] / (1 - settings["dropout"])
-        logits = F.linear(z.amax(2), net["fc4.weight"], net["fc4.bias"])
-        loss = F.cross_entropy(logits, p["labels"][step])
+        return torch.einsum("ni,uki->nuk", h, net["fc3.weight"]) + net["fc3.bias"]
+
+    def forward(net, images, keep=1 - settings["dropout"]):
+        z = F.relu(neurons(net, images)) * keep / (1 - settings["dropout"])
+        return F.linear(z.amax(2), net["fc4.weight"], net["fc4.bias"])
+
+    def one_step(net, optimizer, images, labels, keep, of):
+        """Train one step; everything on the way is what the vectors say."""
+        logits = forward(net, images, keep)
+        loss = F.cross_entropy(logits, labels)
         optimizer.zero_grad()
         loss.backward()
-        assert close(p["logits"][step], logits.detach(), tolerance).all()
-        assert close(p["loss"][step], loss.detach(), tolerance).all()
+        assert close(of("logits"), logits.detach(), tolerance).all()
+        assert close(of("loss"), loss.detach(), tolerance).all()
         for name, w in net.items():
-            assert close(p[f"gradient/{name}"][step], w.grad, tolerance, least=1e-2).all(), (step, name)
+            assert close(of(f"gradient/{name}"), w.grad, tolerance, least=1e-2).all(), name
         optimizer.step()
+
+    def sgd(net):
+        how = settings["lr"], settings["momentum"]
+        return torch.optim.SGD(net.values(), *how, weight_decay=settings["weight_decay"])
+
+    net = state("initial/")
+    optimizer = sgd(net)
+    for step in range(10):
+        batch = p["images"][step], p["labels"][step], p["keep"][step]
+        one_step(net, optimizer, *batch, lambda key, step=step: p[key][step])
         for name, w in net.items():
             assert close(p[f"after_step/{name}"][step], w.detach(), tolerance).all(), (step, name)
+
+    # Count, prune, mask, and one more step.
+    images = p["counted_images"]
+    assert close(p["evaluation_logits"], forward(net, images).detach(), tolerance).all()
+    assert torch.equal(p["winner"], neurons(net, images).argmax(2))
+    net = state("pruned/")
+    assert close(p["pruned_logits"], forward(net, images).detach(), tolerance).all()
+    masks = {key.removeprefix("mask/"): mask for key, mask in p.items() if key.startswith("mask/")}
+    with torch.no_grad():
+        for name, mask in masks.items():
+            net[name] *= mask
+    assert close(p["masked_evaluation_logits"], forward(net, images).detach(), tolerance).all()
+    batch = p["images"][0], p["labels"][0], p["masked_keep"]
+    one_step(net, sgd(net), *batch, lambda key: p[f"masked_{key}"])
+    for name, w in net.items():
+        stays = w.detach() * masks.get(name, torch.ones(()))
+        assert close(p[f"masked_after_step/{name}"], stays, tolerance).all(), name
 
 
 def test_the_ten_lines_of_the_readme_run(monkeypatch):

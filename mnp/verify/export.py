@@ -131,7 +131,9 @@ def read_state(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError("no dictionary of tensors")
-        return {str(name): tensor.detach().numpy() for name, tensor in state.items()}
+        tensors = {str(name): tensor.detach() for name, tensor in state.items()}
+        # NumPy knows no bfloat16.
+        return {name: (t.float() if t.dtype == torch.bfloat16 else t).numpy() for name, t in tensors.items()}
     except Exception as error:  # whatever torch finds wrong with the file
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise MnpError(f"{path}: is no state_dict that can be read safely ({reason})") from None

@@ -7,7 +7,7 @@ from mnp.kernels import textbook
 from mnp.nn import SGD, lenet5, loss_and_grads
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
-from mnp.pruning.surgery import apply_masks, count_wins, prune_neurons, winners
+from mnp.pruning.surgery import apply_masks, count_wins, prune_neurons, weight_names, winners
 from mnp.pruning.weights import magnitude_mask
 
 STEPS, BATCH, COUNTED = 10, 8, 64
@@ -53,6 +53,7 @@ def pipeline(seed=0):
     arrays, meaning = {}, {}
 
     def note(key, array, text):
+        assert key not in arrays, f"two arrays are called {key}"
         arrays[key], meaning[key] = np.array(array), text
 
     rng = np.random.default_rng([seed, 1])
@@ -97,17 +98,16 @@ def pipeline(seed=0):
         note(f"pruned/{name}", array, "after the neurons were removed")
     note("pruned_logits", net.forward(counted), "(N, classes) of counted_images, in evaluation mode")
 
-    weights = {name: array for name, array in net.params().items() if array.ndim > 1}
-    masks = {name: magnitude_mask(array, SPARSITY) for name, array in weights.items()}
+    masks = {name: magnitude_mask(net.params()[name], SPARSITY) for name in weight_names(net)}
     net = apply_masks(net, masks)
     for name, mask in masks.items():
         note(f"mask/{name}", mask, "True = kept; the weights it removes are zero from here on")
-    note("masked_logits", net.forward(counted), "(N, classes) of counted_images, in evaluation mode")
+    logits = net.forward(counted)
+    note("masked_evaluation_logits", logits, "(N, classes) of counted_images with the masks laid on")
     seen = {}
     _train(net, SGD(net, MOMENTUM, WEIGHT_DECAY), crops[order[0]], data.train_labels[order[0]], rng, seen)
     for key, (value,) in seen.items():
-        text = "as above, of the one step after masking"
-        note(f"masked_{key}", value, text)
+        note(f"masked_{key}", value, f"as {key}, of the one step after masking")
     return arrays, meaning
 
 
