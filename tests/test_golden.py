@@ -123,7 +123,7 @@ def test_the_pipeline_holds_together():
 
 
 def test_pytorch_repeats_the_pipeline():
-    """Ten steps, counting, pruning, masks and a step after it in float32: within 1e-5, as the manifest says."""
+    """Ten steps, counting, pruning, masks, one more step, in float32: within 1e-5, as the manifest says."""
     torch = pytest.importorskip("torch")
     from torch.nn import functional as F  # noqa: N812
 
