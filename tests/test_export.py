@@ -274,6 +274,14 @@ def test_files_that_hold_no_state_are_told(tmp_path):
     torch = pytest.importorskip("torch")
     with pytest.raises(MnpError, match="is no state_dict that can be read safely"):
         read_state(tmp_path / "x.pt")
+    torch.save({"state_dict": {"w": torch.zeros(1)}}, tmp_path / "nested.pt")
+    with pytest.raises(MnpError, match="'state_dict' is a dict, not a tensor"):
+        read_state(tmp_path / "nested.pt")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    with pytest.raises(MnpError, match=r"write model.state_dict\(\) by torch.save\)$"):
+        read_state(tmp_path / "module.pt")
+    torch.save({"w": torch.tensor([1.5, -2.0], dtype=torch.bfloat16)}, tmp_path / "half.pt")
+    assert read_state(tmp_path / "half.pt")["w"].tolist() == [1.5, -2.0]
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(MnpError, match="no dictionary of tensors"):
         read_state(tmp_path / "list.pt")
@@ -340,7 +348,7 @@ def test_the_command_exports_and_takes_back(tmp_path, capsys, images):
     assert np.array_equal(load_network(back).forward(images[:9]), net.forward(images[:9]))
 
 
-@pytest.mark.parametrize("case", ["missing", "damaged", "version", "folder"])
+@pytest.mark.parametrize("case", ["missing", "damaged", "version", "folder", "no name"])
 def test_a_checkpoint_that_cannot_be_read_is_one_line(tmp_path, capsys, case):
     path, out = tmp_path / "net.npz", tmp_path / "x.safetensors"
     save_network(path, lenet5(2, 2, 3, 4, rng=0))
@@ -350,8 +358,10 @@ def test_a_checkpoint_that_cannot_be_read_is_one_line(tmp_path, capsys, case):
         path.write_bytes(path.read_bytes()[:-200])
     elif case == "version":
         save_checkpoint(path, {}, {"version": 99})
-    else:
+    elif case == "folder":
         out = tmp_path / "no" / "such" / "folder" / "x"
+    else:
+        out = "."
     assert main(["export", str(path), "--to", "safetensors", "--out", str(out)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
@@ -360,6 +370,7 @@ def test_a_checkpoint_that_cannot_be_read_is_one_line(tmp_path, capsys, case):
         "damaged": "damaged",
         "version": "version 99",
         "folder": "cannot be written",
+        "no name": ".: is a folder: give the name of a file",
     }
     assert says[case] in err
-    assert not out.exists()
+    assert case == "no name" or not out.exists()

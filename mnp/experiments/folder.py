@@ -30,6 +30,8 @@ def write_whole(path, data):
     data : bytes or str (written as UTF-8)
     """
     path = Path(path)
+    if not path.name or path.is_dir():
+        raise MnpError(f"{path}: is a folder: give the name of a file")
     aside = path.with_name(path.name + UNFINISHED)
     try:
         try:

@@ -13,6 +13,7 @@ Masks are not exported: what they remove is zero in the weight.
 
 import io
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -131,12 +132,17 @@ def read_state(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError("no dictionary of tensors")
+        for name, value in state.items():
+            if not torch.is_tensor(value):  # a training checkpoint, often: {"state_dict": ..., "epoch": 3}
+                raise ValueError(f"{name!r} is a {type(value).__name__}, not a tensor")
         tensors = {str(name): tensor.detach() for name, tensor in state.items()}
         # NumPy knows no bfloat16.
         return {name: (t.float() if t.dtype == torch.bfloat16 else t).numpy() for name, t in tensors.items()}
+    except pickle.UnpicklingError:
+        reason = "it holds more than tensors, or is no such file: write model.state_dict() by torch.save"
     except Exception as error:  # whatever torch finds wrong with the file
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise MnpError(f"{path}: is no state_dict that can be read safely ({reason})") from None
+    raise MnpError(f"{path}: is no state_dict that can be read safely ({reason})")
 
 
 def save_safetensors(net, path):

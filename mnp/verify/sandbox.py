@@ -24,6 +24,7 @@ from mnp.verify import candidate, cases
 from mnp.verify.candidate import Answer
 
 FRAME_LIMIT = 1 << 30
+LONGEST = 1e6  # seconds; an endless limit would overflow
 START = 120.0  # seconds for the interpreter and this package to start, however busy the machine is
 
 
@@ -124,7 +125,7 @@ class Child:
     def next(self, deadline):
         """Wait for a message; None if the process ended, TimeoutError if the deadline passed."""
         try:
-            return self.messages.get(timeout=max(0.0, deadline - time.monotonic()))
+            return self.messages.get(timeout=min(max(0.0, deadline - time.monotonic()), LONGEST))
         except queue.Empty:
             raise TimeoutError from None
 
