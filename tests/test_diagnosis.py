@@ -69,6 +69,14 @@ def maxout_winner_first(z):
     return z.argmax(2), z.max(2)
 
 
+def maxout_scan(z):
+    y, winner = z[:, :, 0].copy(), np.zeros(z.shape[:2], int)
+    for j in range(1, z.shape[2]):
+        larger = z[:, :, j] > y
+        y[larger], winner[larger] = z[:, :, j][larger], j
+    return y, winner
+
+
 def maxout_scattered(dy, winner, k):
     dz = np.zeros((*dy.shape, k), dy.dtype)
     dz[:, :, winner] = dy
@@ -102,6 +110,13 @@ def loss_of_the_batch_maximum(logits, labels):
 def norm_keepdims(x, weight, bias, eps):
     y, mean, var = textbook.batchnorm2d_forward(x, weight, bias, eps)
     return y, mean[None, :, None, None], var[None, :, None, None]
+
+
+def norm_of_squares(x, weight, bias, eps):
+    """var = mean(x**2) - mean**2: right, but for its last digits."""
+    mean = x.mean((0, 2, 3))
+    var = (x**2).mean((0, 2, 3)) - mean**2
+    return *textbook.batchnorm2d_forward(x, weight, bias, eps)[:2], var
 
 
 def sgd_rebinds(weights, grads, velocities, masks, lr, momentum, weight_decay):
@@ -141,11 +156,13 @@ SLIPS = [
     ("dense_backward", dense_transposed_and_mean, ["dweight transposed", "; and dbias divided by the batch"]),
     ("dense_backward", dense_half_known, ["need_dx ignored; and something else"]),
     ("maxout_forward", maxout_winner_first, ["returned in another order: winner, y"]),
+    ("maxout_forward", maxout_scan, ["NaN lost unless it comes first"]),
     ("maxout_backward", maxout_scattered, ["dz[:, :, winner] = dy reaches all units"]),
     ("softmax_cross_entropy", loss_guarded, ["1e-08 added inside the logarithm"]),
     ("softmax_cross_entropy", loss_columns, ["dlogits[:, labels] -= 1 reaches all rows"]),
     ("softmax_cross_entropy", loss_of_the_batch_maximum, ["the batch's largest score taken off"]),
     ("batchnorm2d_forward", norm_keepdims, ["mean and var with axes of length one (keepdims)"]),
+    ("batchnorm2d_forward", norm_of_squares, ["nearly right, digits are lost in rounding"]),
     ("sgd_step", sgd_rebinds, ["nothing was changed in place: w = w - ... makes a new array"]),
     ("win_counts", counts_of_floats, ["right numbers, but counts holds floats"]),
 ]

@@ -44,7 +44,9 @@ def guess(kernel, judged):
     words = _usual({**TABLE.get(kernel, {}), **general.table(kernel)}, items) if wrong else []
     if wrong and not words and all(item.single_precision() for item in wrong):
         slips.append("right to single precision only: somewhere inside it is computed in float32")
-    if wrong and slips and not words and all(not s.startswith("right to") for s in slips):
+    elif wrong and not words and all(item.nearly() for item in wrong):
+        slips.append("nearly right, digits are lost in rounding: a small difference of large numbers?")
+    elif wrong and slips and not words:
         slips.append("something else that is none of the usual mistakes")
     return ["; and ".join([*words[:1], *slips]), *words[1:MOST]] if words or slips else []
 
@@ -95,11 +97,16 @@ class Item:
 
     def single_precision(self):
         """Say whether a float64 answer is right to the precision of float32."""
-        if self.answer.problem or self.case.dtype != "float64":
-            return False
-        return all(
-            self.agrees(name, self.expected[name], self.answer.outputs[name], tolerance=SINGLE)
-            for name in self.wrong
+        return self.case.dtype == "float64" and self._within(SINGLE)
+
+    def nearly(self):
+        """Say whether an answer is off by rounding, though by more than is allowed."""
+        return self._within(100 * self.case.tolerance)
+
+    def _within(self, tolerance):
+        outputs = self.answer.outputs
+        return not self.answer.problem and all(
+            self.agrees(name, self.expected[name], outputs[name], tolerance=tolerance) for name in self.wrong
         )
 
     def explained(self, mistake):
@@ -164,9 +171,15 @@ def _usual(table, items):
     every = range(len(items))
     # Errors alone do if the candidate is right wherever the wrong version is.
     some_right = any(not item.wrong for item in items)
-    whole = [
-        w for w in table if all(explained(w, i)[0] == names for i in every) and (some_right or seen(w, every))
-    ]
+
+    def does_it(words):
+        return all(
+            explained(words, i)[0] == names
+            and (not item.wrong or item.answer.problem or explained(words, i)[1])  # or it does nothing at all
+            for i, item in enumerate(items)
+        ) and (some_right or seen(words, every))
+
+    whole = [words for words in table if does_it(words)]
     if whole:
         return whole[:MOST]
     parts, all_of_it = _output_by_output(table, items, explained)

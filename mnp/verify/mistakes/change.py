@@ -51,6 +51,18 @@ def last_argmax(values):
     return values.shape[-1] - 1 - values[..., ::-1].argmax(axis=-1)
 
 
+def scanned(values):
+    """What a scan that begins with the first value makes of NaN: the first stays, later ones lose.
+
+    >>> scanned(np.array([[np.nan, 1.0], [1.0, np.nan]]))
+    array([[ nan, -inf],
+           [  1., -inf]])
+    """
+    lost = np.isnan(values[..., :1]) | np.isnan(values)
+    lost[..., 0] = False
+    return np.where(lost, -np.inf, values)
+
+
 def without_nan(values):
     """Replace NaN by minus infinity: what a loop of `if value > best` makes of it."""
     return np.where(np.isnan(values), -np.inf, values)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mnp.kernels import textbook
-from mnp.verify.mistakes.change import changed, last_argmax, without_nan
+from mnp.verify.mistakes.change import changed, last_argmax, scanned, without_nan
 
 
 def _windows(a, size=None, stride=None):
@@ -76,6 +76,9 @@ MAXPOOL_FORWARD = {
     "the winner counted from one": _recode(lambda a, i, j: i * a["size"] + j + 1),
     "NaN lost: it loses every comparison": _pool(
         lambda w: without_nan(w).max(-1), lambda w: without_nan(w).argmax(-1)
+    ),
+    "NaN lost unless it comes first: it loses every comparison": _pool(
+        lambda w: scanned(w).max(-1), lambda w: scanned(w).argmax(-1)
     ),
     "the last NaN wins instead of the first": lambda a, r: {
         "winner": np.where(np.isnan(r["y"]), last_argmax(np.isnan(_windows(a))), r["winner"])

@@ -4,7 +4,7 @@ import numpy as np
 
 from mnp.kernels import textbook
 from mnp.verify import reference
-from mnp.verify.mistakes.change import changed, last_argmax, without_nan, zero
+from mnp.verify.mistakes.change import changed, last_argmax, scanned, without_nan, zero
 
 
 def _dense_transposed(a, right):
@@ -60,6 +60,9 @@ MAXOUT_FORWARD = {
     "neurons grouped wrongly: z is (N, units, k), not (N, k, units)": _grouped,
     "NaN lost: it loses every comparison": _maxout(
         lambda z: without_nan(z).max(2), lambda z: without_nan(z).argmax(2)
+    ),
+    "NaN lost unless it comes first: it loses every comparison": _maxout(
+        lambda z: scanned(z).max(2), lambda z: scanned(z).argmax(2)
     ),
     "the last NaN wins instead of the first": lambda a, r: {
         "winner": np.where(np.isnan(r["y"]), last_argmax(np.isnan(a["z"])), r["winner"])
