@@ -13,7 +13,8 @@ from mnp.bench.timing import interleaved
 from mnp.nn import lenet5
 
 FIRST_USE = """
-import time
+import sys, time
+sys.modules["scipy"] = None  # not a dependency; numba would import it where it is installed
 began = time.perf_counter()
 import numba, numpy
 imported = time.perf_counter()

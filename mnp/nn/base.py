@@ -118,7 +118,10 @@ class Layer:
 def _fits(shape, wanted):
     if len(shape) != len(wanted):
         return False
-    return all(isinstance(want, str) or size == want for size, want in zip(shape, wanted, strict=True))
+    for size, want in zip(shape, wanted):  # noqa: B905, SIM110 - lengths are equal; quicker than all()
+        if size != want and not isinstance(want, str):
+            return False
+    return True
 
 
 def _axes(*wanted):

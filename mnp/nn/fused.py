@@ -31,7 +31,7 @@ class ConvPool:
             x, conv.params["weight"], conv.params["bias"], conv.stride, conv.padding, pool.size, pool.stride
         )
         conv.cache = ConvCache(x)
-        _, oh, ow = conv.output_shape(x.shape[1:])
+        oh, ow = ((side + 2 * conv.padding - conv.kernel_size) // conv.stride + 1 for side in x.shape[2:])
         pool.cache = PoolCache(winner, (x.shape[0], conv.out_channels, oh, ow))
         return y
 

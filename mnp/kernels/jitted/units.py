@@ -6,6 +6,8 @@ from numba import get_num_threads, prange
 from mnp.kernels import shapes
 from mnp.kernels.compiling import compiled
 
+_FEW = 4096  # elements for which starting threads takes longer than the work
+
 
 def maxout_forward(z):
     """Let the k neurons of each unit compete; the largest value goes on.
@@ -72,6 +74,8 @@ def relu_forward(x):
     array([0., 0., 2.])
     """
     shapes.check_floats("relu_forward", x=x)
+    if x.size < _FEW:
+        return np.maximum(np.ascontiguousarray(x), 0)
     y = np.empty(x.shape, dtype=x.dtype)
     _relu_forward(_flat(x), y.reshape(-1))
     return y

@@ -17,6 +17,7 @@ import numpy as np
 
 from mnp.kernels.registers import get, make_tile, put
 from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.layouts import clear
 from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared
 
 _tile64, _tile14 = make_tile(6, 4), make_tile(1, 4)
@@ -183,7 +184,7 @@ def dense_backward(
     neurons = (high - low) * k
     rows, gradients = np.empty((neurons, count), np.int64), np.empty((neurons, count), np.float32)
     listed, wrong = np.zeros(neurons, np.int64), False
-    dbias[low * k : high * k] = 0
+    clear(dbias, low * k, high * k)
     for n in range(count):
         for u in range(low, high):
             g, j = _gradient(n, u, dy, y, winner, units, k, relu, keep, scale)

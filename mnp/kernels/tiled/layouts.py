@@ -5,7 +5,12 @@ import numpy as np
 from mnp.kernels.registers import LINE, get, make_tile, put, skip_to_line
 from mnp.kernels.tiled.compiling import inner
 
-_square, _four, _sixteen = make_tile(4, 1, 4), make_tile(1, 1, 4), make_tile(1, 1, 16)
+_square, _four, _sixteen, _pairs = (
+    make_tile(4, 1, 4),
+    make_tile(1, 1, 4),
+    make_tile(1, 1, 16),
+    make_tile(1, 2, 4),
+)
 
 
 @inner
@@ -14,6 +19,20 @@ def aligned(size):
     raw = np.empty(size + LINE, np.float32)
     skip = skip_to_line(raw)
     return raw[skip : skip + size]
+
+
+@inner
+def clear(a, first, end):
+    """a[first:end] = 0. Written as a slice, it would take Numba half a second to compile, each time."""
+    for i in range(first, end):
+        put(a, i, np.float32(0))
+
+
+@inner
+def copy(source, first, count, out, to):
+    """out[to : to + count] = source[first : first + count]."""
+    for i in range(count):
+        put(out, to + i, get(source, first + i))
 
 
 @inner
@@ -37,7 +56,7 @@ def pad_image(x, at, channels, h, w, padding, plane, pitch):
     """plane[(c*H + r)*pitch + s] = the image at x[at], zeros round it, which H counts; pitch may be wider."""
     high = h + 2 * padding
     if padding:
-        plane[: channels * high * pitch] = 0
+        clear(plane, 0, channels * high * pitch)
     for c in range(channels):
         for r in range(h):
             to, source = (c * high + r + padding) * pitch + padding, at + (c * h + r) * w
@@ -51,19 +70,19 @@ def lay_out_windows(plane, c, h, pitch, kh, kw, ph, pw, halves, windows, wide):
 
     Columns are split into even and odd ones first, so that windows read runs of neighbours. Runs are
     copied in whole vectors: what is written too much is overwritten by the next run, or lies in the
-    slack of 2 vectors behind the last one.
+    slack behind the last one: 2 vectors in `windows`, LINE floats in `plane`, 2 LINE in `halves`.
     """
     half = pitch // 2
+    odd = h * half + LINE
     for r in range(h):
         at = (c * h + r) * pitch
-        for s in range(half):
-            put(halves, 2 * r * half + s, get(plane, at + 2 * s))
-            put(halves, (2 * r + 1) * half + s, get(plane, at + 2 * s + 1))
+        for s in range(0, half, 4):
+            _pairs.store(_pairs.load_pairs(plane, at + 2 * s, 0), halves, r * half + s, 0, odd)
     for u in range(kh + 1):
         for v in range(kw + 1):
             to = ((c * (kh + 1) + u) * (kw + 1) + v) * wide
             for a in range(ph):
-                source = (2 * (2 * a + u) + v % 2) * half + v // 2
+                source = v % 2 * odd + (2 * a + u) * half + v // 2
                 if pw <= 4:
                     _four.store(_four.load(halves, source, 0, 0), windows, to + a * pw, 0, 0)
                 else:
@@ -77,22 +96,19 @@ def lay_out_windows(plane, c, h, pitch, kh, kw, ph, pw, halves, windows, wide):
 def channels_last(x, at, channels, h, w, padding, out, to):
     """out[to + (r*W + s)*C + c] = the image at x[at] with its padding, which W counts."""
     wide = w + 2 * padding
-    if padding == 0:
-        transpose(x, at, h * w, channels, h * w, out, to, channels)
-        return
-    out[to : to + (h + 2 * padding) * wide * channels] = 0
-    for r in range(h):
+    rows, columns = (h, w) if padding else (1, h * w)  # without padding the whole image is one run
+    if padding:
+        clear(out, to, to + (h + 2 * padding) * wide * channels)
+    for r in range(rows):
         start = to + ((r + padding) * wide + padding) * channels
-        transpose(x, at + r * w, h * w, channels, w, out, start, channels)
+        transpose(x, at + r * w, h * w, channels, columns, out, start, channels)
 
 
 @inner
 def channels_first(source, channels, h, w, padding, x, at):
     """The image at x[at] = the channels-last image in `source` without its padding."""
     wide = w + 2 * padding
-    if padding == 0:
-        transpose(source, 0, channels, h * w, channels, x, at, h * w)
-        return
-    for r in range(h):
+    rows, columns = (h, w) if padding else (1, h * w)
+    for r in range(rows):
         start = ((r + padding) * wide + padding) * channels
-        transpose(source, start, channels, w, channels, x, at + r * w, h * w)
+        transpose(source, start, channels, columns, channels, x, at + r * w, h * w)

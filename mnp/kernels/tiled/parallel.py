@@ -10,8 +10,9 @@
 It does what a `prange` loop does, with two differences that matter here. Numba compiles the body of a
 `prange` four times over on its way to machine code, which for register tiles takes a minute in all; here
 the body is compiled once, and a loop of three lines, compiled once for everything, calls it by its
-address. And an idle thread takes the next index, so that a thread which the system put to sleep holds
-up only what it is doing.
+address. And every thread begins with a share of its own, the same one each time, so that what it left
+in its cache is still of use; when that is done it helps the others, so that a thread which the system put
+to sleep holds up only what it is doing.
 
 Each index must own what it writes: then no bit depends on which thread ran it, or how many there are.
 """
@@ -29,6 +30,7 @@ FLOATS, BYTES, INTS = types.float32[::1], types.uint8[::1], types.int32[::1]
 INT, FLOAT = types.int64, types.float64
 
 _LONG = ir.IntType(64)
+_APART = 8  # counters of two threads are on different cache lines
 
 
 def tuples(kind, count):
@@ -48,14 +50,15 @@ def _threads(typing):
 
 
 @intrinsic
-def _take(typing, counter):
-    """counter[0], which is one larger afterwards; in one step, so that no two threads take the same."""
+def _take(typing, counters, at):
+    """counters[at], which is one larger afterwards; in one step, so that no two threads take the same."""
 
     def code(context, builder, signature, values):
         data = context.make_array(signature.args[0])(context, builder, value=values[0]).data
-        return builder.atomic_rmw("add", data, ir.Constant(_LONG, 1), "monotonic")
+        place = builder.gep(data, [values[1]], inbounds=True)
+        return builder.atomic_rmw("add", place, ir.Constant(_LONG, 1), "monotonic")
 
-    return types.int64(types.int64[::1]), code
+    return types.int64(types.int64[::1], types.int64), code
 
 
 @intrinsic
@@ -115,12 +118,18 @@ def _run(address, count, arguments):
     if count == 1:
         _call(address, 0, arguments)
         return
-    counter = np.zeros(1, np.int64)
-    for _ in numba.prange(min(_threads(), count)):
-        index = _take(counter)
-        while index < count:
-            _call(address, index, arguments)
-            index = _take(counter)
+    threads = min(_threads(), count)
+    counters = np.empty(threads * _APART, np.int64)
+    for t in range(threads):
+        counters[t * _APART] = t * count // threads
+    for thread in numba.prange(threads):
+        for turn in range(threads):
+            share = (thread + turn) % threads
+            end = (share + 1) * count // threads
+            index = _take(counters, share * _APART)
+            while index < end:
+                _call(address, index, arguments)
+                index = _take(counters, share * _APART)
 
 
 class Shared:

@@ -19,7 +19,7 @@ import numpy as np
 
 from mnp.kernels.registers import LINE, get, make_tile, put
 from mnp.kernels.tiled.compiling import inner
-from mnp.kernels.tiled.layouts import aligned, channels_first, channels_last, transpose
+from mnp.kernels.tiled.layouts import aligned, channels_first, channels_last, clear, copy, transpose
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, INTS, shared, tuples
 
 _row13, _row4, _patch5, _lane16 = (
@@ -93,7 +93,8 @@ def _add_patches(offsets, gradients, count, xs, base, line, size, kh, part, at, 
 def _spread_patches(dy, winner, row, filters, places, line, channels, size, kh, ws, dxs, wins, rows, gs):
     """dxs (channels last) += every filter's weights, placed where it won; one image, from `row` of dy."""
     pooled, width = places.size, run_width(size)
-    wins[:] = 0
+    for bucket in range(4 * pooled):
+        put(wins, bucket, 0)
     for f in range(filters):  # bucket the filters of each window by the pixel that won
         for p in range(pooled):
             bucket = 4 * p + (get(winner, row + f * pooled + p) & 3)
@@ -144,8 +145,8 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
     rows = (kh + 4) // 5 * 5 if size <= 8 else kh
     together = max(1, min(count, 6144 // image))  # images that share the first cache
     part, sums = aligned((end - first) * rows * width), aligned((end - first) * 16)
-    part[:] = 0
-    sums[:] = 0
+    clear(part, 0, part.size)
+    clear(sums, 0, sums.size)
     offsets, gradients = np.empty(together * pooled, np.int32), np.empty(together * pooled, np.float32)
     bad = False
     for n in range(0, count, together):
@@ -163,7 +164,7 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
     taps = np.empty(kh * size, np.float32)
     for f in range(end - first):
         for i in range(kh):
-            taps[i * size : (i + 1) * size] = part[(f * rows + i) * width : (f * rows + i) * width + size]
+            copy(part, (f * rows + i) * width, size, taps, i * size)
         at = (first + f) * kh * size
         transpose(taps, 0, channels, kh * kw, channels, dweight, at, kh * kw)
         total = np.float32(0)
@@ -183,8 +184,8 @@ def _pack_filter(f, weight, shape, filters, ws):
     transpose(weight, f * kh * size, kh * kw, channels, kh * kw, taps, 0, channels)
     for i in range(kh):
         at = (i * filters + f) * width
-        ws[at : at + size] = taps[i * size : (i + 1) * size]
-        ws[at + size : at + width] = 0
+        copy(taps, i * size, size, ws, at)
+        clear(ws, at + size, at + width)
 
 
 @inner
@@ -193,7 +194,7 @@ def _image_gradient(n, dy, winner, shape, filters, padding, places, ws, dx):
     channels, h, w, kh, kw = shape
     pooled, line, size = places.size, w * channels, kw * channels
     dxs = aligned(h * line + _SLACK)
-    dxs[:] = 0
+    clear(dxs, 0, dxs.size)
     wins = np.empty(4 * pooled, np.int64)
     rows, gs = np.empty(4 * pooled * filters, np.int32), np.empty(4 * pooled * filters, np.float32)
     _spread_patches(

@@ -82,8 +82,8 @@ def conv_pool_forward(index, parts, x, shape, weight, bias, padding, y, winner):
     ph, pw = (high - kh + 1) // 2, (wide - kw + 1) // 2
     pooled = ph * pw
     line = (pooled + 15) // 16 * 16
-    plane = np.empty(channels * high * pitch, np.float32)
-    halves = np.empty(high * pitch + 2 * LINE, np.float32)
+    plane = np.empty(channels * high * pitch + LINE, np.float32)
+    halves = np.empty(high * pitch + 3 * LINE, np.float32)
     windows = aligned(channels * (kh + 1) * (kw + 1) * line + 2 * LINE)
     pad_image(x, n * channels * h * w, channels, h, w, padding, plane, pitch)
     for c in range(channels):

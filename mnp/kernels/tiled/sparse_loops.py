@@ -16,7 +16,7 @@ from numba import types
 
 from mnp.kernels.registers import make_tile
 from mnp.kernels.tiled.compiling import inner
-from mnp.kernels.tiled.layouts import transpose
+from mnp.kernels.tiled.layouts import clear, transpose
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared
 
 LANES = 32  # examples in a block; 800 inputs of 32 examples are 100 KB and stay in the L2 cache
@@ -31,7 +31,7 @@ _examples, _pixels, _pair = make_tile(1, LANES // 16), make_tile(1, SPAN // 16),
 def _by_lanes(x, width, first, there, xt):
     """xt[j * LANES + lane] = x[(first + lane) * width + j]; lanes without an example are 0."""
     if there < LANES:
-        xt[:] = 0
+        clear(xt, 0, xt.size)
     for j in range(0, width, GROUP):
         strip = min(GROUP, width - j)
         transpose(x, first * width + j, width, there, strip, xt, j * LANES, LANES)

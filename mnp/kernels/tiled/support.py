@@ -33,7 +33,7 @@ def available():
 def floats32(*arrays):
     """Whether all of these are float32 arrays with something in them, and this tier can run."""
     for array in arrays:
-        if type(array) is not np.ndarray or array.dtype is not FLOAT32 or array.size == 0:
+        if type(array) is not np.ndarray or array.dtype is not FLOAT32 or not array.size:
             return False
     return available()
 

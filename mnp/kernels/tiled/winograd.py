@@ -11,7 +11,7 @@ import numpy as np
 
 from mnp.kernels.registers import get, make_tile, put
 from mnp.kernels.tiled.compiling import inner
-from mnp.kernels.tiled.layouts import aligned
+from mnp.kernels.tiled.layouts import aligned, clear
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, shared, tuples
 from mnp.kernels.tiled.winograd_factors import PANEL, pixel_factors, plane_of, plane_size, products, vectors
 
@@ -173,8 +173,8 @@ def convolve(index, x, shape, factors, bias, filters, padding, count, y, winner,
     runs_count, used = _runs(first, lanes, rows, columns, kernel, runs, slots)
     pitch, size = 2 * columns + kernel + 2 * 16, (kernel + 1) * (kernel + 1) * _PITCH
     lines, pixels = aligned(2 * used * pitch), aligned(2 * size)
-    lines[:] = 0
-    pixels[:] = 0
+    clear(lines, 0, lines.size)
+    clear(pixels, 0, pixels.size)
     half = aligned(n_products * (kernel + 1) * PANEL)
     values = aligned(n_products * n_products * channels * PANEL)
     # Three steps for each channel, on three channels at a time: what one step writes, the next reads a
@@ -196,7 +196,7 @@ def convolve(index, x, shape, factors, bias, filters, padding, count, y, winner,
         aligned(4 * PANEL),
         np.empty(PANEL, np.uint8),
     )
-    odd[16 * index : 16 * index + 16] = 0
+    clear(odd, 16 * index, 16 * index + 16)
     for f in range(filters):
         _outputs(sums, f * PANEL, whole * PANEL, halves, four)
         _not_finite(four, odd, 16 * index)

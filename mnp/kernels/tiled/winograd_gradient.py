@@ -22,7 +22,7 @@ import numpy as np
 
 from mnp.kernels.registers import get, make_tile, put
 from mnp.kernels.tiled.compiling import inner
-from mnp.kernels.tiled.layouts import aligned, transpose
+from mnp.kernels.tiled.layouts import aligned, clear, transpose
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared, tuples
 
 PLANES, _RUN = 16, 64
@@ -33,7 +33,7 @@ _tile4, _tile8, _tile16 = make_tile(4, 4), make_tile(8, 2), make_tile(16, 1)
 @inner
 def _channels_last(x, at, channels, h, w, padding, high, wide, out):
     """out[(r*wide + s)*C + c] = the image at x[at], zeros round it up to high x wide."""
-    out[:] = 0
+    clear(out, 0, out.size)
     for r in range(h):
         to = ((r + padding) * wide + padding) * channels
         transpose(x, at + r * w, h * w, channels, w, out, to, channels)
