@@ -42,6 +42,12 @@ def add_parser(subparsers):
         metavar="section.field=value",
         help="override the recipe",
     )
+    add(
+        "--from",
+        dest="source",
+        metavar="DIR",
+        help="take over the steps that another run's recipe shares with this one, instead of repeating them",
+    )
     add("--resume", action="store_true", help="go on with the run in --out")
     add(
         "--results",
@@ -116,7 +122,7 @@ def run_one(args, experiment, out):
     from mnp.experiments.run import run
 
     say(f"{experiment.name}, seed {experiment.seed}, into {out}")
-    rows = run(experiment, out, data_folder=args.data, kernels=args.kernels, say=say)
+    rows = run(experiment, out, data_folder=args.data, kernels=args.kernels, say=say, source=args.source)
     say("\n" + to_table(rows))
     if args.results:
         from mnp.experiments.seeds import results_of
@@ -140,6 +146,7 @@ def run_several(args, experiment, seeds, out):
         data_folder=args.data,
         kernels=args.kernels,
         say=say,
+        source=args.source,
     )
     say("\n" + to_table_of_seeds(results["aggregate"]))
     say(summary_line(results))

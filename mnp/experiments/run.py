@@ -31,6 +31,7 @@ from mnp.experiments.folder import (
 )
 from mnp.experiments.gradual import kept_counts
 from mnp.experiments.rows import check_row, to_csv
+from mnp.experiments.shared_steps import take_over
 from mnp.experiments.stage import Stage
 from mnp.experiments.steps import steps_of
 from mnp.experiments.typed import digest, to_dict
@@ -42,7 +43,7 @@ SEEDS = "seeds.json"  # only in a folder of several seeds
 OURS = {RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
 
 
-def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=None):
+def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=None, source=None):
     """Carry out an experiment in a folder, or what is left of it; steps that are finished stay.
 
     Parameters
@@ -58,6 +59,8 @@ def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=Non
         Receives a line where there is something to tell.
     faces : lfw.Faces, optional
         Photographs that were loaded before, for a recipe of faces.
+    source : str or Path, optional
+        Folder of another run, whose steps that are the same work are taken over (`shared_steps`).
 
     Returns
     -------
@@ -78,6 +81,9 @@ def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=Non
             write_whole(out / RECIPE, to_json(to_dict(experiment)))
         runner = runner_of(experiment)(experiment, out, data_folder, kernels, say)
         runner.faces = faces
+        if source is not None:
+            for label in take_over(runner, source):
+                say(f"{label}: taken over from {source}")
         return runner.carry_out()
 
 

@@ -26,7 +26,9 @@ from mnp.experiments.typed import to_dict
 LOG = "log.txt"
 
 
-def run_seeds(experiment, seeds, out, *, jobs=1, command="", data_folder=None, kernels=None, say=print):
+def run_seeds(
+    experiment, seeds, out, *, jobs=1, command="", data_folder=None, kernels=None, say=print, source=None
+):
     """Carry out a recipe for every seed, each in a folder of its own below `out`.
 
     Parameters
@@ -38,7 +40,7 @@ def run_seeds(experiment, seeds, out, *, jobs=1, command="", data_folder=None, k
         How many run at the same time; above 1 each is a process of its own that writes seed-S/log.txt.
     command : str
         Written into the results: how to repeat them.
-    data_folder, kernels, say
+    data_folder, kernels, say, source
         As in `run`; kernels by name.
 
     Returns
@@ -57,13 +59,13 @@ def run_seeds(experiment, seeds, out, *, jobs=1, command="", data_folder=None, k
         write_whole(out / SEEDS, to_json({"seeds": list(seeds)}))
         write_whole(out / RECIPE, to_json(to_dict(experiment)))
         if jobs > 1:
-            side_by_side(experiments, out, jobs, data_folder, kernels, say)
+            side_by_side(experiments, out, jobs, data_folder, kernels, say, source)
         rows = {}
         for seed, one in experiments.items():
             if jobs == 1:
                 say(f"seed {seed} ({seeds.index(seed) + 1} of {len(seeds)})")
             folder = out / folder_of(seed)
-            rows[seed] = run(one, folder, data_folder=data_folder, kernels=kernels, say=say)
+            rows[seed] = run(one, folder, data_folder=data_folder, kernels=kernels, say=say, source=source)
         results = results_of(rows, experiment, folder, command)
         write_whole(out / SUMMARY, to_json(results))
     return results
@@ -113,7 +115,7 @@ def read_seeds(out):
     return seeds
 
 
-def side_by_side(experiments, out, jobs, data_folder, kernels, say):
+def side_by_side(experiments, out, jobs, data_folder, kernels, say, source=None):
     """Run every seed in a process of its own, `jobs` at a time; return when all have ended well.
 
     The processors are shared out evenly, unless NUMBA_NUM_THREADS says how many threads each gets.
@@ -126,7 +128,9 @@ def side_by_side(experiments, out, jobs, data_folder, kernels, say):
         while waiting or running:
             while waiting and len(running) < jobs:
                 seed, experiment = waiting.pop(0)
-                running[seed] = start(experiment, out / folder_of(seed), threads, data_folder, kernels)
+                running[seed] = start(
+                    experiment, out / folder_of(seed), threads, data_folder, kernels, source
+                )
             ended = [seed for seed, process in running.items() if process.poll() is not None]
             for seed in ended:
                 if running.pop(seed).returncode:
@@ -145,7 +149,7 @@ def side_by_side(experiments, out, jobs, data_folder, kernels, say):
         raise MnpError("; ".join(failed))
 
 
-def start(experiment, folder, threads, data_folder, kernels):
+def start(experiment, folder, threads, data_folder, kernels, source=None):
     """One seed as a process; its output goes to a file in its folder."""
     refuse_strange(folder, experiment)
     make_folder(folder)
@@ -154,6 +158,7 @@ def start(experiment, folder, threads, data_folder, kernels):
     words = [sys.executable, "-m", "mnp", "run", "--resume", "--out", str(folder), "--no-figures"]
     words += ["--data", str(data_folder)] if data_folder else []
     words += ["--kernels", kernels] if kernels else []
+    words += ["--from", str(source)] if source else []
     environment = {**os.environ, "NUMBA_NUM_THREADS": threads}
     try:
         with open(folder / LOG, "w", encoding="utf-8") as log:
