@@ -27,6 +27,26 @@ def test_every_agreed_name_has_cases_in_both_types():
 
 
 @pytest.mark.parametrize("kernel", list(reference.OUTPUTS))
+def test_every_kind_of_case_is_met(kernel):
+    """Strides of every sort for all; sizes, ties and difference quotients where there can be any."""
+    notes = " / ".join(case.note for case in cases.generate(kernel) if case.dtype == "float32")
+    kinds = ["Fortran order", "strided input", "negative strides"]
+    if kernel != "sgd_step":
+        kinds.append("batch of one")
+    if kernel not in ("sgd_step", "win_counts") and kernel not in FUSED:
+        kinds.append("large magnitudes")
+    if "2d" in kernel and "norm" not in kernel:
+        kinds.append("odd sizes")
+    if kernel.startswith("conv"):
+        kinds += ["stride 2", "padding 1"]
+    if "max" in kernel and "softmax" not in kernel:
+        kinds.append("ties")
+    if kernel in ("maxpool2d_forward", "maxout_forward", "relu_forward"):
+        kinds.append("NaN")
+    assert [kind for kind in kinds if kind not in notes] == []
+
+
+@pytest.mark.parametrize("kernel", list(reference.OUTPUTS))
 def test_cases_repeat_with_the_seed_and_only_then(kernel):
     one, same, other = (cases.generate(kernel, seed) for seed in (3, 3, 4))
     assert all(

@@ -175,6 +175,11 @@ def sgd_step(draw):
         masks = tuple(draw.keep(0.5, *s) if masked and i != 1 else None for i, s in enumerate(shapes))
         step = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         yield note, {"weights": weights, "grads": grads, "velocities": velocities, "masks": masks, **step}
+    for note in LAYOUTS:  # a copy that is changed instead of the array itself would show here
+        weight, grad, velocity = (lay(note, draw.grid(3, 4)) for _ in range(3))
+        arrays = {"weights": (weight,), "grads": (grad,), "velocities": (velocity,)}
+        masks = (lay(note, draw.keep(0.5, 3, 4)),)
+        yield note, {**arrays, "masks": masks, "lr": 0.5, "momentum": 0.5, "weight_decay": 0.25}
 
 
 def dense_maxout_forward(draw):
