@@ -172,7 +172,7 @@ def _backward(dy, y, winner, x, weight, units, k, relu, keep, scale, need_dx):
     dweight, dbias = np.empty(weight.shape, np.float32), np.empty(weight.shape[:-1], np.float32)
     bad = np.empty(blocks, np.uint8)
     dense_loops.dense_backward(
-        blocks + (count if need_dx else 0),
+        blocks + ((count + dense_loops.GROUP - 1) // dense_loops.GROUP if need_dx else 0),
         blocks,
         flat(dy),
         flat(y),

@@ -22,6 +22,7 @@ from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared
 
 _tile64, _tile14 = make_tile(6, 4), make_tile(1, 4)
 _row13, _row4 = make_tile(1, 13, 8), make_tile(1, 4, 8)
+GROUP, _UNITS = 16, 32
 
 
 @inner
@@ -94,23 +95,23 @@ def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, 
 
 @inner
 def _add_rows(rows, gradients, count, source, depth, column, end, out, to):
-    """out[to + column : to + end] = sum over the list of gradient * (the same columns of a row of source)."""
+    """out[to + column : to + end] += sum over the list of gradient * (the same columns of a row of source)."""
     i = column
     while i < end:
         if end - i >= 104:
-            t = _row13.zero()
+            t = _row13.load(out, to + i, 0, 8)
             for e in range(count):
                 t = _row13.axpy(t, get(gradients, e), source, get(rows, e) * depth + i, 8)
             _row13.store(t, out, to + i, 0, 8)
             i += 104
         elif end - i >= 32:
-            u = _row4.zero()
+            u = _row4.load(out, to + i, 0, 8)
             for e in range(count):
                 u = _row4.axpy(u, get(gradients, e), source, get(rows, e) * depth + i, 8)
             _row4.store(u, out, to + i, 0, 8)
             i += 32
         else:
-            s = np.float32(0)
+            s = out[to + i]
             for e in range(count):
                 s += get(gradients, e) * get(source, get(rows, e) * depth + i)
             out[to + i] = s
@@ -169,22 +170,29 @@ def dense_backward(
     dbias,
     bad,
 ):
-    """dweight and dbias of block `index` of the units; then, after them, dx of example index - blocks."""
+    """dweight and dbias of block `index` of the units; then, after them, dx of group index - blocks of GROUP
+    examples, which share a few units' weights while these are in a core's cache."""
     if index >= blocks:
-        n, listed = index - blocks, 0
-        rows, gradients = np.empty(units, np.int64), np.empty(units, np.float32)
-        for u in range(units):
-            g, j = _gradient(n, u, dy, y, winner, units, k, relu, keep, scale)
-            if g != 0:
-                rows[listed], gradients[listed] = u * k + min(j, k - 1), g
-                listed += 1
-        _add_rows(rows, gradients, listed, weight, depth, 0, depth, dx, n * depth)
+        first = (index - blocks) * GROUP
+        end = min(first + GROUP, count)
+        clear(dx, first * depth, end * depth)
+        rows, gradients = np.empty(_UNITS, np.int64), np.empty(_UNITS, np.float32)
+        for start in range(0, units, _UNITS):
+            for n in range(first, end):
+                listed = 0
+                for u in range(start, min(start + _UNITS, units)):
+                    g, j = _gradient(n, u, dy, y, winner, units, k, relu, keep, scale)
+                    if g != 0:
+                        rows[listed], gradients[listed] = u * k + min(j, k - 1), g
+                        listed += 1
+                _add_rows(rows, gradients, listed, weight, depth, 0, depth, dx, n * depth)
         return
     low, high = index * units // blocks, (index + 1) * units // blocks
     neurons = (high - low) * k
     rows, gradients = np.empty((neurons, count), np.int64), np.empty((neurons, count), np.float32)
     listed, wrong = np.zeros(neurons, np.int64), False
     clear(dbias, low * k, high * k)
+    clear(dweight, low * k * depth, high * k * depth)
     for n in range(count):
         for u in range(low, high):
             g, j = _gradient(n, u, dy, y, winner, units, k, relu, keep, scale)
