@@ -64,3 +64,25 @@ def test_the_table_shows_every_row_and_note():
     row = cases.row("a case", 64, "tiled", {"tiled": (1.0, 1.0)}, "tiled", note="a remark")
     text = to_table([row])
     assert "a case" in text and "a case: a remark" in text
+
+
+def test_a_report_is_drawn_and_anything_else_refused(tmp_path):
+    from mnp.figures import new_axes
+    from mnp.figures_bench import draw_bench, growth, ratios
+
+    times = {"tiled": (2.0, 3.0), "torch": (8.0, 9.0), "torch_best": (5.0, 6.0)}
+    rows = [cases.row("a case", 64, "tiled", times, "tiled")]
+    rows += [cases.row("growth with the batch", n, "tiled", {"tiled": (n, n)}, "tiled") for n in (16, 32)]
+    rows += [
+        cases.row(f"growth with the width, {n} neurons", 64, "tiled", {"tiled": (n, n)}, "tiled")
+        for n in (256, 512)
+    ]
+    _, ax = new_axes()
+    assert [bar.get_width() for bar in ratios(rows, ax).patches] == [4.0, 2.5]
+    _, ax = new_axes()
+    assert [list(line.get_ydata()) for line in growth(rows, ax).lines[::2]] == [[16, 32], [256, 512]]
+    report = {"machine": {"model": "a CPU"}, "threads": 2, "load": 0.1, "rows": rows}
+    assert draw_bench(report, tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(MnpError, match="is not what `mnp bench --json` writes"):
+        draw_bench({"rows": rows}, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

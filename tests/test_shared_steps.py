@@ -53,9 +53,7 @@ def test_seeds_take_over_their_own(tmp_path):
     seeds = [0, 1]
     run_seeds(NEURONS, seeds, tmp_path / "a", kernels="textbook", say=lambda line: None)
     said = []
-    run_seeds(
-        COMBINED, seeds, tmp_path / "b", kernels="textbook", say=said.append, source=tmp_path / "a"
-    )
+    run_seeds(COMBINED, seeds, tmp_path / "b", kernels="textbook", say=said.append, source=tmp_path / "a")
     run_seeds(COMBINED, seeds, tmp_path / "c", kernels="textbook", say=lambda line: None)
     assert sum("taken over" in line for line in said) == 6
     for seed in seeds:

@@ -10,6 +10,7 @@ def add_parser(subparsers):
     )
     p.add_argument("--against", default="", metavar="LIST", help="peers: torch,onnxruntime (default: none)")
     p.add_argument("--json", metavar="FILE", help="also write the rows there")
+    p.add_argument("--figure", metavar="FILE", help="also draw them there, as PNG")
     p.add_argument("--only", default="", metavar="WORD", help="only case groups whose name holds this word")
     p.add_argument("--quick", action="store_true", help="leave the two long groups out: stage and compiled")
 
@@ -24,3 +25,7 @@ def main(args):
     if args.json:
         write_whole(args.json, to_json(report))
         print(f"results: {args.json}")
+    if args.figure:
+        from mnp.figures_bench import draw_bench
+
+        print(f"figure: {draw_bench(report, args.figure)}")

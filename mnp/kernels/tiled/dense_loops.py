@@ -95,7 +95,7 @@ def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, 
 
 @inner
 def _add_rows(rows, gradients, count, source, depth, column, end, out, to):
-    """out[to + column : to + end] += sum over the list of gradient * (the same columns of a row of source)."""
+    """out[to + column : to + end] += sum over the list of gradient * (those columns of a row of source)."""
     i = column
     while i < end:
         if end - i >= 104:
