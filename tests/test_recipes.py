@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnp.errors import MnpError
+from mnp.experiments.catalogue import experiment_from
+from mnp.experiments.catalogue import named as all_named
 from mnp.experiments.recipes import (
     EXPERIMENTS,
     RANKINGS,
@@ -266,3 +268,19 @@ def test_compare_has_equal_sizes_after_equal_iterations():
 def test_compare_refuses_what_it_cannot_compare(changes, words):
     with pytest.raises(MnpError, match=words):
         Experiment("x", plan="compare", **changes)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "../up", ".hidden", "two words", "é"])
+def test_a_name_that_is_no_folder_is_refused_on_one_line(name):
+    with pytest.raises(MnpError, match="name must be of letters") as caught:
+        Experiment(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_whole_number_is_a_width():
+    values = json.loads(json.dumps(to_dict(all_named("lfw"))))
+    values["model"]["width"] = 1
+    assert experiment_from(values).model.width == 1
+    values["model"]["width"] = 0.3
+    with pytest.raises(MnpError, match=r"model.width is no positive multiple of 1/64"):
+        experiment_from(values)

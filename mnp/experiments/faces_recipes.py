@@ -6,7 +6,7 @@ from mnp.data.lfw import VARIANTS
 from mnp.errors import MnpError
 from mnp.experiments.faces import DISTANCES
 from mnp.experiments.recipes import Experiment, PruneRecipe, TrainRecipe, WeightRecipe, check_stages
-from mnp.experiments.typed import check_types
+from mnp.experiments.typed import check_types, show
 
 FOLDS = 10
 
@@ -87,7 +87,7 @@ def check(e):
 
     def demand(ok, where, what):
         if not ok:
-            raise MnpError(f"recipe {e.name}: {where} {what}")
+            raise MnpError(f"recipe {show(e.name)[1:-1]}: {where} {what}")
 
     check_types(e)
     d, m = e.data, e.model
@@ -98,7 +98,7 @@ def check(e):
     demand(32 <= d.size <= d.crop <= 250, "data.size and data.crop", "need 32 <= size <= crop <= 250")
     demand(d.least >= 1, "data.least", f"is {d.least}: give 1 or more")
     demand(d.held_out >= 1, "data.held_out", f"is {d.held_out}: the threshold needs at least 1")
-    demand(m.width > 0 and (64 * m.width).is_integer(), "model.width", "is no positive multiple of 1/64")
+    demand(m.width > 0 and 64 * m.width % 1 == 0, "model.width", "is no positive multiple of 1/64")
     demand(m.neurons >= 1 and m.k >= 1, "model.neurons and model.k", "must be 1 or more")
     demand(m.neurons % m.k == 0, "model.k", f"= {m.k} does not divide model.neurons = {m.neurons}")
     demand(0 <= m.dropout < 1, "model.dropout", f"is {m.dropout}: give a number in [0, 1)")

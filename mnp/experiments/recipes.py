@@ -5,10 +5,11 @@ How it is executed (kernels, threads, folders) is not part of it. `steps.py` unf
 list of steps that `run.py` works through.
 """
 
+import string
 from dataclasses import dataclass, field
 
 from mnp.errors import MnpError
-from mnp.experiments.typed import check_types, nearest
+from mnp.experiments.typed import check_types, nearest, show
 
 RANKINGS = ("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training")
 POLICIES = ("constant", "step", "inv", "cosine")
@@ -142,7 +143,7 @@ def check(e):
 
     def demand(ok, where, what):
         if not ok:
-            raise MnpError(f"recipe {e.name}: {where} {what}")
+            raise MnpError(f"recipe {show(e.name)[1:-1]}: {where} {what}")
 
     check_types(e)
     d, m = e.data, e.model
@@ -160,6 +161,8 @@ def check(e):
 def check_stages(e, demand):
     """The part of `check` that is about seed, training and pruning, whatever the model and the data."""
     m, t, p, w = e.model, e.train, e.prune, e.weights
+    named = e.name and set(e.name) <= set(string.ascii_letters + string.digits + "-_.") and e.name[0] != "."
+    demand(named, "name", "must be of letters, digits, - and _: it names a folder")
     demand(e.seed >= 0, "seed", f"is {e.seed}: give 0 or more")
     for where, epochs in (("train", t.epochs), ("prune", p.epochs), ("weights", w.epochs)):
         demand(epochs >= 0, f"{where}.epochs", f"is {epochs}: give 0 or more")
