@@ -16,6 +16,7 @@ from tolerances import TEXTBOOK, assert_close, assert_results_close
 from mnp.errors import MnpError
 from mnp.kernels import FUSED, KERNELS, jitted, textbook, tiled
 from mnp.kernels.tiled import convolution, dense, learning, parallel, pooled, support
+from mnp.verify import accuracy, reference
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
 needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
@@ -113,6 +114,13 @@ def test_convolution_with_pooling(n, channels, filters, kernel, rows, columns, p
         np.testing.assert_array_equal(array, old)
 
 
+def assert_within_bounds(got, kernel, named):
+    """A single sum may cancel to nearly nothing: what counts is what it was made from."""
+    expected, limits = reference.call(kernel, named), accuracy.bounds(kernel, named)
+    for name, array in got.items():
+        assert (np.abs(array - expected[name]) <= limits[name]).all(), name
+
+
 @FEW
 @given(
     n=st.sampled_from([1, 2, 5, 6, 7, 13, 130]),
@@ -132,10 +140,17 @@ def test_dense_with_maxout(n, features, units, k, relu, dropped, coarse, layout,
     keep, p = (rng.random((n, units, k)) < 0.7, 0.25) if dropped else (None, 0.0)
     forward, backward = plain_maxout(x, weight, bias, relu, keep, p, lambda shape: dy)
     y, winner = tiled.dense_maxout_forward(x, weight, bias, relu, keep, p)
-    assert_results_close((y, winner), forward, TEXTBOOK["float32"], "forward")
+    named = {"x": x, "weight": weight, "bias": bias, "relu": relu, "keep": keep, "p": p}
+    np.testing.assert_array_equal(winner, forward[1])
+    assert_within_bounds({"y": y}, "dense_maxout_forward", named)
     args = (dy, y, winner, x, weight, relu, keep, p)
     gradients = tiled.dense_maxout_backward(*args)
-    assert_results_close(gradients, backward, TEXTBOOK["float32"], "backward")
+    named = {name: value for name, value in named.items() if name != "bias"}
+    named |= {"dy": dy, "y": y, "winner": winner}
+    assert_within_bounds(
+        dict(zip(("dx", "dweight", "dbias"), gradients, strict=True)), "dense_maxout_backward", named
+    )
+    assert_results_close(gradients, backward, 1e-4, "backward")  # types and shapes; the digits were judged
     without = tiled.dense_maxout_backward(*args, need_dx=False)
     assert without[0] is None
     np.testing.assert_array_equal(without[1], gradients[1])

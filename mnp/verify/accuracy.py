@@ -11,8 +11,14 @@ digits to cancellation, but of what it was made from, at any magnitude that does
 0 means exact. No order of summation can need more than that, so the bound holds for any honest
 implementation. The fast tiers promise more: no sum in LeNet-5 or VGG16 (of up to 25,088 features, 4,096
 examples or 36,864 pixels is tested) is off by more than `LONGEST` roundings, however many terms it has,
-because it is added up in parts. A winner may be another neuron or pixel than the definition's where their
-values are closer than the bound of the maximum, twice.
+because it is added up in parts.
+
+A convolution by short filters (Winograd's, as `tiled` has it for 3x3 and 5x5 kernels) multiplies sums and
+differences of neighbouring pixels: a huge pixel costs its neighbours digits too. Of such kernels each pixel
+counts as the largest one `near` it, a kernel's height away; the number of roundings is the same.
+
+A winner may be another neuron or pixel than the definition's where their values are closer than the bound
+of the maximum, twice.
 
 Source: N. Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.1.
 """
@@ -57,7 +63,7 @@ ROUNDINGS = {
 }
 
 
-def bounds(kernel, args):
+def bounds(kernel, args, near=0):
     """Bound every element of every output of a float32 kernel.
 
     Parameters
@@ -66,6 +72,8 @@ def bounds(kernel, args):
         A name of `mnp.kernels.KERNELS` or `FUSED`.
     args : dict
         Its arguments by name, float32.
+    near : int
+        For convolutions by short filters: how many pixels away a pixel may matter; 0 for all others.
 
     Returns
     -------
@@ -77,6 +85,8 @@ def bounds(kernel, args):
     array([[18.]])
     """
     found = {}
+    if near:
+        args = {name: _largest_near(a, near) if name in ("x", "dy") else a for name, a in args.items()}
     sizes = _sizes(kernel, args)
     for output, (more, over) in ROUNDINGS[kernel].items():
         size = sizes[output]
@@ -141,6 +151,23 @@ def _magnitude(value):
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         return np.abs(value.astype(np.float64))
     return value
+
+
+def _largest_near(images, near):
+    """Each pixel as large as the largest of those up to `near` rows and columns away.
+
+    >>> _largest_near(np.array([[[[5.0, -1.0, 0.0, -9.0]]]]), 1)
+    array([[[[5., 5., 9., 9.]]]])
+    """
+    found = np.abs(images)
+    for axis in (2, 3):
+        for _ in range(near):
+            found = np.moveaxis(found, axis, 0)
+            rolled = found.copy()
+            rolled[1:] = np.maximum(rolled[1:], found[:-1])
+            rolled[:-1] = np.maximum(rolled[:-1], found[1:])
+            found = np.moveaxis(rolled, 0, axis)
+    return found
 
 
 def _of_softmax(logits, labels):
