@@ -17,13 +17,9 @@ from mnp.kernels.tiled.winograd_factors import PANEL, pixel_factors, plane_of, p
 
 _PITCH = PANEL + 16  # of a row of gathered pixels, whose last run may be written too long
 _FIELDS = 6  # numbers that describe a run, see _runs
-_tile, _wide, _pool, _pairs, _pairs4 = (
-    make_tile(4, 4),
-    make_tile(1, 4),
-    make_tile(1, 4),
-    make_tile(1, 2),
-    make_tile(1, 2, 4),
-)
+_tile = make_tile(4, 4)
+_four = make_tile(1, 4)  # the vectors of a panel, or the four outputs of 16 squares
+_two, _two4 = make_tile(1, 2), make_tile(1, 2, 4)  # left and right pixels
 _one = make_tile(1, 1)
 
 
@@ -74,10 +70,10 @@ def _gather(kernel, rows, start, pitch, runs, count, pixels, to):
             for v in range(0, side, 2):  # even columns and odd ones
                 pixel, place = source + u * pitch + v, lane + (u * side + v) * _PITCH
                 if length <= 4:
-                    _pairs4.store(_pairs4.load_pairs(rows, pixel, 0), pixels, place, 0, _PITCH)
+                    _two4.store(_two4.load_pairs(rows, pixel, 0), pixels, place, 0, _PITCH)
                 else:
                     for s in range(0, length, 16):
-                        _pairs.store(_pairs.load_pairs(rows, pixel + 2 * s, 0), pixels, place + s, 0, _PITCH)
+                        _two.store(_two.load_pairs(rows, pixel + 2 * s, 0), pixels, place + s, 0, _PITCH)
 
 
 @inner
@@ -114,24 +110,24 @@ def _outputs(sums, at, step, halves, y):
     for a in range(4):
         s = at + 4 * a * step
         both, other = vectors(sums, s + step), vectors(sums, s + 2 * step)
-        _wide.store(_wide.add(_wide.add(vectors(sums, s), both), other), halves, a * PANEL, 0, 16)
-        _wide.store(
-            _wide.add(_wide.sub(both, other), vectors(sums, s + 3 * step)), halves, (4 + a) * PANEL, 0, 16
+        _four.store(_four.add(_four.add(vectors(sums, s), both), other), halves, a * PANEL, 0, 16)
+        _four.store(
+            _four.add(_four.sub(both, other), vectors(sums, s + 3 * step)), halves, (4 + a) * PANEL, 0, 16
         )
     for column in range(2):
         half = 4 * column * PANEL
         both, other = vectors(halves, half + PANEL), vectors(halves, half + 2 * PANEL)
-        _wide.store(_wide.add(_wide.add(vectors(halves, half), both), other), y, column * PANEL, 0, 16)
-        lower = _wide.add(_wide.sub(both, other), vectors(halves, half + 3 * PANEL))
-        _wide.store(lower, y, (2 + column) * PANEL, 0, 16)
+        _four.store(_four.add(_four.add(vectors(halves, half), both), other), y, column * PANEL, 0, 16)
+        lower = _four.add(_four.sub(both, other), vectors(halves, half + 3 * PANEL))
+        _four.store(lower, y, (2 + column) * PANEL, 0, 16)
 
 
 @inner
 def _largest(four, bias, f, y, winner):
     """The largest of each square's outputs, and which of them it is."""
     for lane in range(0, PANEL, 16):
-        t = _pool.add_rows(_pool.load(four, lane, 0, PANEL), bias, f)
-        _pool.max_columns(t, y, winner, lane, 0)
+        t = _four.add_rows(_four.load(four, lane, 0, PANEL), bias, f)
+        _four.max_columns(t, y, winner, lane, 0)
 
 
 @inner
@@ -139,8 +135,8 @@ def _interleave(four, bias, f, y):
     """The squares' two rows of outputs, left and right taking turns: y[below*128 + 2*lane + right]."""
     for below in range(2):
         for lane in range(0, PANEL, 16):
-            t = _pairs.add_rows(_pairs.load(four, 2 * below * PANEL + lane, 0, PANEL), bias, f)
-            _pairs.store_pairs(t, y, 2 * (below * PANEL + lane), 0)
+            t = _two.add_rows(_two.load(four, 2 * below * PANEL + lane, 0, PANEL), bias, f)
+            _two.store_pairs(t, y, 2 * (below * PANEL + lane), 0)
 
 
 @inner
