@@ -19,6 +19,7 @@ import io
 import json
 import os
 import platform
+import re
 import resource
 import struct
 import subprocess
@@ -260,9 +261,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _memory() -> int:
-    """The most that the process has used, in bytes (macOS counts bytes, Linux KiB)."""
+    """The most that this program has used, in bytes."""
+    with contextlib.suppress(OSError):  # Linux counts a parent's memory in ru_maxrss, from before the exec
+        return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most << 10
+    return most if sys.platform == "darwin" else most << 10  # macOS counts bytes, others KiB
 
 
 if __name__ == "__main__":
