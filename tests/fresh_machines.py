@@ -27,11 +27,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # What a clean machine, its cache and its rights touch; the whole suite runs once for each Python.
-PART = "test_cli test_run test_checkpoint test_data_digits test_doctests test_kernels_jitted test_figures"
+PART = "test_cli test_checkpoint test_data_digits test_doctests test_kernels_jitted"
 # The lowest versions with a wheel for an interpreter, where that is not the lowest that we admit.
 WHEELS = {(3, 12): {"numpy": "1.26.0"}, (3, 13): {"numpy": "2.1.0", "matplotlib": "3.9.2"}}
 RUN_DIGITS = ["-m", "mnp", "run", "digits", "--out", "out here"]
@@ -115,8 +116,8 @@ def unshares():
 
 
 class Matrix:
-    def __init__(self, only, rows):
-        self.only, self.rows = only, rows
+    def __init__(self, only, keep):
+        self.only, self.keep, self.rows, self.versions = only, keep, [], []
 
     def add(self, machine, name, what, command, **how):
         if self.only and what not in self.only:
@@ -125,12 +126,13 @@ class Matrix:
         row = {"python": machine.version, "machine": name, "what": what, "command": command}
         row |= {"seconds": seconds, "exit": status, "last_line": tail[:200]}
         self.rows.append(row)
+        self.keep(self)
         shown = "ok  " if status == 0 else "FAIL"
         print(f"{shown} {machine.version:8} {name:12} {what:14} {seconds:7.1f} s  {tail[:90]}", flush=True)
 
 
 def play(python, folder, downloads, matrix):
-    """All rows of one interpreter."""
+    """The rows of one interpreter, shortest first: yields before the longer ones."""
     ask = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
     version = subprocess.run(
         [python, "-c", ask], stdout=subprocess.PIPE, text=True, check=True
@@ -146,14 +148,12 @@ def play(python, folder, downloads, matrix):
 
     newest = machine("newest")
     matrix.add(newest, "newest", "run", run)
-    matrix.add(newest, "newest", "test, whole", test)
     low = machine("lowest", constraints=lowest(short))
     matrix.add(low, "lowest", "run", run)
-    matrix.add(low, "lowest", "test, part", f"{test} {part}")
     odd = Machine(python, folder / f"{version} wëg mit Lücken – 路径", downloads)
     odd.version = version
     matrix.add(odd, "odd path", "run", run)
-    matrix.add(odd, "odd path", "test, part", f"{test} {part}")
+    matrix.versions.append({"python": version, "newest": newest.installed(), "lowest": low.installed()})
 
     program = shlex.quote(str(newest.tree / ".venv/bin/python"))
     digits, tests = shlex.join(RUN_DIGITS), f"{program} -m pytest {newest.tree}/tests/test_"
@@ -177,9 +177,14 @@ def play(python, folder, downloads, matrix):
             print(f"not run: {version} {name}: no right to unshare")
             continue
         matrix.add(newest, name, "run", f"{program} {digits}", cwd=work, within=within, **environment)
-        if name in ("read-only", "all at once"):
-            matrix.add(newest, name, "test, part", tests, cwd=work, within=within, **environment)
-    return {"python": version, "newest": newest.installed(), "lowest": low.installed()}
+    yield
+    matrix.add(low, "lowest", "test, part", f"{test} {part}")
+    matrix.add(odd, "odd path", "test, part", f"{test} {part}")
+    if unshares():
+        newest.do(".venv/bin/python -m pip install '.[test]'")
+        matrix.add(newest, name, "test, part", tests, cwd=work, within=within, **environment)
+    yield
+    matrix.add(newest, "newest", "test, whole", test)
 
 
 def main():
@@ -188,23 +193,27 @@ def main():
     parser.add_argument("--only", action="append", choices=["run", "test, part", "test, whole"])
     parser.add_argument("--json", metavar="FILE", help="write the rows there")
     options = parser.parse_args()
-    rows, versions = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for python in options.python or [sys.executable]:
-            python = os.path.realpath(shutil.which(python) or python)
-            versions.append(
-                play(python, Path(folder), Path(folder) / "downloads", Matrix(options.only, rows))
-            )
-    if options.json:
-        names = ["python3." + v["python"].split(".")[1] for v in versions]
-        command = " ".join(["python tests/fresh_machines.py", *(f"--python {n}" for n in names)])
-        text = json.dumps(
-            {"command": command, "versions": versions, "rows": rows}, indent=1, ensure_ascii=False
-        )
-        Path(options.json).write_text(
-            re.sub(re.escape(folder) + r"/[^/]*/", "", text) + "\n", encoding="utf-8"
-        )
-    return 1 if any(row["exit"] for row in rows) else 0
+
+        def keep(matrix):
+            if options.json:
+                write(Path(options.json), matrix, folder)
+
+        matrix = Matrix(options.only, keep)
+        pythons = [os.path.realpath(shutil.which(p) or p) for p in options.python or [sys.executable]]
+        plays = [play(p, Path(folder), Path(folder) / "downloads", matrix) for p in pythons]
+        for _ in zip_longest(*plays):  # each as far as its next yield, in turn
+            keep(matrix)
+    return 1 if any(row["exit"] for row in matrix.rows) else 0
+
+
+def write(path, matrix, folder):
+    """The rows so far, without the names of this machine's folders."""
+    names = ["python" + ".".join(v["python"].split(".")[:2]) for v in matrix.versions]
+    command = " ".join(["python tests/fresh_machines.py", *(f"--python {n}" for n in names)])
+    found = {"command": command, "versions": matrix.versions, "rows": matrix.rows}
+    text = json.dumps(found, indent=1, ensure_ascii=False)
+    path.write_text(re.sub(re.escape(folder) + r"/[^/]*/", "", text) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

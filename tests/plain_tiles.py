@@ -37,7 +37,8 @@ def quiet(operation):
 
 
 def get(a, at):
-    return piece(a, at, 1)[0]
+    value = piece(a, at, 1)[0]
+    return value if a.dtype.kind == "f" else int(value)  # whole numbers grow to int64, as Numba has it
 
 
 def put(a, at, value):
@@ -123,6 +124,7 @@ def install():
     # The package's own file imports all loops, with the functions above; only then can these be changed.
     from mnp.kernels.tiled import parallel, support
 
+    np.seterr(all="ignore")  # machine code does not warn, also not of lanes that nobody reads
     parallel.Shared.__call__ = run_in_a_loop
     support.__dict__["numba"] = SimpleNamespace(config=SimpleNamespace(DISABLE_JIT=0))
 

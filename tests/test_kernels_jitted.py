@@ -14,7 +14,7 @@ from tolerances import TEXTBOOK, assert_close, assert_results_close
 
 import mnp.kernels.jitted as jitted
 from mnp.errors import MnpError
-from mnp.kernels import KERNELS, textbook
+from mnp.kernels import KERNELS, compiling, textbook
 from mnp.kernels.jitted import batchnorm, learning, loops, pooling, products, units
 from mnp.kernels.shapes import ShapeError
 
@@ -125,6 +125,31 @@ def test_winners_of_any_integer_type():
         np.testing.assert_array_equal(jitted.win_counts(winner, 3), textbook.win_counts(winner, 3))
 
 
+def test_relu_of_many_elements_takes_the_loop_and_of_few_does_not(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
+    x[0, :3] = np.nan, 0.0, -0.0
+    few = jitted.relu_forward(x)
+    monkeypatch.setattr(jitted.units, "_FEW", 1)
+    many = jitted.relu_forward(x)
+    np.testing.assert_array_equal(many, textbook.relu_forward(x))
+    np.testing.assert_array_equal(few, many)
+    assert many.dtype == few.dtype == np.float32
+
+
+def test_a_folder_that_cannot_be_written_means_compiling_without_a_cache(monkeypatch):
+    """Numba says so by a RuntimeError when the function is decorated."""
+    asked = []
+
+    def njit(cache=False, **settings):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return lambda function: function
+
+    monkeypatch.setattr(compiling.numba, "njit", njit)
+    assert compiling.compiled()(len) is len and asked == [True, False]
+
+
 SAME_BITS = """
 import hashlib, numpy as np, numba
 import mnp.kernels.jitted as jitted
@@ -148,7 +173,7 @@ ON_ITS_OWN = """
 import numpy as np
 {before}
 import mnp.kernels.jitted as jitted
-from mnp.kernels import KERNELS, textbook
+from mnp.kernels import KERNELS, compiling, textbook
 from kernel_cases import Sizes, arguments, call, copied
 from tolerances import assert_results_close
 for kernel in {kernels}:

@@ -108,6 +108,18 @@ def test_axpy_scales_every_vector_by_one_number():
     np.testing.assert_array_equal(y.reshape(3, 8), 1 + np.float32(0.5) * vectors(x, [2, 11, 20], 8))
 
 
+def test_scale_multiplies_every_lane():
+    tile = make_tile(2, 1, 8)
+
+    @njit
+    def half(x, g, y):
+        tile.store(tile.scale(tile.load(x, 0, 8, 0), g), y, 0, 8, 0)
+
+    x, y = floats(16), np.zeros(16, np.float32)
+    half(x, np.float32(0.5), y)
+    np.testing.assert_array_equal(y, x * np.float32(0.5))
+
+
 def test_a_product_is_rounded_once():
     tile = make_tile(1, 1, 4)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnp.errors import MnpError
-from mnp.kernels import textbook
+from mnp.kernels import textbook, tiled
 from mnp.kernels.shapes import ShapeError
 from mnp.nn import Conv2d, Dense, Dropout, Flatten, MaxoutDense, MaxPool2d, Network, ReLU, lenet5
 from mnp.pruning import apply_masks, count_sizes, magnitude_mask, weight_names
@@ -17,11 +17,11 @@ from mnp.pruning import sparse_loops as loops
 from mnp.pruning.sparse import CSR, sparse_network, stored_bytes, to_csr, to_dense
 from mnp.pruning.sparse_layers import SparseConv2d, SparseDense, flat_images
 
-compiler = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="tiles need the compiler")
+compiler = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
 # It calls itself tiled and computes what the textbook does: sparse layers on it take the tiled loops.
 like_tiled = types.ModuleType("tiled")
 like_tiled.__dict__.update({name: getattr(textbook, name) for name in textbook.__all__})
-like_tiled.available = lambda: not numba.config.DISABLE_JIT
+like_tiled.available = tiled.available
 
 
 def sparse_matrix(rng, rows, columns, share, dtype=np.float64):

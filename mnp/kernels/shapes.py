@@ -185,11 +185,6 @@ def check_maxout_backward(kernel, dy, winner, k):
     check_winner(kernel, winner, dy.shape, k)
 
 
-def check_pair(kernel, first_name, first, second_name, second):
-    """Refuse two arrays that should have one shape and have not."""
-    check_shape(kernel, second_name, second, first.shape, f"the shape of {first_name} would")
-
-
 def check_dropout(kernel, name, array, keep, p):
     """Check a dropout's kept positions and its probability of dropping."""
     check_floats(kernel, **{name: array})

@@ -1,0 +1,95 @@
+"""Coverage with the compiler off: 100 % of the lines of mnp/kernels and mnp/pruning, 95 % of the package.
+
+    python tests/covered.py                  # some ten minutes; needs the extras test, verify and dev
+
+Three parts, added up:
+
+    plain     the tests with NUMBA_DISABLE_JIT=1: compiled loops run, and are counted, as Python. Left out are
+              tests named in SLOW, which take minutes of plain loops
+    tiles     the tests of the tiled kernels, also without the compiler, on the plain register tiles of
+              `plain_tiles.py`; only small sizes
+    compiler  what writes machine code cannot run without a compiler: `registers.py`, and in `tiled` what
+              hands a loop to threads. While Numba compiles, these lines run as Python and are counted
+
+Prints every file that is not whole, with its missing lines; exit status 1 below the marks.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HERE = ROOT / "tests"
+# minutes of plain loops each, or in need of other programs' compilers; their lines are covered by others
+SLOW = [
+    "test_bench",
+    "test_notebooks",
+    "test_assignments",
+    "test_assignments_nbgrader",
+    "test_assignments_hostile",
+    "test_determinism",
+    "test_accuracy",
+    "test_frameworks",
+    "test_onnx_nodes",
+    "test_oracle",
+    "test_torch_steps",
+    "test_kernels_torch",
+    "test_registers",
+    "test_tiled",
+    "test_tiled_convolution",
+    "test_doctests",
+]
+TILES = ("test_tiles_in_python", "test_sparse")
+NOT_WITHOUT = "not cache and not threads and not process and not without_a_compiler"
+PARTS = {
+    "plain": [*sorted(p.stem for p in HERE.glob("test_*.py") if p.stem not in SLOW)],
+    "tiles": [name for name in TILES if (HERE / f"{name}.py").exists()],
+    "compiler": ["test_registers", "test_tiled", "test_bench", "test_doctests"],
+}
+MARKS = {"mnp/kernels/*,mnp/pruning/*": 100, "mnp/*": 95}
+
+
+def run(part, folder):
+    """The tests of one part under coverage; failures are shown, and count as such."""
+    environment = {**os.environ, "COVERAGE_FILE": str(folder / part), "MPLBACKEND": "agg"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])
+    words = [sys.executable, "-m", "coverage", "run", "--source", str(ROOT / "mnp"), "-m", "pytest", "-q"]
+    words += ["-p", "no:cacheprovider", "-o", "timeout=900"]
+    if part == "compiler":
+        environment["NUMBA_CACHE_DIR"] = str(folder / "empty cache")  # so that everything is compiled
+        words += ["-k", "not threads"]
+    else:
+        environment["NUMBA_DISABLE_JIT"] = "1"
+        words += ["-k", NOT_WITHOUT, *(["-p", "plain_tiles"] if part == "tiles" else [])]
+    words += [str(HERE / f"{name}.py") for name in PARTS[part]]
+    return subprocess.run(words, cwd=ROOT, env=environment).returncode
+
+
+def main():
+    failed = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        failed += [part for part in PARTS if run(part, folder)]
+        coverage = [sys.executable, "-m", "coverage"]
+        environment = {**os.environ, "COVERAGE_FILE": str(folder / "all")}
+        files = [str(folder / part) for part in PARTS]
+        subprocess.run([*coverage, "combine", "-q", *files], cwd=ROOT, env=environment, check=True)
+        for files, mark in MARKS.items():
+            words = [
+                *coverage,
+                "report",
+                "-m",
+                "--skip-covered",
+                f"--include={files}",
+                f"--fail-under={mark}",
+            ]
+            if subprocess.run(words, cwd=ROOT, env=environment).returncode:
+                failed.append(f"{files} below {mark} %")
+    print("failed: " + "; ".join(failed) if failed else "as it should be")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
