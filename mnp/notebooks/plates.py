@@ -8,6 +8,7 @@ import io
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mnp.figures import ARMS, BLACK, BLUE, ORANGE, RED, SKY, error_against_parameters, sensitivity
 
@@ -154,7 +155,7 @@ def confusion(labels, said, classes, title=""):
     ax.set_xlabel("digit that the network says")
     ax.set_ylabel("digit that it is")
     ax.set_title(title, fontsize=11, loc="left")
-    figure.colorbar(shown, ax=ax, label="images")
+    figure.colorbar(shown, ax=ax, label="images", ticks=MaxNLocator(5, integer=True))
     return figure
 
 
@@ -215,7 +216,7 @@ def roc_curves(curves, title=""):
     figure, ax = plate(size=(5.6, 4.8))
     for (label, (false, true)), (colour, _, dash) in zip(curves.items(), ARMS * 2, strict=False):
         ax.plot(100 * false, 100 * true, color=colour, linestyle=dash, linewidth=1.8, label=label)
-    ax.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=":", label="a coin")
+    ax.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, label="a coin")
     ax.set_aspect("equal")
     tidy(ax, "pairs of two people called same (%)", "pairs of one person called same (%)", title, legend=True)
     return figure
@@ -238,5 +239,6 @@ def histogram(groups, x, y, title="", at=None, bins=30):
         )
     if at is not None:
         ax.axvline(at, color=RED, linestyle="--", linewidth=1.8, label="threshold")
+    ax.yaxis.get_major_locator().set_params(integer=True)  # counts
     tidy(ax, x, y, title, legend=True)
     return figure

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from mnp.errors import MnpError
-from mnp.experiments.rows import COLUMNS, COLUMNS_OF_SEEDS, aligned
+from mnp.experiments.rows import COLUMNS, COLUMNS_OF_FACES, COLUMNS_OF_SEEDS, aligned
 from mnp.experiments.seeds import summary_line
 
 FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
@@ -44,6 +44,7 @@ def read_results(name, folder=None):
 
 
 NARROW = ("step", "done", "parameters", "reduction", "no maxout", "error before", "error after")
+NARROW_OF_FACES = ("step", "done", "parameters", "no maxout")
 NARROW_OF_SEEDS = (
     "done",
     "parameters",
@@ -58,7 +59,9 @@ NARROW_OF_SEEDS = (
 
 
 def table(rows):
-    """The table of a run, as wide as a page and without the seconds."""
+    """The table of a run, as wide as a page and without the seconds; faces have their accuracy instead."""
+    if "accuracy" in rows[0]:
+        return aligned({name: COLUMNS[name] for name in NARROW_OF_FACES} | COLUMNS_OF_FACES, rows)
     return aligned({name: COLUMNS[name] for name in NARROW}, rows)
 
 
@@ -87,7 +90,10 @@ def say_results(name, folder=None):
             summary_line(results),
         ]
     else:
-        lines += [table(results["rows"]), "", "one seed: no interval can be given"]
+        spread = "no interval can be given"
+        if "accuracy" in results["rows"][0]:
+            spread = "the standard error is over View 1's pairs, or View 2's ten folds"
+        lines += [table(results["rows"]), "", f"one seed: {spread}"]
     versions = ", ".join(f"{key} {value}" for key, value in results.get("versions", {}).items())
     return "\n".join([*lines, f"repeat: {results['command']}", f"made with: {versions}"])
 

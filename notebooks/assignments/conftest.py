@@ -84,6 +84,15 @@ def printable(text):
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in str(text))
 
 
+def _sentence_of_the_check(item, excinfo):
+    """What a check's own `assert ..., "sentence"` says, without pytest's picture of the arrays; else ""."""
+    raised_in = Path(str(excinfo.traceback[-1].path)) if excinfo.traceback else None
+    if not excinfo.errisinstance(AssertionError) or raised_in != Path(item.path):
+        return ""  # an assert in the student's own code speaks for itself, with its line
+    sentence, shown, _ = str(excinfo.value).partition("\nassert ")
+    return sentence if shown else ""
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """Count the points, and let a failed check speak in sentences instead of a traceback."""
@@ -97,8 +106,9 @@ def pytest_runtest_makereport(item, call):
     purpose = " ".join((item.obj.__doc__ or "").split())
     message = ""
     if call.excinfo is not None:
-        if call.excinfo.errisinstance((WrongError, AnswerError)):
-            message = printable(call.excinfo.value)
+        own = _sentence_of_the_check(item, call.excinfo)
+        if own or call.excinfo.errisinstance((WrongError, AnswerError)):
+            message = printable(own or call.excinfo.value)
             title = f"{task}, {item.name} ({out_of} point{'s' * (out_of != 1)})"
             report.longrepr = f"{title}\nAsked: {purpose}\nFound: {message}\n"
         else:

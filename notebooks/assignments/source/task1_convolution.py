@@ -323,6 +323,18 @@ def _padding_left_on(right, dy, x, weight, stride, padding, need_dx=True):
     return right(dy, padded, weight, stride, 0, need_dx)
 
 
+def _backward_without_stride(right, dy, x, weight, stride, padding, need_dx=True):
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    rows, columns = (dy.shape[i] + weight.shape[i] - 1 for i in (2, 3))
+    seen = padded[:, :, :rows, :columns]  # all that windows one pixel apart can reach
+    dseen, dweight, dbias = right(dy, seen, weight, 1, 0)
+    dpadded = np.zeros_like(padded)
+    dpadded[:, :, :rows, :columns] = dseen
+    h, w = x.shape[2:]
+    dx = dpadded[:, :, padding : padding + h, padding : padding + w]
+    return dx if need_dx else None, dweight, dbias
+
+
 def _mean_over_batch(right, dy, x, weight, stride, padding, need_dx=True):
     dx, dweight, dbias = right(dy, x, weight, stride, padding, need_dx)
     return dx, dweight / len(x), dbias / len(x)
@@ -352,6 +364,10 @@ MISTAKES = {
             "each window overwrites what another has left in dx: windows overlap, so add with +=.",
         ),
         (_padding_left_on, "dx still has the padding on: cut it off, so that dx has the shape of x."),
+        (
+            _backward_without_stride,
+            "stride is forgotten on the way back: output p looked at rows from p * stride on.",
+        ),
         (
             _mean_over_batch,
             "you divide by the number of images: add over the batch, the loss has divided already.",
