@@ -29,7 +29,9 @@ def ratios(rows, ax):
     ax.set_yticks(range(len(rows)), [name(row) for row in rows], fontsize=7)
     ax.invert_yaxis()
     ax.set_xlabel("their time / ours")
-    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    ax.set_ylabel("what, images at a time")
+    ax.margins(x=0.12)
+    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(PEERS))
     return ax
 
 
@@ -64,9 +66,9 @@ def growth(rows, ax):
     ax.xaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("images in a batch, or neurons")
-    ax.set_ylabel("a training step (ms)")
+    ax.set_ylabel("a training step (ms); dotted: in proportion")
     ax.grid(alpha=0.3)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0))
     return ax
 
 
@@ -81,8 +83,6 @@ def draw_bench(report, path):
         figure, (left, right) = new_axes(2, width_ratios=(3, 2))
         ratios(report["rows"], left)
         growth(report["rows"], right)
-        left.set_title("Beside other frameworks", loc="left", fontsize=10)
-        right.set_title("Cost as the work grows", loc="left", fontsize=10)
         model, threads = report["machine"]["model"], report["threads"]
     except (KeyError, TypeError, ValueError) as error:
         raise MnpError(f"{where}: is not what `mnp bench --json` writes ({error!r})") from None

@@ -226,6 +226,7 @@ def test_plates_are_white_and_labelled(finished):
         plates.bars({"a": 1.0, "b": 10.0}, "ms"),
         plates.lines({"a": ([1, 2], [3, 4])}, "x", "y", log="xy"),
         plates.training(history),
+        plates.benchmark(json.loads((FOLDER / "results" / "bench.json").read_text(encoding="utf-8"))),
         plates.confusion(np.array([0, 1, 1]), np.array([0, 0, 1]), 2),
         plates.runs({"tiny": finished.rows}),
         plates.grouped({"a": [1, 2], "b": [2, 3]}, ["p", "q"], "x", "y", log=True),

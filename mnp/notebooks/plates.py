@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mnp import figures_bench
 from mnp.figures import ARMS, BLACK, BLUE, ORANGE, RED, SKY, error_against_parameters, sensitivity
 
 GREY = "#8c8c8c"
@@ -115,6 +116,14 @@ def lines(series, x, y, title="", log="", points=True, ax=None):
                 decades(axis)
     tidy(ax, x, y, title, legend=len(series) > 1)
     return figure if figure is not None else ax
+
+
+def benchmark(report):
+    """What `mnp bench --json` wrote, drawn: the peers' times over ours, and cost as the work grows."""
+    figure, (left, right) = plate(2, size=(9.0, 5.4), width_ratios=(3, 2))
+    figures_bench.ratios(report["rows"], left)
+    figures_bench.growth(report["rows"], right)
+    return figure
 
 
 def training(history, title=""):
