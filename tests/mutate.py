@@ -9,9 +9,10 @@ could change something are listed; a seeded generator picks places, and one chan
 away decorators (here they compile, and change no result) and type annotations.
 
 Every mutant is tested in a fork of a process that has imported everything but the package, with
-NUMBA_DISABLE_JIT=1, so that loops are plain Python: no file is changed, and a mutant costs little more than
-its tests. A mutant is killed if a test fails or does not end in time. Survivors are printed with their diff;
-the reasons why are in `notebooks/results/mutation.json`, under the mutant's name.
+NUMBA_DISABLE_JIT=1, so that loops are plain Python (register tiles, too: `plain_tiles.py`): no file is
+changed, and a mutant costs little more than its tests. A mutant is killed if a test fails or does not end in
+time. Survivors are printed with their diff; the reasons why are in `notebooks/results/mutation.json`, under
+the mutant's name.
 """
 
 import argparse
@@ -43,6 +44,8 @@ PRUNING = (
 TESTS = {
     "mnp/kernels/textbook/": "test_kernels_textbook test_kernels_shapes",
     "mnp/kernels/jitted/": "test_kernels_jitted test_kernels_shapes",
+    "mnp/kernels/tiled/": "test_tiles_in_python",
+    "mnp/pruning/sparse_tiles.py": "test_tiles_in_python",
     "mnp/kernels/": KERNELS,
     "mnp/pruning/": PRUNING,
     "mnp/data/idx.py": "test_data_mnist",
@@ -184,6 +187,8 @@ def judge_by(path, text, limit, wanted):
         import pytest
 
         words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:timeout", "-k", wanted, "--no-header"]
+        if "tile" in path:
+            words += ["-p", "plain_tiles"]
         status = 3
         try:
             status = int(pytest.main([*words, "-o", "addopts=", "-o", "timeout=0", *tests_of(path)]))

@@ -270,7 +270,7 @@ GOOD_PAIRS = "2\nA\t1\t2\nB\t1\t3\nA\t1\tB\t1\nA\t2\tB\t2\n"
         ("2\nA\t1\t2\n", "the file ends where a matched pair"),
         (GOOD_PAIRS.replace("2\n", "1\n", 1), "line 3: 3 columns, where a mismatched pair"),
         (GOOD_PAIRS.replace("2\n", "3\n", 1), "line 4: 4 columns, where a matched pair"),
-        (GOOD_PAIRS + "A\t3\tB\t3\n", "line 6: more lines than announced"),
+        (GOOD_PAIRS + "A\t3\tB\t3\n", r"line 6: more lines than announced \(1 x 4 pairs\)"),
         (GOOD_PAIRS + "\n", "line 6: more lines than announced"),
         (GOOD_PAIRS.replace("A\t1\t2", "A\t1\t2\t"), "line 2: 4 columns"),
         (GOOD_PAIRS.replace("A\t1\t2", "A\t1"), "line 2: 2 columns"),

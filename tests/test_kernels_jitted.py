@@ -150,6 +150,16 @@ def test_a_folder_that_cannot_be_written_means_compiling_without_a_cache(monkeyp
     assert compiling.compiled()(len) is len and asked == [True, False]
 
 
+def test_pooling_hands_each_window_back_to_the_pixel_that_won():
+    """2x2 side by side, the loop of its own: a window for each of the four winners."""
+    dy = np.array([[[[1.0, 2.0], [3.0, 4.0]]]], np.float32)
+    winner = np.array([[[[0, 1], [2, 3]]]])
+    dx = jitted.maxpool2d_backward(dy, winner, (1, 1, 4, 5), 2, 2)
+    expected = np.zeros((4, 5), np.float32)
+    expected[0, 0], expected[0, 3], expected[3, 0], expected[3, 3] = 1, 2, 3, 4
+    np.testing.assert_array_equal(dx[0, 0], expected)
+
+
 SAME_BITS = """
 import hashlib, numpy as np, numba
 import mnp.kernels.jitted as jitted

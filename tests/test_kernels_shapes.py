@@ -160,3 +160,10 @@ def test_other_mistakes_say_what_to_do(module):
         with pytest.raises(MnpError, match=expected) as error:
             call()
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("h, w", [(2, 5), (5, 2)])
+def test_an_image_one_pixel_too_small_is_refused_in_either_direction(h, w):
+    with pytest.raises(ShapeError, match="does not fit"):
+        conv2d_output_size(h, w, 3, 3, stride=1, padding=0)
+    assert min(conv2d_output_size(h + 1, w + 1, 3, 3, stride=1, padding=0)) == 1

@@ -140,3 +140,8 @@ def test_activations_refuse_bad_input():
     with pytest.raises(MnpError, match="over 0 examples"):
         rel.mean_activation(np.zeros((1, 2)), 0)
     assert rel.mean_activation(np.ones((1, 2)), 1).tolist() == [[1.0, 1.0]]
+
+
+def test_the_first_nan_is_named():
+    with pytest.raises(MnpError, match=r"neuron \(0, 1\) is NaN"):
+        rel.rank_neurons(np.array([[1.0, np.nan, 2.0], [np.nan, 0.0, np.nan]]))

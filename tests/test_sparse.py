@@ -380,3 +380,9 @@ def test_arrays_that_are_a_matrix_pass(columns, starts):
     assert np.array_equal(to_csr(to_dense(csr, 4)).columns, columns)
     empty = SparseDense(4, 3, 0, kernels=textbook)
     empty.check()
+
+
+def test_one_neuron_a_unit_is_the_default():
+    csr = to_csr(np.array([[1.0, 0.0], [0.0, -2.0]]))
+    y = loops.dense(np.array([[3.0, 5.0]]), *arguments(csr), np.zeros(2))
+    np.testing.assert_array_equal(y, [[3.0, -10.0]])

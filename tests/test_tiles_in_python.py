@@ -45,6 +45,8 @@ POOLED = [
     (2, 8, 5, (3, 3), 34, 34, 0),
     (3, 9, 4, (5, 5), 33, 35, 1),
     (16, 1, 2, (3, 2), 4, 5, 0),
+    (1, 2, 4, (3, 2), 5, 6, 0),
+    (1, 2, 10, (2, 2), 5, 6, 0),
 ]
 
 
@@ -225,3 +227,14 @@ def test_shapes_that_do_not_fit_are_refused_by_name():
         tiled.sgd_step((x,), (units,), (x,), (None,), 0.1, 0.9, 0.0)
     with pytest.raises(ValueError, match="mask"):
         tiled.sgd_step((x,), (x,), (x.copy(),), (np.ones(3, bool),), 0.1, 0.9, 0.0)
+
+
+def test_plain_dense_layers_of_float64_run_as_in_jitted():
+    rng = np.random.default_rng(7)
+    x, weight, bias, dy = (rng.normal(size=shape) for shape in ((3, 20), (5, 20), 5, (3, 5)))
+    np.testing.assert_array_equal(tiled.dense_forward(x, weight, bias), jitted.dense_forward(x, weight, bias))
+    for a, b in zip(tiled.dense_backward(dy, x, weight), jitted.dense_backward(dy, x, weight), strict=True):
+        np.testing.assert_array_equal(a, b)
+    x, weight = floats(rng, 2, 20), floats(rng, 5, 20)
+    with pytest.raises(ShapeError):
+        tiled.sgd_step((x, weight), (x,), (x,), (None,), 0.1, 0.9, 0.0)

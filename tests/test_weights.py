@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mnp.errors import MnpError
-from mnp.pruning import checks, weights
+from mnp.pruning import checks, splicing, weights
 
 SMALL = hnp.arrays(
     np.float64, hnp.array_shapes(max_dims=3, max_side=5), elements=st.integers(-3, 3).map(float)
@@ -300,3 +300,9 @@ def test_margins_lie_in_0_1(margin):
         weights.splice_thresholds(np.ones(3), 0.5, margin)
     with pytest.raises(MnpError, match="margin"):
         weights.splice_thresholds_std(np.ones(3), 0.5, margin)
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.0, 1.5])
+def test_a_margin_outside_zero_to_one_is_refused(margin):
+    with pytest.raises(MnpError, match="margin"):
+        splicing.splice_thresholds_std(np.array([1.0, -3.0]), factor=1.0, margin=margin)
