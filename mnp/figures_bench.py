@@ -54,8 +54,8 @@ def growth(rows, ax):
         if row["case"].startswith("growth with the width")
     ]
     for points, label, colour, marker in (
-        (batches, "against the batch, images", BLUE, "o"),
-        (widths, "against the width of fc3, neurons", RED, "s"),
+        (batches, "images in the batch", BLUE, "o"),
+        (widths, "neurons of fc3", RED, "s"),
     ):
         if points:
             x, y = zip(*points, strict=True)
@@ -65,7 +65,7 @@ def growth(rows, ax):
     ax.set_yscale("log", base=2)
     ax.xaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.set_xlabel("images in a batch, or neurons")
+    ax.set_xlabel("how many of them")
     ax.set_ylabel("a training step (ms); dotted: in proportion")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0))
