@@ -46,7 +46,7 @@ def name(row):
 
 
 def growth(rows, ax):
-    """Draw the time of a training step against the batch and against the width; dashed: proportional."""
+    """Draw the time of a training step against the batch and against the width; dotted: in proportion."""
     batches = [(row["batch"], row["mnp_ms"]) for row in rows if row["case"] == "growth with the batch"]
     widths = [
         (int(row["case"].split()[-2].replace(",", "")), row["mnp_ms"])

@@ -72,3 +72,11 @@ def test_what_cannot_be_taken_over_is_refused(tmp_path):
     with pytest.raises(MnpError, match="01-neurons-k2"):
         carry_out(COMBINED, tmp_path / "d", source=tmp_path / "a")
     assert path.read_bytes() == data[: len(data) // 2]
+
+
+def test_all_folds_at_once_take_nothing_over(tmp_path):
+    from mnp.experiments.catalogue import named
+
+    carry_out(NEURONS, tmp_path / "a")
+    with pytest.raises(MnpError, match="name a data.fold"):
+        carry_out(named("lfw-view2"), tmp_path / "b", source=tmp_path / "a")

@@ -1,7 +1,8 @@
 """Steps that two recipes have in common need not be carried out twice: `mnp run RECIPE --from DIR`.
 
 A step's bits depend on the seed, its place on its path, and the sections of the recipe that it and the steps
-before it use. Where all of that is equal, another run's checkpoint is this run's checkpoint.
+before it use. Where all of that is equal, another run's checkpoint is this run's checkpoint; to the last
+bit if both were made with the same kernels.
 """
 
 from dataclasses import replace
@@ -33,6 +34,8 @@ def take_over(run, source):
     from mnp.experiments.run import CHECKPOINTS, read_experiment  # which calls this module
 
     source = Path(source)
+    if getattr(run.experiment, "of_folds", False):
+        raise MnpError(f"--from {source}: is for a run of one network, not for all folds; name a data.fold")
     if (source / f"seed-{run.experiment.seed}").is_dir():
         source = source / f"seed-{run.experiment.seed}"
     other = read_experiment(source)

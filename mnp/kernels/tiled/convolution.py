@@ -26,8 +26,8 @@ def conv2d_forward(x, weight, bias, stride, padding):
     -------
     y : (N, F, OH, OW) float
 
-    Rounding errors grow with the largest pixel under a filter, not with each of them alone: they stay
-    within 16 float32 roundings of max |x| * sum |weight[f]|. Shapes that do not fit are a ShapeError.
+    Rounding errors grow with the largest pixel near a filter, not with each pixel; their bound is stated
+    and tested with the other kernels' (`mnp.verify.accuracy`). Shapes that do not fit are a ShapeError.
 
     >>> x = np.ones((1, 1, 3, 3), np.float32)
     >>> print(conv2d_forward(x, x, np.zeros(1, np.float32), 1, 1)[0, 0].tolist())
