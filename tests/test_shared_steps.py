@@ -78,5 +78,5 @@ def test_all_folds_at_once_take_nothing_over(tmp_path):
     from mnp.experiments.catalogue import named
 
     carry_out(NEURONS, tmp_path / "a")
-    with pytest.raises(MnpError, match="name a data.fold"):
+    with pytest.raises(MnpError, match=r"name a data\.fold"):
         carry_out(named("lfw-view2"), tmp_path / "b", source=tmp_path / "a")
