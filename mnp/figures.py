@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 
 from mnp.errors import MnpError
 from mnp.experiments.checkpoint import load_checkpoint, under
-from mnp.experiments.folder import read_json, write_whole
-from mnp.experiments.run import CHECKPOINTS, SUMMARY
+from mnp.experiments.folder import CHECKPOINTS, SUMMARY, read_json, write_whole
 from mnp.experiments.seeds import folder_of
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (

@@ -11,9 +11,8 @@ from matplotlib.patches import Circle, Ellipse
 
 from mnp.experiments import faces
 from mnp.experiments.faces_run import verified
-from mnp.experiments.folder import read_json
+from mnp.experiments.folder import CHECKPOINTS, SUMMARY, read_json
 from mnp.experiments.rows import done_in
-from mnp.experiments.run import CHECKPOINTS, SUMMARY
 from mnp.figures import ARMS, BLACK, new_axes, save
 
 GREY = "#bdbdbd"

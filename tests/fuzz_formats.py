@@ -13,7 +13,7 @@ import numpy as np
 from fuzz_lies import lying_array, lying_checkpoint, lying_json, lying_safetensors, npy
 
 from mnp.errors import MnpError
-from mnp.experiments import checkpoint, run, seeds, sparse_file
+from mnp.experiments import catalogue, checkpoint, folder, run, seeds, sparse_file, typed
 from mnp.experiments.catalogue import ALL
 from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
 from mnp.experiments.rows import to_csv, to_table
@@ -183,17 +183,17 @@ def readers(reader) -> dict:
         ),
         "recipe": reader(
             [json.dumps(to_dict(e)).encode() for e in ALL.values()],
-            lambda p: run.read_experiment(p.parent),
-            lambda e: to_dict(e) is not None and len(run.digest(e)) == 8,
+            lambda p: catalogue.read_experiment(p.parent),
+            lambda e: to_dict(e) is not None and len(typed.digest(e)) == 8,
             made=lying_json,
-            name=run.RECIPE,
+            name=folder.RECIPE,
         ),
         "seeds": reader(
             [b'{"seeds": [0, 1, 2]}'],
             lambda p: seeds.read_seeds(p.parent),
             lambda found: all(type(s) is int and s >= 0 for s in found),
             made=lying_json,
-            name=run.SEEDS,
+            name=folder.SEEDS,
         ),
         "cache": cache_reader(reader),
     }

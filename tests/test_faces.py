@@ -5,6 +5,8 @@ import dataclasses
 import doctest
 import json
 import math
+import os
+import sys
 
 import drawn_lfw
 import numpy as np
@@ -17,12 +19,13 @@ from tiny_runs import assert_same_bits, carry_out, without_seconds
 from mnp.data import lfw
 from mnp.errors import MnpError
 from mnp.experiments import catalogue, faces, faces_data, faces_recipes, faces_run, vgg_sizes
+from mnp.experiments.catalogue import read_experiment
 from mnp.experiments.checkpoint import load_network
 from mnp.experiments.faces_data import check_apart, load_faces
 from mnp.experiments.faces_recipes import FACES, FacesExperiment, FacesRecipe, VggRecipe
 from mnp.experiments.recipes import PruneRecipe, WeightRecipe
 from mnp.experiments.rows import FACE_FIELDS
-from mnp.experiments.run import default_folder, read_experiment, run
+from mnp.experiments.run import default_folder, run
 from mnp.experiments.steps import steps_of
 from mnp.experiments.typed import digest, override, to_dict
 from mnp.kernels import textbook
@@ -408,7 +411,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, folder, tmp_path, 
     assert_same_bits(out, finished[0])
 
 
-def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path):
+def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path, monkeypatch):
     out, said = tmp_path / "out", []
 
     def stop_at_fold_2(line):
@@ -442,6 +445,13 @@ def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path):
 
     again, said = carry_out(UNTRAINED, out, data_folder=folder)
     assert again == rows and not any(line.startswith("step") for line in said)
+
+    for fold in ("fold-4", "fold-7"):  # done again side by side, in processes: the same bits
+        (out / fold).rename(tmp_path / fold)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    again = run(UNTRAINED, out, data_folder=folder, kernels="textbook", say=said.append, jobs=2)
+    assert without_seconds(again) == without_seconds(rows) and {"fold 4 is done", "fold 7 is done"} <= {*said}
+    assert_same_bits(out / "fold-7", tmp_path / "fold-7")
 
 
 def test_data_that_are_not_there(tmp_path):

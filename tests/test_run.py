@@ -19,10 +19,10 @@ import mnp.experiments.run as run_module
 from mnp.errors import MnpError
 from mnp.experiments import checkpoint, folder, stage
 from mnp.experiments.build import load_data
+from mnp.experiments.catalogue import read_experiment
 from mnp.experiments.checkpoint import load_checkpoint, load_network, under
 from mnp.experiments.recipes import DataRecipe, PruneRecipe, TrainRecipe, WeightRecipe
 from mnp.experiments.rows import FIELDS
-from mnp.experiments.run import read_experiment
 from mnp.experiments.steps import steps_of
 from mnp.nn import evaluate
 from mnp.pruning.surgery import prune_neurons

@@ -26,7 +26,13 @@ def add_parser(subparsers):
     add("--data", metavar="DIR", help="where the data are (default: $MNP_DATA, then the cache)")
     add("--seed", type=int, metavar="S", help="the (first) seed (default: the recipe's, 0)")
     add("--seeds", type=int, metavar="N", help="run N seeds, S to S + N - 1, and aggregate them")
-    add("--jobs", type=int, default=1, metavar="J", help="seeds at the same time, in processes; same results")
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="J",
+        help="seeds or folds at the same time, in processes; same results",
+    )
     add("--kernels", choices=("textbook", "jitted", "tiled"), help="default: the fastest that fits")
     add(
         "--threads",
@@ -107,7 +113,7 @@ def what_and_where(args):
         raise MnpError("name a RECIPE (`mnp list` shows them), or go on with a run: --resume --out DIR")
     if args.seed is not None or args.seeds is not None or args.set:
         raise MnpError("--seed, --seeds and --set belong to a RECIPE; --resume takes all that from --out")
-    from mnp.experiments.run import read_experiment
+    from mnp.experiments.catalogue import read_experiment
     from mnp.experiments.seeds import read_seeds
 
     return read_experiment(args.out), args.out, read_seeds(args.out)
@@ -122,7 +128,8 @@ def run_one(args, experiment, out):
     from mnp.experiments.run import run
 
     say(f"{experiment.name}, seed {experiment.seed}, into {out}")
-    rows = run(experiment, out, data_folder=args.data, kernels=args.kernels, say=say, source=args.source)
+    how = {"data_folder": args.data, "kernels": args.kernels, "source": args.source, "jobs": args.jobs}
+    rows = run(experiment, out, say=say, **how)
     say("\n" + to_table(rows))
     if args.results:
         from mnp.experiments.seeds import results_of

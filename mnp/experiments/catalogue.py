@@ -1,7 +1,10 @@
 """All recipes under one roof, MNIST's and LFW's: by name, and from the JSON in a run's folder."""
 
+from pathlib import Path
+
 from mnp.errors import MnpError
 from mnp.experiments.faces_recipes import FACES, FacesExperiment
+from mnp.experiments.folder import RECIPE, read_json
 from mnp.experiments.recipes import EXPERIMENTS, Experiment
 from mnp.experiments.typed import from_dict, nearest
 
@@ -25,3 +28,15 @@ def experiment_from(values):
     data = values.get("data") if isinstance(values, dict) else None
     kind = FacesExperiment if isinstance(data, dict) and "variant" in data else Experiment
     return from_dict(kind, values)
+
+
+def read_experiment(out):
+    """The experiment whose folder this is."""
+    path = Path(out) / RECIPE
+    if not path.exists():
+        raise MnpError(f"{out}: holds no run (there is no {RECIPE})")
+    try:
+        return experiment_from(read_json(path, "a recipe"))
+    except MnpError as error:
+        text = str(error)
+        raise MnpError(text if text.startswith(str(path)) else f"{path}: {text}") from None

@@ -14,9 +14,10 @@ from mnp.experiments import faces
 from mnp.experiments.checkpoint import load_checkpoint, under
 from mnp.experiments.faces_data import load_faces
 from mnp.experiments.faces_recipes import FOLDS
-from mnp.experiments.folder import read_json, write_whole
+from mnp.experiments.folder import CHECKPOINTS, HISTORY, SUMMARY, read_json, write_whole
 from mnp.experiments.rows import FACE_FIELDS, to_csv
-from mnp.experiments.run import CHECKPOINTS, HISTORY, SUMMARY, Run, run
+from mnp.experiments.run import Run, run
+from mnp.experiments.side_by_side import side_by_side
 from mnp.experiments.stage import Stage
 from mnp.experiments.statistics import paired_interval
 from mnp.nn import Dense, Network, fold_batchnorm, units_of, vgg16
@@ -162,15 +163,22 @@ class FacesRun(Run):
 class FoldsRun(Run):
     """View 2: a run for each fold, in a folder of its own; a row is the mean over the folds."""
 
+    faces, jobs = None, 1
+
     def carry_out(self):
         e, d = self.experiment, self.experiment.data
+        folds = [replace(e, data=replace(d, fold=fold)) for fold in range(FOLDS)]
         folders = [self.out / f"fold-{fold}" for fold in range(FOLDS)]
-        loaded, of_folds = None, []
-        for fold, folder in enumerate(folders):
-            one = replace(e, data=replace(d, fold=fold))
+        left = [fold for fold in range(FOLDS) if not (folders[fold] / SUMMARY).exists()]
+        if left:  # for one process after another; those side by side find the decoded images in the cache
+            self.faces = lfw.load(self.data_folder, variant=d.variant, crop=d.crop, size=d.size)
+        if self.jobs > 1 and left:
+            runs = {f"fold {fold}": (folds[fold], folders[fold]) for fold in left}
+            how = {"data_folder": self.data_folder, "kernels": self.kernels, "say": self.say}
+            side_by_side(runs, self.jobs, **how)
+        of_folds = []
+        for fold, (one, folder) in enumerate(zip(folds, folders, strict=True)):
             self.say(f"fold {fold} of 0 to {FOLDS - 1}")
-            if loaded is None and not (folder / SUMMARY).exists():
-                loaded = lfw.load(self.data_folder, variant=d.variant, crop=d.crop, size=d.size)
             of_folds.append(
                 run(
                     one,
@@ -178,7 +186,7 @@ class FoldsRun(Run):
                     data_folder=self.data_folder,
                     kernels=self.kernels,
                     say=self.say,
-                    faces=loaded,
+                    faces=self.faces,
                 )
             )
         self.rows = [over_folds(list(of_step)) for of_step in zip(*of_folds, strict=True)]

@@ -13,6 +13,8 @@ except ImportError:  # Windows
     fcntl = None
     import msvcrt
 
+RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
+SEEDS = "seeds.json"  # only in a folder of several seeds
 LOCK = ".lock"
 UNFINISHED = ".writing"  # suffix of a file that is not under its name yet
 LARGEST_JSON = 1 << 24

@@ -16,15 +16,19 @@ import numpy as np
 from mnp.errors import MnpError
 from mnp.experiments import machine
 from mnp.experiments.build import build, load_data
-from mnp.experiments.catalogue import experiment_from
+from mnp.experiments.catalogue import read_experiment
 from mnp.experiments.checkpoint import load_checkpoint
 from mnp.experiments.faces_recipes import FacesExperiment
 from mnp.experiments.folder import (
+    CHECKPOINTS,
+    HISTORY,
     LOCK,
+    RECIPE,
+    SEEDS,
+    SUMMARY,
     UNFINISHED,
     locked,
     make_folder,
-    read_json,
     sweep,
     to_json,
     write_whole,
@@ -38,12 +42,10 @@ from mnp.experiments.typed import digest, to_dict
 from mnp.nn import MaxoutDense
 from mnp.pruning.sizes import count_sizes
 
-RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
-SEEDS = "seeds.json"  # only in a folder of several seeds
 OURS = {RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
 
 
-def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=None, source=None):
+def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=None, source=None, jobs=1):
     """Carry out an experiment in a folder, or what is left of it; steps that are finished stay.
 
     Parameters
@@ -61,6 +63,8 @@ def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=Non
         Photographs that were loaded before, for a recipe of faces.
     source : str or Path, optional
         Folder of another run, whose steps that are the same work are taken over (`shared_steps`).
+    jobs : int
+        For an experiment of several folds: how many of them at the same time, each in a process; same bits.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=Non
         if not (out / RECIPE).exists():
             write_whole(out / RECIPE, to_json(to_dict(experiment)))
         runner = runner_of(experiment)(experiment, out, data_folder, kernels, say)
-        runner.faces = faces
+        runner.faces, runner.jobs = faces, jobs
         if source is not None:
             for label in take_over(runner, source):
                 say(f"{label}: taken over from {source}")
@@ -116,18 +120,6 @@ def refuse_strange(out, experiment, several=False):
             raise MnpError(
                 f"{out}: is not empty and holds no run ({min(names - OURS)}); choose another --out"
             )
-
-
-def read_experiment(out):
-    """The experiment whose folder this is."""
-    path = Path(out) / RECIPE
-    if not path.exists():
-        raise MnpError(f"{out}: holds no run (there is no {RECIPE})")
-    try:
-        return experiment_from(read_json(path, "a recipe"))
-    except MnpError as error:
-        text = str(error)
-        raise MnpError(text if text.startswith(str(path)) else f"{path}: {text}") from None
 
 
 def default_folder(experiment):

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from mnp.errors import MnpError
+from mnp.experiments.catalogue import read_experiment
 from mnp.experiments.checkpoint import load_checkpoint
-from mnp.experiments.folder import write_whole
+from mnp.experiments.folder import CHECKPOINTS, write_whole
 from mnp.experiments.steps import steps_of
 
 
@@ -31,8 +32,6 @@ def take_over(run, source):
 
     Raises MnpError for a folder that holds no run, or none that shares a finished step.
     """
-    from mnp.experiments.run import CHECKPOINTS, read_experiment  # which calls this module
-
     source = Path(source)
     if getattr(run.experiment, "of_folds", False):
         raise MnpError(f"--from {source}: is for a run of one network, not for all folds; name a data.fold")

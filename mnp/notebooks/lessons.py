@@ -19,7 +19,8 @@ import numpy as np
 import mnp
 from mnp.errors import MnpError
 from mnp.experiments.checkpoint import load_checkpoint, network_from, under
-from mnp.experiments.run import CHECKPOINTS, run
+from mnp.experiments.folder import CHECKPOINTS
+from mnp.experiments.run import run
 from mnp.nn import loss_and_grads
 from mnp.verify.gradcheck import gradient_error
 
