@@ -6,12 +6,12 @@ curves only, and `pair_row` draws into the axes that a reader's notebook gives i
 
 from pathlib import Path
 
-import numpy as np
 from matplotlib.patches import Circle, Ellipse
 
+from mnp.errors import MnpError
 from mnp.experiments import faces
-from mnp.experiments.faces_run import verified
-from mnp.experiments.folder import CHECKPOINTS, SUMMARY, read_json
+from mnp.experiments.faces_pairs import decided, labels_in, verified_in
+from mnp.experiments.folder import PAIRS, SUMMARY, read_json
 from mnp.experiments.rows import done_in
 from mnp.figures import ARMS, BLACK, new_axes, save
 
@@ -58,11 +58,32 @@ def roc_curves(curves, ax):
     return ax
 
 
-def draw_roc(folder):
-    """Draw roc.png of a finished run on faces: unpruned, after the last neuron round, after the last step.
+def curves_of(rows, path):
+    """The curves of a run: unpruned, after the last neuron round, after the last step; see `roc_curves`.
 
-    View 2: the pairs of all folds together, each fold's distances divided by its own threshold, which
-    puts the operating point of every fold at 1.
+    Parameters
+    ----------
+    rows : list of row
+        Of the run, or its results.
+    path : str or Path
+        The run's file of pairs. View 2: those of all folds together, each fold's distances over its own
+        threshold, which puts the operating point of every fold at 1.
+    """
+    labels = labels_in(path)
+    if len(labels) != len(rows):
+        raise MnpError(f"{path}: is of {len(labels)} steps, the rows are {len(rows)}")
+    neurons = [i for i, row in enumerate(rows) if row["kind"] == "neurons"]
+    curves = []
+    for i in sorted({0, *neurons[-1:], len(rows) - 1}):
+        pairs = verified_in(path, labels[i])
+        label = "unpruned" if i == 0 else f"{done_in(rows[i])}, {rows[i]['nonzero']:,} parameters"
+        called = decided(pairs)
+        curves.append({"label": label, "called": called, **{k: pairs[k] for k in ("distances", "same")}})
+    return curves
+
+
+def draw_roc(folder):
+    """Draw roc.png of a finished run on faces, see `curves_of`.
 
     Returns
     -------
@@ -74,25 +95,8 @@ def draw_roc(folder):
     rows = summary["rows"]
     if "seeds" in summary or "accuracy" not in rows[0]:
         return []
-    folders = sorted(folder.glob("fold-*")) or [folder]
-    labels = [path.stem for path in sorted((folders[0] / CHECKPOINTS).glob("[0-9]*.npz"))]
-    neurons = [i for i, row in enumerate(rows) if row["kind"] == "neurons"]
-    curves = []
-    for i in sorted({0, *neurons[-1:], len(rows) - 1}):
-        found = [verified(one, labels[i]) for one in folders]
-        scaled = (
-            [f["distances"] / f["threshold"] for f in found] if len(found) > 1 else [found[0]["distances"]]
-        )
-        curves.append(
-            {
-                "label": "unpruned" if i == 0 else f"{done_in(rows[i])}, {rows[i]['nonzero']:,} parameters",
-                "distances": np.concatenate(scaled),
-                "same": np.concatenate([f["same"] for f in found]),
-                "called": np.concatenate([faces.decide(f["distances"], f["threshold"]) for f in found]),
-            }
-        )
     figure, ax = new_axes()
-    roc_curves(curves, ax)
+    roc_curves(curves_of(rows, folder / PAIRS), ax)
     ax.set_title(f"{summary['recipe']['name']}: verification before and after", loc="left")
     return [save(figure, folder / "roc.png")]
 

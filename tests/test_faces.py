@@ -18,7 +18,7 @@ from tiny_runs import assert_same_bits, carry_out, without_seconds
 
 from mnp.data import lfw
 from mnp.errors import MnpError
-from mnp.experiments import catalogue, faces, faces_data, faces_recipes, faces_run, vgg_sizes
+from mnp.experiments import catalogue, faces, faces_data, faces_pairs, faces_recipes, faces_run, vgg_sizes
 from mnp.experiments.catalogue import read_experiment
 from mnp.experiments.checkpoint import load_network
 from mnp.experiments.faces_data import check_apart, load_faces
@@ -358,7 +358,7 @@ def test_the_row_can_be_had_again_from_the_checkpoint(finished, folder, photogra
         net = load_network(out / "checkpoints" / f"{step.label}.npz", textbook)
         found = faces_run.verify(faces_run.features_of(net, data.images), data, "cosine")
         assert found["accuracy"] == row["accuracy"] and found["threshold"] == row["threshold"]
-        kept = faces_run.verified(out, step.label)
+        kept = faces_pairs.verified(out, step.label)
         assert np.array_equal(kept["distances"], found["distances"]) and kept["threshold"] == row["threshold"]
 
 
@@ -453,6 +453,20 @@ def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path, mon
     assert without_seconds(again) == without_seconds(rows) and {"fold 4 is done", "fold 7 is done"} <= {*said}
     assert_same_bits(out / "fold-7", tmp_path / "fold-7")
 
+    for path in out.glob("fold-*/checkpoints/*.npz"):  # a finished fold needs them no longer
+        path.unlink()
+    again, said = carry_out(UNTRAINED, out, data_folder=tmp_path / "no data")
+    assert without_seconds(again) == without_seconds(rows)
+    pairs = faces_pairs.verified(out, "01-neurons-k1")
+    decided = faces_pairs.decided(pairs) == pairs["same"]
+    assert 100 * decided.mean() == pytest.approx(rows[1]["accuracy"]) and len(decided) == 80
+    broken = out / "fold-3" / "pairs.npz"
+    broken.write_bytes(broken.read_bytes()[:-1])
+    with pytest.raises(
+        MnpError, match="name the one with the lfw files"
+    ):  # that fold's checkpoints are gone, so are the data
+        carry_out(UNTRAINED, out, data_folder=tmp_path / "no data")
+
 
 def test_data_that_are_not_there(tmp_path):
     with pytest.raises(MnpError, match=r"get_lfw\.py"):
@@ -518,6 +532,7 @@ def test_figures_of_a_run(finished):
 
 def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, monkeypatch):
     from mnp.__main__ import main
+    from mnp.figures_faces import curves_of
 
     monkeypatch.chdir(tmp_path)
     settings = ["data.size=32", "data.crop=160", "data.held_out=4", "model.width=0.015625", "model.neurons=8"]
@@ -531,4 +546,6 @@ def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, m
     assert [row["seed"] for row in results["rows"]] == [0, 0] and "accuracy_se" in results["rows"][0]
     assert results["data"]["test_pairs"] == 40 and len(results["against_unpruned"]) == 2
     assert str(folder) not in json.dumps(results)
+    curves = curves_of(results["rows"], tmp_path / "results" / "lfw-pairs.npz")
+    assert [curve["label"] for curve in curves] == ["unpruned", "neurons: 2 -> 1, 3,912 parameters"]
     assert main(["list"]) == 0 and "lfw-view2" in capsys.readouterr().out

@@ -135,7 +135,7 @@ def run_one(args, experiment, out):
         from mnp.experiments.seeds import results_of
 
         rows = {experiment.seed: rows}
-        write_results(args, results_of(rows, experiment, out, command_of(args, experiment)))
+        write_results(args, results_of(rows, experiment, out, command_of(args, experiment)), out)
     draw(args, out)
 
 
@@ -173,14 +173,20 @@ def command_of(args, experiment, seeds=None):
     return shlex.join(words)
 
 
-def write_results(args, results):
-    if args.results:
-        from mnp.experiments.folder import make_folder, to_json, write_whole
+def write_results(args, results, out=None):
+    """DIR/<recipe>.json, and beside it what a run on faces (in the folder `out`) said of its pairs."""
+    if not args.results:
+        return
+    from mnp.experiments.folder import PAIRS, make_folder, to_json, write_whole
 
-        make_folder(args.results)
-        path = os.path.join(args.results, f"{results['recipe']['name']}.json")
-        write_whole(path, to_json(results))
-        say(f"results: {path}")
+    make_folder(args.results)
+    path = os.path.join(args.results, results["recipe"]["name"])
+    write_whole(f"{path}.json", to_json(results))
+    say(f"results: {path}.json")
+    if out is not None and os.path.exists(os.path.join(out, PAIRS)):
+        with open(os.path.join(out, PAIRS), "rb") as file:
+            write_whole(f"{path}-{PAIRS}", file.read())
+        say(f"results: {path}-{PAIRS}")
 
 
 def draw(args, out):

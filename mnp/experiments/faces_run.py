@@ -1,6 +1,7 @@
 """Carry out an experiment on faces: the steps of `run`, judged by verification; and View 2's ten folds.
 
-out/fold-F/      an ordinary run folder for each fold (View 2)
+out/pairs.npz    what each step said of the tested pairs (`faces_pairs`)
+out/fold-F/      an ordinary run folder for each fold (View 2); finished, it needs no checkpoints any more
 out/summary.json rows over all folds: accuracy with its standard error, tests against the unpruned network
 """
 
@@ -11,15 +12,19 @@ import numpy as np
 from mnp.data import lfw
 from mnp.errors import MnpError
 from mnp.experiments import faces
-from mnp.experiments.checkpoint import load_checkpoint, under
 from mnp.experiments.faces_data import load_faces
+from mnp.experiments.faces_pairs import (
+    against_unpruned,
+    verified,
+    write_pairs,
+    write_pairs_of_folds,
+)
 from mnp.experiments.faces_recipes import FOLDS
-from mnp.experiments.folder import CHECKPOINTS, HISTORY, SUMMARY, read_json, write_whole
-from mnp.experiments.rows import FACE_FIELDS, to_csv
-from mnp.experiments.run import Run, run
+from mnp.experiments.folder import HISTORY, PAIRS, SUMMARY, read_json, write_whole
+from mnp.experiments.rows import FACE_FIELDS, check_row, to_csv
+from mnp.experiments.run import Run, refuse_strange, run
 from mnp.experiments.side_by_side import side_by_side
 from mnp.experiments.stage import Stage
-from mnp.experiments.statistics import paired_interval
 from mnp.nn import Dense, Network, fold_batchnorm, units_of, vgg16
 from mnp.nn.augment import mirror_and_shift
 
@@ -129,7 +134,7 @@ class FacesStage(Stage):
 class FacesRun(Run):
     """What the steps of a run on faces share."""
 
-    stage = FacesStage
+    stage, at_the_end = FacesStage, (SUMMARY, PAIRS)
     faces = None  # photographs that were loaded before
 
     def load(self):
@@ -156,6 +161,7 @@ class FacesRun(Run):
 
     def more(self):
         """The counts of the data, and each step against the unpruned network on the same pairs."""
+        write_pairs(self.out, [step.label for step in self.steps])
         facts = (self.data or self.load()).facts
         return {"data": facts, "against_unpruned": against_unpruned([self.out], self.rows, self.steps)}
 
@@ -169,31 +175,38 @@ class FoldsRun(Run):
         e, d = self.experiment, self.experiment.data
         folds = [replace(e, data=replace(d, fold=fold)) for fold in range(FOLDS)]
         folders = [self.out / f"fold-{fold}" for fold in range(FOLDS)]
-        left = [fold for fold in range(FOLDS) if not (folders[fold] / SUMMARY).exists()]
+        of_folds = [self.recorded(*fold) for fold in zip(folds, folders, strict=True)]
+        left = [fold for fold, rows in enumerate(of_folds) if rows is None]
         if left:  # for one process after another; those side by side find the decoded images in the cache
             self.faces = lfw.load(self.data_folder, variant=d.variant, crop=d.crop, size=d.size)
+        how = {"data_folder": self.data_folder, "kernels": self.kernels, "say": self.say}
         if self.jobs > 1 and left:
-            runs = {f"fold {fold}": (folds[fold], folders[fold]) for fold in left}
-            how = {"data_folder": self.data_folder, "kernels": self.kernels, "say": self.say}
-            side_by_side(runs, self.jobs, **how)
-        of_folds = []
-        for fold, (one, folder) in enumerate(zip(folds, folders, strict=True)):
+            side_by_side({f"fold {fold}": (folds[fold], folders[fold]) for fold in left}, self.jobs, **how)
+        for fold in left:
             self.say(f"fold {fold} of 0 to {FOLDS - 1}")
-            of_folds.append(
-                run(
-                    one,
-                    folder,
-                    data_folder=self.data_folder,
-                    kernels=self.kernels,
-                    say=self.say,
-                    faces=self.faces,
-                )
-            )
+            of_folds[fold] = run(folds[fold], folders[fold], faces=self.faces, **how)
+        write_pairs_of_folds(self.out, folders, [step.label for step in self.steps])
         self.rows = [over_folds(list(of_step)) for of_step in zip(*of_folds, strict=True)]
         self.of_folds, self.folders = of_folds, folders
         write_whole(self.out / HISTORY, to_csv(self.rows))
         self.summarise(read_json(folders[0] / SUMMARY, "a summary")["kernels"])
         return self.rows
+
+    def recorded(self, experiment, folder):
+        """The rows of a fold that is finished, by its summary and its pairs; else None."""
+        if not ((folder / SUMMARY).exists() and (folder / PAIRS).exists()):
+            return None
+        refuse_strange(folder, experiment)
+        rows = read_json(folder / SUMMARY, "a summary").get("rows")
+        try:
+            for step, row in zip(self.steps, rows, strict=True):
+                check_row(row, FACE_FIELDS, step)
+                verified(folder, step.label)
+        except (MnpError, TypeError, ValueError) as error:
+            self.say(f"{folder}: {error}; that fold is looked at again")
+            (folder / PAIRS).unlink(missing_ok=True)  # its checkpoints give a new one
+            return None
+        return rows
 
     def more(self):
         return {
@@ -226,52 +239,3 @@ def over_folds(rows):
             row[name] = round(mean) if name in WHOLE else mean
     _, row["accuracy_se"] = faces.mean_and_standard_error([one["accuracy"] for one in rows])
     return row
-
-
-def against_unpruned(folders, rows, steps, of_folds=None):
-    """Each step beside the unpruned network (step 0), on the same pairs.
-
-    Parameters
-    ----------
-    folders : list of Path
-        Run folders: one, or one a fold.
-    rows : list of row
-    steps : list of Step
-    of_folds : list of lists of row, optional
-        For View 2: the rows of each fold.
-
-    Returns
-    -------
-    list of dict, one a step
-        step; lost, won: pairs that only the unpruned network, only this one got right; mcnemar_p: McNemar's
-        exact test over all pairs; change: accuracy less the unpruned one's, in points; with several folds
-        change_se, change_low, change_high: paired over folds, 95 % t-interval; within_one_se: whether the
-        accuracy lies at most one standard error of the unpruned accuracy below it.
-    """
-    right = [np.concatenate([rightly(folder, step) for folder in folders]) for step in steps]
-    found = []
-    for step, row in zip(steps, rows, strict=True):
-        lost, won, p = faces.mcnemar(right[0], right[step.index])
-        line = {"step": step.index, "lost": lost, "won": won, "mcnemar_p": p}
-        line["change"] = row["accuracy"] - rows[0]["accuracy"]
-        if of_folds is not None:
-            before, after = ([of[i]["accuracy"] for of in of_folds] for i in (0, step.index))
-            differences = np.subtract(after, before)
-            _, line["change_se"] = faces.mean_and_standard_error(differences)
-            _, line["change_low"], line["change_high"] = paired_interval(after, before)
-        line["within_one_se"] = bool(line["change"] >= -rows[0]["accuracy_se"])
-        found.append(line)
-    return found
-
-
-def rightly(folder, step):
-    """Which tested pairs the network of a step called rightly, (P,) bool."""
-    pairs = verified(folder, step.label)
-    return faces.decide(pairs["distances"], pairs["threshold"]) == pairs["same"]
-
-
-def verified(folder, label):
-    """What a step's checkpoint kept of its verification, for the recipe's distance: see `verify`."""
-    path = folder / CHECKPOINTS / f"{label}.npz"
-    arrays, meta = load_checkpoint(path)
-    return under(arrays, f"verification/{meta['row']['distance']}")

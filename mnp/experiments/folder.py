@@ -15,6 +15,7 @@ except ImportError:  # Windows
 
 RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
 SEEDS = "seeds.json"  # only in a folder of several seeds
+PAIRS = "pairs.npz"  # only in that of a run on faces
 LOCK = ".lock"
 UNFINISHED = ".writing"  # suffix of a file that is not under its name yet
 LARGEST_JSON = 1 << 24

@@ -23,6 +23,7 @@ from mnp.experiments.folder import (
     CHECKPOINTS,
     HISTORY,
     LOCK,
+    PAIRS,
     RECIPE,
     SEEDS,
     SUMMARY,
@@ -42,7 +43,7 @@ from mnp.experiments.typed import digest, to_dict
 from mnp.nn import MaxoutDense
 from mnp.pruning.sizes import count_sizes
 
-OURS = {RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
+OURS = {PAIRS, RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
 
 
 def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=None, source=None, jobs=1):
@@ -145,7 +146,7 @@ def check_meta(meta, fields, step, path):
 class Run:
     """What the steps of a run share."""
 
-    stage = Stage
+    stage, at_the_end = Stage, (SUMMARY,)
 
     def __init__(self, experiment, out, data_folder, kernels, say):
         self.experiment, self.out, self.kernels, self.say = experiment, out, kernels, say
@@ -154,7 +155,7 @@ class Run:
 
     def carry_out(self):
         finished = [self.finished(step) for step in self.steps]
-        whole = all(finished) and (self.out / SUMMARY).exists()
+        whole = all(finished) and all((self.out / name).exists() for name in self.at_the_end)
         if not all(finished):
             self.prepare()
         for step, meta in zip(self.steps, finished, strict=True):
