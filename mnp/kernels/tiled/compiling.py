@@ -61,5 +61,15 @@ def compiled(**options):
 
 def inner(function):
     """Compile a function as a part of those that call it."""
-    options = {"error_model": "numpy", "fastmath": set(compiling.FASTMATH)}
+    return _inner(function)
+
+
+def inlined(function):
+    """The same for the innermost small ones: a call hands each array over as seven numbers on the stack,
+    which takes as long as a small tile's work. Left to the compiler, not all of them are inlined."""
+    return _inner(function, forceinline=True)
+
+
+def _inner(function, **options):
+    options |= {"error_model": "numpy", "fastmath": set(compiling.FASTMATH)}
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)

@@ -93,22 +93,22 @@ def lay_out_windows(plane, c, h, pitch, kh, kw, ph, pw, halves, windows, wide):
 
 
 @inner
-def channels_last(x, at, channels, h, w, padding, out, to):
-    """out[to + (r*W + s)*C + c] = the image at x[at] with its padding, which W counts."""
-    wide = w + 2 * padding
-    rows, columns = (h, w) if padding else (1, h * w)  # without padding the whole image is one run
-    if padding:
-        clear(out, to, to + (h + 2 * padding) * wide * channels)
+def channels_last(x, at, channels, h, w, padding, out, to, pixel, line):
+    """out[to + r*line + s*pixel + c] = the image at x[at], with its padding; zeros in the gaps."""
+    whole = padding == 0 and w * pixel == line  # then the image is one run
+    rows, columns = (1, h * w) if whole else (h, w)
+    if not whole or pixel > channels:
+        clear(out, to, to + (h + 2 * padding) * line)
     for r in range(rows):
-        start = to + ((r + padding) * wide + padding) * channels
-        transpose(x, at + r * w, h * w, channels, columns, out, start, channels)
+        start = to + (r + padding) * line + padding * pixel
+        transpose(x, at + r * w, h * w, channels, columns, out, start, pixel)
 
 
 @inner
-def channels_first(source, channels, h, w, padding, x, at):
-    """The image at x[at] = the channels-last image in `source` without its padding."""
-    wide = w + 2 * padding
-    rows, columns = (h, w) if padding else (1, h * w)
+def channels_first(source, pixel, line, channels, h, w, padding, x, at):
+    """The image at x[at] = the channels-last image in `source`, laid out as above, without its padding."""
+    whole = padding == 0 and w * pixel == line
+    rows, columns = (1, h * w) if whole else (h, w)
     for r in range(rows):
-        start = ((r + padding) * wide + padding) * channels
-        transpose(source, start, channels, columns, channels, x, at + r * w, h * w)
+        start = (r + padding) * line + padding * pixel
+        transpose(source, start, pixel, columns, channels, x, at + r * w, h * w)

@@ -133,8 +133,9 @@ def _backward(dy, winner, x, weight, shape, padding, need_dx):
     c, h, w, kh, kw = shape
     count, filters = x.shape[0], weight.shape[0]
     blocks, images = min(filters, 16), count if need_dx else 0
-    xs = workspace("images", count * c * h * w + pooled_backward.slack(w * c))
-    ws = workspace("filters", kh * filters * pooled_backward.padded(kw * c)) if need_dx else NOTHING
+    pixel, line = pooled_backward.steps_of(c, w, kw)
+    xs = workspace("images", count * h * line + pooled_backward.slack(line))
+    ws = workspace("filters", kh * filters * pooled_backward.padded(kw * pixel)) if need_dx else NOTHING
     flat_weight = flat(weight)
     pooled_backward.lay_out(
         count + (filters if need_dx else 0), flat(x), flat_weight, shape, count, filters, padding, xs, ws
@@ -145,7 +146,7 @@ def _backward(dy, winner, x, weight, shape, padding, need_dx):
         np.empty(filters, np.float32),
         np.empty(blocks, np.uint8),
     )
-    places = _places((h - kh + 1) // 2, (w - kw + 1) // 2, w, c)
+    places = _places((h - kh + 1) // 2, (w - kw + 1) // 2, line, pixel)
     pooled_backward.conv_pool_backward(
         blocks + images,
         blocks,
@@ -167,7 +168,7 @@ def _backward(dy, winner, x, weight, shape, padding, need_dx):
 
 
 @cache
-def _places(ph, pw, w, channels):
+def _places(ph, pw, line, pixel):
     """Where, channels last, the first pixel of each pooling window lies."""
     p = np.arange(ph * pw)
-    return ((2 * (p // pw) * w + 2 * (p % pw)) * channels).astype(np.int32)
+    return (2 * (p // pw) * line + 2 * (p % pw) * pixel).astype(np.int32)

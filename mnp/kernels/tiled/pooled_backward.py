@@ -8,8 +8,18 @@ incoming gradient are zeros, and skipping them is exact. With p = (a, b) a windo
       dx[n, :, r + i, s + j] += dy[n,f,p] weight[f, :, i, j]
 
 Here images are laid out channels last, so that a row of a patch, KW x C floats, is one run; and so are
-the rows of the weights. Each product of a number and a run goes through a tile of one row (`axpy`). Its
-vectors have 8 lanes: runs start anywhere, and 8 lanes cross the border of a cache line less often than 16.
+the rows of the weights. Each product of a number and a run goes through a tile of one row (`axpy`), where
+every multiply-add needs a vector from the first cache. A vector that crosses the border of a cache line is
+two loads, so none may cross one: lines of pixels begin on a border, and a run that begins behind one is
+read from that border on.
+
+      border       border       border           read: 3 whole vectors
+        |...xxxxxxxxx|xxxxxxxxxxxx|xxx.........|         x: the run, .: lanes that nobody will look at
+         `-' lead
+
+The winners of a filter are listed by their `lead`, four lists at most, as a pixel's channels are filled up to
+a multiple of 4; and each list's sum is added to the others' shifted by its lead. Where a whole row of a
+patch fits 8 lanes (one channel), all rows of a patch go through one tile instead, from where they are.
 
 Sums over images are taken over fixed groups of images, and the groups' sums added in their order: the bits
 depend on the batch, never on the number of threads.
@@ -18,79 +28,97 @@ depend on the batch, never on the number of threads.
 import numpy as np
 
 from mnp.kernels.registers import LINE, get, make_tile, put
-from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.compiling import inlined, inner
 from mnp.kernels.tiled.layouts import aligned, channels_first, channels_last, clear, copy, transpose
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, INTS, shared, tuples
 
-_row13, _row4, _patch5, _lane16 = (
-    make_tile(1, 13, 8),
-    make_tile(1, 4, 8),
-    make_tile(1, 5, 8),
-    make_tile(1, 1, 16),
-)
-_SLACK = 13 * 8 + LINE
+_row7, _row4, _patch5, _lane16 = make_tile(1, 7), make_tile(1, 4), make_tile(1, 5, 8), make_tile(1, 1)
+_PATCH = 8  # floats that a row of a patch may have, to go with others through one tile
+_STEP, _LEADS = 4, LINE // 4  # a pixel is filled up to a multiple of so many floats; the leads that leaves
+_SLACK = 8 * LINE
 
 
 def slack(line):
-    """Room behind the images for what the last tiles read beyond them; `line` is a row of an image."""
+    """Room behind the images for what the last tiles read beyond them."""
     return 5 * line + _SLACK
 
 
 @inner
-def run_width(size):
-    """Floats reserved for a run of `size`: as many as its tiles touch, 13 vectors a time or 4."""
-    vectors = (size + 7) // 8
-    rest = vectors % 13
-    return (vectors - rest + (13 if rest > 8 else (rest + 3) // 4 * 4)) * 8
+def steps(channels, w, kw):
+    """Floats from pixel to pixel, and from line to line, of an image laid out here."""
+    if kw * channels <= _PATCH:
+        return channels, w * channels
+    pixel = (channels + _STEP - 1) // _STEP * _STEP
+    return pixel, (w * pixel + LINE - 1) // LINE * LINE
 
 
 @inner
-def _collect(dy, winner, row, count, places, line, channels, base, offsets, gradients, at):
+def run_width(size):
+    """Floats reserved for a run of `size`: as many as its tiles touch, 7 vectors a time or 4."""
+    vectors = (size + LINE - 1) // LINE
+    rest = vectors % 7
+    return (vectors - rest + (7 if rest > 4 else (rest + 3) // 4 * 4)) * LINE
+
+
+@inlined
+def _add_runs(gradients, offsets, first, end, source, there, out, at, wide):
+    """out[at : ][:size] += sum over entries first ... end-1 of gradient * source[there + offset : ][:size];
+    the size is 7 vectors, or 4 if it is not wide."""
+    if wide:
+        t = _row7.load(out, at, 0, LINE)
+        for e in range(first, end):
+            t = _row7.axpy(t, get(gradients, e), source, there + get(offsets, e), LINE)
+        _row7.store(t, out, at, 0, LINE)
+    else:
+        u = _row4.load(out, at, 0, LINE)
+        for e in range(first, end):
+            u = _row4.axpy(u, get(gradients, e), source, there + get(offsets, e), LINE)
+        _row4.store(u, out, at, 0, LINE)
+
+
+@inner
+def _collect(dy, winner, row, count, places, line, pixel, base, offsets, gradients, at):
     """List the pixels that won one filter's windows (flat from `row`). True: a bad winner."""
-    bad, line, channels, base = np.int32(0), np.int32(line), np.int32(channels), np.int32(base)
+    bad, line, pixel, base = np.int32(0), np.int32(line), np.int32(pixel), np.int32(base)
     for p in range(count):
         q = np.int32(get(winner, row + p))
         bad |= q
-        put(offsets, at + p, base + get(places, p) + ((q >> 1) & 1) * line + (q & 1) * channels)
+        put(offsets, at + p, base + get(places, p) + ((q >> 1) & 1) * line + (q & 1) * pixel)
         put(gradients, at + p, get(dy, row + p))
     return bad > 3
 
 
 @inner
-def _add_patches(offsets, gradients, count, xs, base, line, size, kh, part, at, width):
-    """part[at + i*width : ][:size] += sum over the list of gradient * (row i of the patch at offset)."""
-    if size <= 8:  # a whole patch in one tile: five rows of 8 lanes; two tiles, to have enough sums under way
-        for i in range(0, kh, 5):
-            t, u = _patch5.load(part, at + i * width, 0, width), _patch5.zero()
-            for e in range(0, count - 1, 2):
-                t = _patch5.axpy(t, get(gradients, e), xs, base + get(offsets, e) + i * line, line)
-                u = _patch5.axpy(u, get(gradients, e + 1), xs, base + get(offsets, e + 1) + i * line, line)
-            if count % 2:
-                t = _patch5.axpy(
-                    t, get(gradients, count - 1), xs, base + get(offsets, count - 1) + i * line, line
-                )
-            _patch5.store(_patch5.add(t, u), part, at + i * width, 0, width)
-        return
-    for i in range(kh):
-        left, here, there = size, at + i * width, base + i * line
-        while left > 0:
-            if left > 64:
-                t = _row13.load(part, here, 0, 8)
-                for e in range(count):
-                    t = _row13.axpy(t, get(gradients, e), xs, get(offsets, e) + there, 8)
-                _row13.store(t, part, here, 0, 8)
-                step = 104
-            else:
-                u = _row4.load(part, here, 0, 8)
-                for e in range(count):
-                    u = _row4.axpy(u, get(gradients, e), xs, get(offsets, e) + there, 8)
-                _row4.store(u, part, here, 0, 8)
-                step = 32
-            left, here, there = left - step, here + step, there + step
+def _sort(offsets, gradients, count, listed, to_offsets, to_gradients):
+    """Sort the list into one for each lead: listed[lead // 4] entries, `count` apart, offsets of borders."""
+    for lead in range(_LEADS):
+        put(listed, lead, 0)
+    for e in range(count):
+        offset = np.int64(get(offsets, e))
+        lead = (offset & (LINE - 1)) // _STEP
+        to = lead * count + get(listed, lead)
+        put(to_offsets, to, offset & -LINE)
+        put(to_gradients, to, get(gradients, e))
+        put(listed, lead, get(listed, lead) + 1)
 
 
 @inner
-def _spread_patches(dy, winner, row, filters, places, line, channels, size, kh, ws, dxs, wins, rows, gs):
+def _add_patches(offsets, gradients, count, xs, base, line, kh, part, at):
+    """part[at + 8*i : ][:8] += sum over the list of gradient * (row i of the patch at offset)."""
+    for i in range(0, kh, 5):  # five rows of 8 lanes; two tiles, to have enough sums under way
+        t, u = _patch5.load(part, at + i * _PATCH, 0, _PATCH), _patch5.zero()
+        for e in range(0, count - 1, 2):
+            t = _patch5.axpy(t, get(gradients, e), xs, base + get(offsets, e) + i * line, line)
+            u = _patch5.axpy(u, get(gradients, e + 1), xs, base + get(offsets, e + 1) + i * line, line)
+        if count % 2:
+            t = _patch5.axpy(
+                t, get(gradients, count - 1), xs, base + get(offsets, count - 1) + i * line, line
+            )
+        _patch5.store(_patch5.add(t, u), part, at + i * _PATCH, 0, _PATCH)
+
+
+@inner
+def _spread_patches(dy, winner, row, filters, places, line, pixel, size, kh, ws, dxs, wins, rows, gs):
     """dxs (channels last) += every filter's weights, placed where it won; one image, from `row` of dy."""
     pooled, width = places.size, run_width(size)
     for bucket in range(4 * pooled):
@@ -103,24 +131,14 @@ def _spread_patches(dy, winner, row, filters, places, line, channels, size, kh, 
             put(gs, bucket * filters + won, get(dy, row + f * pooled + p))
             put(wins, bucket, won + 1)
     for i in range(kh):
-        for bucket in range(4 * pooled):
-            first, end = bucket * filters, bucket * filters + wins[bucket]
-            here = places[bucket // 4] + (bucket // 2 % 2 + i) * line + bucket % 2 * channels
-            left, column = size, i * filters * width
-            while left > 0:
-                if left > 64:
-                    t = _row13.load(dxs, here, 0, 8)
-                    for e in range(first, end):
-                        t = _row13.axpy(t, get(gs, e), ws, column + get(rows, e), 8)
-                    _row13.store(t, dxs, here, 0, 8)
-                    step = 104
-                else:
-                    u = _row4.load(dxs, here, 0, 8)
-                    for e in range(first, end):
-                        u = _row4.axpy(u, get(gs, e), ws, column + get(rows, e), 8)
-                    _row4.store(u, dxs, here, 0, 8)
-                    step = 32
-                left, here, column = left - step, here + step, column + step
+        column = 0
+        while column < size:
+            wide, there = size - column > 4 * LINE, i * filters * width + column
+            for bucket in range(4 * pooled):
+                first, end = bucket * filters, bucket * filters + wins[bucket]
+                here = places[bucket // 4] + (bucket // 2 % 2 + i) * line + bucket % 2 * pixel + column
+                _add_runs(gs, rows, first, end, ws, there, dxs, here, wide)
+            column += 7 * LINE if wide else 4 * LINE
 
 
 @inner
@@ -140,14 +158,21 @@ def _sum_lanes(values, count, sums, at):
 def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs, dweight, dbias):
     """dweight and dbias of filters first ... end-1, from all images. True: a bad winner."""
     channels, h, w, kh, kw = shape
-    pooled, image, line, size = places.size, h * w * channels, w * channels, kw * channels
-    width = 8 if size <= 8 else run_width(size)
-    rows = (kh + 4) // 5 * 5 if size <= 8 else kh
+    pixel, line = steps(channels, w, kw)
+    pooled, image, size = places.size, h * line, kw * pixel
+    patches = size <= _PATCH
+    before = 0 if patches else LINE  # room for leads in front of each row
+    width = _PATCH if patches else before + run_width(size + LINE - _STEP)
+    rows = (kh + 4) // 5 * 5 if patches else kh
     together = max(1, min(count, 6144 // image))  # images that share the first cache
     part, sums = aligned((end - first) * rows * width), aligned((end - first) * 16)
     clear(part, 0, part.size)
     clear(sums, 0, sums.size)
-    offsets, gradients = np.empty(together * pooled, np.int32), np.empty(together * pooled, np.float32)
+    most = together * pooled
+    offsets, gradients = np.empty(most, np.int32), np.empty(most, np.float32)
+    by_lead = 0 if patches else _LEADS * most
+    borders, sorted_ = np.empty(by_lead, np.int32), np.empty(by_lead, np.float32)
+    listed = np.empty(_LEADS, np.int64)
     bad = False
     for n in range(0, count, together):
         images = min(together, count - n)
@@ -155,18 +180,33 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
             for m in range(images):
                 row, base = ((n + m) * filters + f) * pooled, m * image
                 bad |= _collect(
-                    dy, winner, row, pooled, places, line, channels, base, offsets, gradients, m * pooled
+                    dy, winner, row, pooled, places, line, pixel, base, offsets, gradients, m * pooled
                 )
-            listed, at = images * pooled, f - first
-            _sum_lanes(gradients, listed, sums, at * 16)
-            at *= rows * width
-            _add_patches(offsets, gradients, listed, xs, n * image, line, size, kh, part, at, width)
-    taps = np.empty(kh * size, np.float32)
+            entries, at = images * pooled, (f - first) * rows * width
+            _sum_lanes(gradients, entries, sums, (f - first) * 16)
+            if patches:
+                _add_patches(offsets, gradients, entries, xs, n * image, line, kh, part, at)
+                continue
+            _sort(offsets, gradients, entries, listed, borders, sorted_)
+            column = 0
+            while column < size + LINE - _STEP:
+                wide = size + LINE - _STEP - column > 4 * LINE
+                for k in range(_LEADS):
+                    start, stop = k * entries, k * entries + listed[k]
+                    for i in range(kh):
+                        there, to = (
+                            n * image + i * line + column,
+                            at + i * width + before - k * _STEP + column,
+                        )
+                        _add_runs(sorted_, borders, start, stop, xs, there, part, to, wide)
+                column += 7 * LINE if wide else 4 * LINE
+    taps = np.empty(kh * kw * channels, np.float32)
     for f in range(end - first):
         for i in range(kh):
-            copy(part, (f * rows + i) * width, size, taps, i * size)
-        at = (first + f) * kh * size
-        transpose(taps, 0, channels, kh * kw, channels, dweight, at, kh * kw)
+            for j in range(kw):
+                at = (f * rows + i) * width + before + j * pixel
+                copy(part, at, channels, taps, (i * kw + j) * channels)
+        transpose(taps, 0, channels, kh * kw, channels, dweight, (first + f) * taps.size, kh * kw)
         total = np.float32(0)
         for lane in range(16):
             total += sums[f * 16 + lane]
@@ -176,44 +216,48 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
 
 @inner
 def _pack_filter(f, weight, shape, filters, ws):
-    """ws[(i*F + f)*width + j*C + c] = weight[f, c, i, j], zeros behind each row."""
-    channels, _, _, kh, kw = shape
-    size = kw * channels
-    width = run_width(size)
-    taps = np.empty(kh * size, np.float32)
-    transpose(weight, f * kh * size, kh * kw, channels, kh * kw, taps, 0, channels)
+    """ws[(i*F + f)*width + j*pixel + c] = weight[f, c, i, j], zeros behind each pixel and each row."""
+    channels, _, w, kh, kw = shape
+    pixel, _ = steps(channels, w, kw)
+    width = run_width(kw * pixel)
+    taps = np.empty(kh * kw * channels, np.float32)
+    transpose(weight, f * taps.size, kh * kw, channels, kh * kw, taps, 0, channels)
     for i in range(kh):
         at = (i * filters + f) * width
-        copy(taps, i * size, size, ws, at)
-        clear(ws, at + size, at + width)
+        clear(ws, at, at + width)
+        for j in range(kw):
+            copy(taps, (i * kw + j) * channels, channels, ws, at + j * pixel)
 
 
 @inner
 def _image_gradient(n, dy, winner, shape, filters, padding, places, ws, dx):
     """dx of one image."""
     channels, h, w, kh, kw = shape
-    pooled, line, size = places.size, w * channels, kw * channels
+    pixel, line = steps(channels, w, kw)
+    pooled = places.size
     dxs = aligned(h * line + _SLACK)
     clear(dxs, 0, dxs.size)
     wins = np.empty(4 * pooled, np.int64)
     rows, gs = np.empty(4 * pooled * filters, np.int32), np.empty(4 * pooled * filters, np.float32)
-    _spread_patches(
-        dy, winner, n * filters * pooled, filters, places, line, channels, size, kh, ws, dxs, wins, rows, gs
-    )
+    row = n * filters * pooled
+    _spread_patches(dy, winner, row, filters, places, line, pixel, kw * pixel, kh, ws, dxs, wins, rows, gs)
     h, w = h - 2 * padding, w - 2 * padding
-    channels_first(dxs, channels, h, w, padding, dx, n * channels * h * w)
+    channels_first(dxs, pixel, line, channels, h, w, padding, dx, n * channels * h * w)
 
 
-padded = run_width.py_func if hasattr(run_width, "py_func") else run_width  # the same for Python
+# The same for Python.
+padded = run_width.py_func if hasattr(run_width, "py_func") else run_width
+steps_of = steps.py_func if hasattr(steps, "py_func") else steps
 
 
 @shared(FLOATS, FLOATS, tuples(INT, 5), INT, INT, INT, FLOATS, FLOATS)
 def lay_out(index, x, weight, shape, count, filters, padding, xs, ws):
     """Lay image `index` out in xs, or, from index = count on, filter index - count in ws."""
-    channels, h, w, _, _ = shape
+    channels, h, w, _, kw = shape
     if index < count:
-        image, h, w = h * w * channels, h - 2 * padding, w - 2 * padding
-        channels_last(x, index * channels * h * w, channels, h, w, padding, xs, index * image)
+        pixel, line = steps(channels, w, kw)
+        to, h, w = index * h * line, h - 2 * padding, w - 2 * padding
+        channels_last(x, index * channels * h * w, channels, h, w, padding, xs, to, pixel, line)
     else:
         _pack_filter(index - count, weight, shape, filters, ws)
 
