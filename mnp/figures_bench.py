@@ -11,10 +11,11 @@ PEERS = (
 )
 
 
-def ratios(rows, ax):
+def ratios(rows, ax, size=7):
     """Draw bars of the peers' times over ours; right of the line at 1, we are faster.
 
     rows : list of dict, `bench.cases.FIELDS`; those without any ratio are left out.
+    size : float, of the cases' names in points
     """
     rows = [row for row in rows if any(row[field] for field, *_ in PEERS)]
     high = 0.8 / len(PEERS)
@@ -24,9 +25,9 @@ def ratios(rows, ax):
         values = [value for _, value in bars]
         ax.barh(places, values, high, color=colour, hatch=hatch, edgecolor="white", label=label)
         for place, value in zip(places, values, strict=True):
-            ax.text(value + 0.05, place, f"{value:.1f}", va="center", fontsize=6)
+            ax.text(value + 0.05, place, f"{value:.1f}", va="center", fontsize=size - 1)
     ax.axvline(1, color="black", linewidth=0.8)
-    ax.set_yticks(range(len(rows)), [name(row) for row in rows], fontsize=7)
+    ax.set_yticks(range(len(rows)), [name(row) for row in rows], fontsize=size)
     ax.invert_yaxis()
     ax.set_xlabel("their time / ours")
     ax.set_ylabel("what, images at a time")

@@ -54,6 +54,15 @@ def decades(axis):
     axis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "25" else "")
 
 
+def thousands(axis):
+    """10 k, 2 M on a logarithmic axis; between the decades at 2 and 5, or at none if there are many."""
+    plain = lambda x: f"{x / 1e6:g} M" if x >= 1e6 else f"{x / 1e3:g} k" if x >= 1e3 else f"{x:g}"  # noqa: E731
+    low, high = sorted(axis.get_view_interval())
+    between = "25" if high < 300 * low else ""
+    axis.set_major_formatter(lambda x, _: plain(x))
+    axis.set_minor_formatter(lambda x, _: plain(x) if f"{x:.0e}"[0] in between else "")
+
+
 def images(groups, size=None, symmetric=()):
     """Draw rows of images: {label of the row: (images (n, H, W), titles or None)}.
 
@@ -120,8 +129,8 @@ def lines(series, x, y, title="", log="", points=True, ax=None):
 
 def benchmark(report):
     """What `mnp bench --json` wrote, drawn: the peers' times over ours, and cost as the work grows."""
-    figure, (left, right) = plate(2, size=(9.0, 5.4), width_ratios=(3, 2))
-    figures_bench.ratios(report["rows"], left)
+    figure, (left, right) = plate(2, size=(9.6, 7.2), width_ratios=(3, 2))
+    figures_bench.ratios(report["rows"], left, size=8)
     figures_bench.growth(report["rows"], right)
     return figure
 
@@ -177,11 +186,27 @@ def runs(rows_by_title):
         ax.set_axis_off()
     for (title, rows), ax in zip(rows_by_title.items(), axes.flat, strict=False):
         error_against_parameters(rows, ax)
-        ax.xaxis.set_minor_formatter(lambda x, _: f"{x / 1e3:g} k" if f"{x:.0e}"[0] in "25" else "")
+        if ax.get_xscale() == "log":
+            thousands(ax.xaxis)
+        else:
+            ax.xaxis.get_major_locator().set_params(nbins=6)
         ax.set_title(title, loc="left", fontsize=11)
         if ax.get_legend() is not None:
             ax.legend(frameon=False, fontsize=8)
+        thin_out(ax)
     return figure
+
+
+def thin_out(ax, apart=0.09):
+    """Hide words along a line that would stand on each other; the first and the last ones stay.
+
+    apart : float, as a share of the panel's width
+    """
+    at = [ax.transAxes.inverted().transform(ax.transData.transform(text.xy))[0] for text in ax.texts]
+    shown = at[:1]
+    for place, text in list(zip(at, ax.texts, strict=True))[:0:-1]:  # the smallest networks first
+        text.set_visible(all(abs(place - other) >= apart for other in shown))
+        shown += [place] * text.get_visible()
 
 
 def sensitivities(rows_by_title):
@@ -214,18 +239,22 @@ def grouped(groups, labels, x, y, title="", log=False):
     ax.set_xticks(places, labels)
     if log:
         ax.set_yscale("log")
-        ax.yaxis.set_minor_formatter(lambda x, _: "")
+        if max(map(max, groups.values())) < 1e5:
+            decades(ax.yaxis)
+        else:
+            ax.yaxis.set_minor_formatter(lambda x, _: "")
     tidy(ax, x, y, title, legend=True)
     ax.grid(visible=False, axis="x")
     return figure
 
 
 def roc_curves(curves, title=""):
-    """Draw {label: (false_positive, true_positive)}; the diagonal is a coin."""
+    """Draw {label: (false_positive, true_positive)}; the diagonals are a coin, and equal errors."""
     figure, ax = plate(size=(5.6, 4.8))
     for (label, (false, true)), (colour, _, dash) in zip(curves.items(), ARMS * 2, strict=False):
         ax.plot(100 * false, 100 * true, color=colour, linestyle=dash, linewidth=1.8, label=label)
     ax.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, label="a coin")
+    ax.plot([0, 100], [100, 0], color=BLACK, linewidth=0.8, linestyle=":", label="equal errors")
     ax.set_aspect("equal")
     tidy(ax, "pairs of two people called same (%)", "pairs of one person called same (%)", title, legend=True)
     return figure

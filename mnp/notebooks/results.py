@@ -94,8 +94,13 @@ def say_results(name, folder=None):
         if "accuracy" in results["rows"][0]:
             spread = "the standard error is over View 1's pairs, or View 2's ten folds"
         lines += [table(results["rows"]), "", f"one seed: {spread}"]
+    return "\n".join([*lines, *origin(results)])
+
+
+def origin(results):
+    """How results are repeated, and what they were made with: the two lines below a table."""
     versions = ", ".join(f"{key} {value}" for key, value in results.get("versions", {}).items())
-    return "\n".join([*lines, f"repeat: {results['command']}", f"made with: {versions}"])
+    return [f"repeat: {results['command']}", f"made with: {versions}"]
 
 
 def rows_of(*names, folder=None):

@@ -9,7 +9,7 @@ from mnp.notebooks.plates import GREY, Plate, plate, tidy
 PIECES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, GREY)  # dark and light by turns
 
 
-def one_unit(t, z, ax, x="input x", y="value", numbers=None):
+def one_unit(t, z, ax, x="input x", y="value", numbers=None, earlier=None):
     """Draw one unit over a line: its k neurons thin, their maximum thick in the colour of the winner.
 
     Parameters
@@ -17,8 +17,11 @@ def one_unit(t, z, ax, x="input x", y="value", numbers=None):
     t : (N,) float, ascending: the place on the line
     z : (N, k) float: the neurons' values there
     numbers : (k,) int, optional: the neurons' numbers before anything was removed; they decide the colours
+    earlier : (N,) float, optional: what the unit was before, dotted in grey
     """
     k = z.shape[1]
+    if earlier is not None:
+        ax.plot(t, earlier, color=GREY, linestyle=":", linewidth=3, label="the unit before")
     winner = z.argmax(axis=1)
     for j, number in enumerate(range(k) if numbers is None else numbers):
         colour, dash = PIECES[number % len(PIECES)], ARMS[number % len(ARMS)][2]
@@ -45,11 +48,19 @@ def one_unit(t, z, ax, x="input x", y="value", numbers=None):
     return ax
 
 
-def units_on_a_line(t, panels, x="input x", y="value", numbers=None, share=True):
-    """A panel a unit: {title: z (N, k)}; `share`: the same scale for all."""
+def units_on_a_line(t, panels, x="input x", y="value", numbers=None, earlier=None, share=True):
+    """A panel a unit: {title: z (N, k)}; `share`: the same scale for all; `earlier`: {title: what it was}."""
     figure, axes = plate(len(panels), size=(3.2 * max(2.2, len(panels)), 3.5), squeeze=False, sharey=share)
     for i, ((title, z), ax) in enumerate(zip(panels.items(), axes.flat, strict=True)):
-        one_unit(t, z, ax, x, y if ax is axes.flat[0] else "", None if numbers is None else numbers[i])
+        one_unit(
+            t,
+            z,
+            ax,
+            x,
+            y if ax is axes.flat[0] else "",
+            None if numbers is None else numbers[i],
+            (earlier or {}).get(title),
+        )
         ax.set_title(title, fontsize=10, loc="left")
     for z, ax in zip(panels.values(), axes.flat, strict=True):
         tops = [other.max(axis=1) for other in (panels.values() if share else [z])]
@@ -90,7 +101,7 @@ def regions(axis, panels, x="input 1", y="input 2", points=None):
         if points is not None:
             for label, marker in ((0, "x"), (1, "o")):
                 chosen = points[0][points[1] == label]
-                ax.plot(*chosen.T, marker, color=BLACK, markersize=2.5, alpha=0.5, markerfacecolor="none")
+                ax.plot(*chosen.T, marker, color=BLACK, markersize=3.5, alpha=0.8, markerfacecolor="none")
         ax.set_aspect("equal")
         ax.set_xlabel(x)
         ax.set_ylabel(y)

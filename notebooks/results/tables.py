@@ -9,6 +9,8 @@ import re
 import sys
 from pathlib import Path
 
+from mnp.notebooks import compared
+
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
 RECIPES = (
@@ -17,10 +19,13 @@ RECIPES = (
     "mnist-k8",
     "mnist-weights",
     "mnist-combined",
-    "mnist-compare",
-    "mnist-ranking",
     "mnist-record",
 )
+SEVERAL = {  # runs of several arms have tables of their own: what was compared, in a sentence
+    "mnist-compare": "Three ways from one trained network to the same size, with the same number of training "
+    "iterations",
+    "mnist-ranking": "Six rankings, each from the same trained network",
+}
 
 
 def read(name):
@@ -46,20 +51,46 @@ def mnist_table():
         if results is None:
             continue
         for line in results["aggregate"]:
-            change = (
-                f"{line['change']:+.2f} ({line['change_low']:+.2f} … {line['change_high']:+.2f})"
-                if line["step"]
-                else ""
-            )
+            change = compared.change(line) if line["step"] else ""
             rows.append(
                 f"| {recipe} | {done(line)} | {line['params']:,.0f} | {line['nonzero']:,.0f} "
                 f"| {100 * line['reduction']:.1f} % "
-                f"| {line['error_mean']:.2f} ± {line['error_sd']:.2f} | {change} |"
+                f"| {compared.spread(line['error_mean'], line['error_sd'])} | {change} |"
             )
     if len(rows) == 2:
         return "The full runs have not been recorded yet."
     commands = [results["command"] for recipe in RECIPES if (results := read(recipe))]
-    return "\n".join([*rows, "", "Made by:", "", "```sh", *commands, "```"])
+    parts = ["\n".join([*rows, "", "Made by:", "", shell(*commands)])]
+    return "\n\n".join(
+        [*parts, *(text for name in SEVERAL if (text := several_table(name))), *records_table()]
+    )
+
+
+def shell(*commands):
+    return "\n".join(["```sh", *commands, "```"])
+
+
+def several_table(name):
+    """Ways of pruning at equal size; empty if the run has not been made yet."""
+    results = read(name)
+    if results is None:
+        return ""
+    seeds = f"{len(results['seeds'])} seeds" if len(results["seeds"]) > 1 else "one seed"
+    told = f"{SEVERAL[name]} (`{name}`, {seeds}); the error right after each removal, and after retraining:"
+    table = compared.as_markdown(*compared.equal_sizes(results["aggregate"]))
+    return f"{told}\n\n{table}\n\n{shell(results['command'])}"
+
+
+def records_table():
+    """LeNet-5 on MNIST, the published records and the runs above; [] before `mnist-record` is made."""
+    if read("mnist-record") is None:
+        return []
+    base = compared.published(HERE)["lenet5_parameters"]
+    told = (
+        "The published records for LeNet-5 on MNIST, and the runs above among them. Compression is LeNet-5's "
+        f"{base:,} parameters over those left; published figures are their authors', in their own count:"
+    )
+    return [f"{told}\n\n{compared.as_markdown(*compared.records(HERE))}"]
 
 
 def bench_table():
@@ -144,9 +175,19 @@ def vgg_table():
             f"| {r['maxout_params']:,} | {r['pruned_params']:,} "
             f"| {100 * r['reduction_without_maxout']:.1f} % |"
         )
-    return "\n".join(
-        [*rows, "", f"`{results['command']}`; the reduction is against the network without maxout."]
-    )
+    rows += ["", f"`{results['command']}`; the reduction is against the network without maxout."]
+    return "\n".join(rows + [line for name in ("lfw", "lfw-view2") for line in lfw_lines(name)])
+
+
+def lfw_lines(name):
+    """What a run on Labeled Faces in the Wild found, a line a step; none if it has not been made yet."""
+    results = read(name)
+    if results is None:
+        return []
+    about = results["recipe"]["about"]
+    told = "lost, won: pairs that only the unpruned, only this network calls rightly; p: McNemar's test"
+    table = compared.as_markdown(*compared.faces(results))
+    return ["", f"{about} ({told}):", "", table, "", f"`{results['command']}`"]
 
 
 TABLES = {
