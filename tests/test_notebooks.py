@@ -33,7 +33,9 @@ NAMES = (
 CELLS, LINES, FUNCTION_LINES = 30, 12, 2
 IMPORT = re.compile(r"(import|from) |\s+\w[\w, ]*\)?$")  # a line of an import, which tells nothing
 MACHINE = re.compile(r"/(?:root|home|work|tmp|Users|usr|opt|var)/|\\Users\\|site-packages|ipykernel_\d+")
-TROUBLE = re.compile(r"Traceback \(most recent call last\)|\b\w*Warning\b:|\bWARNING\b")
+TROUBLE = re.compile(
+    r"Traceback \(most recent call last\)|\b\w*Warning\b:|\bWARNING\b|^\*\*\* \w+Error|^mnp\.errors\.", re.M
+)  # the last two: a debugger session that went wrong
 
 
 def read(name):

@@ -31,7 +31,7 @@ def one_unit(t, z, ax, x="input x", y="value", numbers=None, earlier=None):
             z[:, j],
             color=colour,
             linestyle=dash,
-            linewidth=1.1,
+            linewidth=1.5,
             label=f"neuron {number}: wins {won:.0f} %",
         )
         ax.plot(
