@@ -172,6 +172,7 @@ def test_standard_errors():
         (lambda: faces.mcnemar(np.ones(2, bool), np.ones(3, bool)), "McNemar compares"),
         (lambda: faces.mean_and_standard_error([]), "no list of values"),
         (lambda: augment.shift(np.zeros((1, 1, 2, 2)), np.random.default_rng(0), -1), "give 0 or more"),
+        (lambda: augment.zoom(np.zeros((1, 1, 2, 2)), np.random.default_rng(0), 1.0), r"share in \[0, 1\)"),
     ],
 )
 def test_mistakes_are_told(wrong, words):
@@ -186,7 +187,7 @@ def test_mistakes_are_told(wrong, words):
 def test_every_image_is_mirrored_and_moved_on_its_own():
     x = np.random.default_rng(0).random((40, 2, 6, 7)).astype(np.float32)
     before, seen = x.copy(), set()
-    y = augment.mirror_and_shift(2)(x, np.random.default_rng(1))
+    y = augment.mirrored_and_moved(2)(x, np.random.default_rng(1))
     assert y.shape == x.shape and y.dtype == x.dtype and np.array_equal(x, before)
     for image, new in zip(x, y, strict=True):
         found = [
@@ -205,6 +206,28 @@ def test_every_image_is_mirrored_and_moved_on_its_own():
         seen.update(found)
     assert {turned for turned, _, _ in seen} == {0, 1} and len(seen) > 20
     assert np.array_equal(augment.shift(x, np.random.default_rng(0), 0), x)
+
+
+def test_zoom_is_linear_interpolation_about_the_middle():
+    x = np.random.default_rng(0).random((5, 2, 9, 6))
+    before = x.copy()
+    y = augment.zoom(x, np.random.default_rng(1), 0.3)
+    assert y.shape == x.shape and np.array_equal(x, before)
+    for image, new, s in zip(x, y, np.random.default_rng(1).uniform(0.7, 1.3, 5), strict=True):
+        down, right = ((np.arange(n) - (n - 1) / 2) / s + (n - 1) / 2 for n in (9, 6))  # np.interp clips
+        wanted = [
+            [
+                np.interp(right, range(6), line)
+                for line in np.array([np.interp(down, range(9), c) for c in p.T]).T
+            ]
+            for p in image
+        ]
+        assert new == pytest.approx(np.array(wanted), abs=1e-12)
+    small = x.astype(np.float32)
+    assert augment.zoom(small, np.random.default_rng(1), 0.3).dtype == np.float32
+    assert augment.zoom(small, np.random.default_rng(1), 0.0) == pytest.approx(small, abs=1e-6)
+    one = np.ones((2, 1, 1, 1), np.float32)  # a single pixel has no neighbour
+    assert np.array_equal(augment.zoom(one, np.random.default_rng(0), 0.5), one)
 
 
 # --- who is trained on, and who is tested -------------------------------------------------------------
@@ -341,7 +364,7 @@ def test_a_run_tells_accuracy_and_sizes(finished):
     assert [row["kind"] for row in rows] == ["train", "neurons", "weights"]
     for row in rows:
         assert tuple(row) == FACE_FIELDS and row["error"] == pytest.approx(100 - row["accuracy"])
-        assert 0 <= row["accuracy"] <= 100 and 0 <= row["eer"] <= 100 and row["distance"] == "cosine"
+        assert 0 <= row["accuracy"] <= 100 and 0 <= row["eer"] <= 100 and row["distance"] == "bray_curtis"
         assert row["accuracy_se"] == pytest.approx(math.sqrt(row["accuracy"] * row["error"] / 40))
     assert rows[1]["params"] < rows[0]["params"] and rows[2]["nonzero"] < rows[1]["nonzero"]
     table = list(csv.DictReader((out / "history.csv").open()))
@@ -356,7 +379,7 @@ def test_the_row_can_be_had_again_from_the_checkpoint(finished, folder, photogra
     data = load_faces(TINY.data, faces=photographs)
     for step, row in zip(steps_of(TINY), rows, strict=True):
         net = load_network(out / "checkpoints" / f"{step.label}.npz", textbook)
-        found = faces_run.verify(faces_run.features_of(net, data.images), data, "cosine")
+        found = faces_run.verify(faces_run.features_of(net, data.images), data, "bray_curtis")
         assert found["accuracy"] == row["accuracy"] and found["threshold"] == row["threshold"]
         kept = faces_pairs.verified(out, step.label)
         assert np.array_equal(kept["distances"], found["distances"]) and kept["threshold"] == row["threshold"]

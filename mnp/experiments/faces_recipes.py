@@ -1,6 +1,6 @@
 """The recipes of the second task: a scaled VGG16 on LFW face verification."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mnp.data.lfw import VARIANTS
 from mnp.errors import MnpError
@@ -23,7 +23,8 @@ class FacesRecipe:
     held_out  so many of the training people with the fewest images (`least` or one more) are kept from
               the network, because distances between images it was trained on are too small: the
               threshold is chosen on them, and on pairs of people with a single image.
-    distance  "cosine", "euclidean" or "bray_curtis", between features of an image plus its mirror image.
+    distance  "bray_curtis" (the paper cites it), "cosine" or "euclidean", between features of an image plus
+              its mirror image.
     """
 
     variant: str = "deepfunneled"
@@ -33,7 +34,7 @@ class FacesRecipe:
     size: int = 64
     least: int = 2
     held_out: int = 150
-    distance: str = "cosine"
+    distance: str = "bray_curtis"
 
     @property
     def name(self):
@@ -55,14 +56,21 @@ class VggRecipe:
 
 @dataclass(frozen=True)
 class FacesTrainRecipe(TrainRecipe):
-    """As TrainRecipe; the rate climbs for `warmup` iterations, images are mirrored and shifted by `shift`."""
+    """As TrainRecipe; the rate climbs for `warmup` iterations.
 
-    epochs: int = 24
+    Images are mirrored, shifted by up to `shift` pixels and zoomed by up to the share `zoom`, both ways. That
+    and the decay hold a network back that could learn its few thousand images by heart: without the zoom and
+    with half of the decay, verification got worse in the last epochs.
+    """
+
+    epochs: int = 36
     batch: int = 32
     learning_rate: float = 0.05
     policy: str = "cosine"
     warmup: int = 300
     shift: int = 4
+    zoom: float = 0.125
+    weight_decay: float = 1e-3
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ def check(e):
     demand(0 <= m.dropout < 1, "model.dropout", f"is {m.dropout}: give a number in [0, 1)")
     demand(m.init in ("caffe", "he"), "model.init", f"is {m.init!r}: give caffe or he")
     demand(e.train.warmup >= 0 and e.train.shift >= 0, "train.warmup and train.shift", "must be 0 or more")
+    demand(0 <= e.train.zoom < 1, "train.zoom", f"is {e.train.zoom}: give a share in [0, 1)")
     demand(d.distance in DISTANCES, "data.distance", f"is {d.distance!r}: give one of {', '.join(DISTANCES)}")
     demand(e.plan == "sequence", "plan", "must be sequence for faces")
     check_stages(e, demand)
@@ -131,9 +140,9 @@ FACES = {
             "lfw-view2",
             "View 2 of LFW: the same for each of its ten folds; resumable fold by fold",
             data=FacesRecipe(view=2),
-            train=FacesTrainRecipe(epochs=18),
-            prune=PRUNE,
-            weights=WEIGHTS,
+            train=FacesTrainRecipe(epochs=24),  # ten folds in two and a half hours
+            prune=replace(PRUNE, epochs=1),
+            weights=replace(WEIGHTS, epochs=2),
         ),
     )
 }

@@ -26,7 +26,7 @@ from mnp.experiments.run import Run, refuse_strange, run
 from mnp.experiments.side_by_side import side_by_side
 from mnp.experiments.stage import Stage
 from mnp.nn import Dense, Network, fold_batchnorm, units_of, vgg16
-from mnp.nn.augment import mirror_and_shift
+from mnp.nn.augment import mirrored_and_moved
 
 LAST_LAYER = 0.1  # scale of fc8's first weights
 BATCH = 100  # images at once where nothing is learned: a batch's activations stay in a few hundred MiB
@@ -91,13 +91,13 @@ def verify(features, data, name):
 
 
 class FacesStage(Stage):
-    """A step whose row is a verification, and whose images are mirrored and shifted."""
+    """A step whose row is a verification, and whose images are mirrored, shifted and zoomed."""
 
     fields = FACE_FIELDS
 
     def __init__(self, run, step):
         super().__init__(run, step)
-        self.augment = mirror_and_shift(self.experiment.train.shift)
+        self.augment = mirrored_and_moved(self.experiment.train.shift, self.experiment.train.zoom)
 
     def learning_rate(self, iteration):
         total = self.step.epochs * self.per_epoch
