@@ -32,6 +32,13 @@ def draw(rng, shape, coarse=False, layout="C"):
     return laid_out(np.asarray(values).astype(np.float32), layout)
 
 
+def test_an_array_on_a_line_starts_on_one():
+    for shape in ((1,), (3, 5, 7), (64, 33)):
+        array = support.on_a_line(shape)
+        assert array.shape == shape and array.dtype == np.float32 and array.flags.carray
+        assert array.ctypes.data % 64 == 0
+
+
 def plain_conv_pool(x, weight, bias, padding, dy, need_dx=True):
     """Convolution and 2x2 pooling by the textbook: (y, winner), (dx, dweight, dbias)."""
     z = textbook.conv2d_forward(x, weight, bias, 1, padding)

@@ -47,6 +47,8 @@ POOLED = [
     (16, 1, 2, (3, 2), 4, 5, 0),
     (1, 2, 4, (3, 2), 5, 6, 0),
     (1, 2, 10, (2, 2), 5, 6, 0),
+    (3, 20, 3, (5, 5), 8, 9, 0),  # a patch's row: one wide tile, begun 0, 4, 8 and 12 floats behind a border
+    (1, 51, 2, (5, 5), 6, 8, 1),  # two wide tiles and a narrow one; pixels filled up with a zero
 ]
 
 

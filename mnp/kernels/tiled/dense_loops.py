@@ -10,7 +10,7 @@ Backward, only winners carry a gradient (of a plain dense layer, where k = 1, al
       dx[n, :]         = sum_u g[n, u] weight[u, winner[n, u], :]
       dweight[u, j, :] = sum_{n : winner[n, u] = j} g[n, u] x[n, :]
 
-Both are sums of few rows out of many: the rows are listed first, then added up 13 vectors at a time.
+Both are sums of few rows out of many: the rows are listed first, then added up 6 vectors at a time.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ from mnp.kernels.tiled.layouts import clear
 from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared
 
 _tile64, _tile14 = make_tile(6, 4), make_tile(1, 4)
-_row13, _row4 = make_tile(1, 13, 8), make_tile(1, 4, 8)
+_row6, _row4 = make_tile(1, 6), make_tile(1, 4, 8)
 GROUP, _UNITS = 16, 32
 
 
@@ -94,25 +94,32 @@ def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, 
 
 
 @inner
-def _add_rows(rows, gradients, count, source, depth, column, end, out, to):
-    """out[to + column : to + end] += sum over the list of gradient * (those columns of a row of source)."""
+def _add_rows(rows, gradients, at, count, source, depth, column, end, out, to, first):
+    """out[to + column : to + end] += sum over the list of gradient * (those columns of a row of source).
+
+    The list is `count` entries from `at`. first: nothing is there yet, and nothing is read.
+    """
     i = column
     while i < end:
-        if end - i >= 104:
-            t = _row13.load(out, to + i, 0, 8)
-            for e in range(count):
-                t = _row13.axpy(t, get(gradients, e), source, get(rows, e) * depth + i, 8)
-            _row13.store(t, out, to + i, 0, 8)
-            i += 104
+        if end - i >= 96:
+            t = _row6.zero()
+            if not first:
+                t = _row6.load(out, to + i, 0, 16)
+            for e in range(at, at + count):
+                t = _row6.axpy(t, get(gradients, e), source, get(rows, e) * depth + i, 16)
+            _row6.store(t, out, to + i, 0, 16)
+            i += 96
         elif end - i >= 32:
-            u = _row4.load(out, to + i, 0, 8)
-            for e in range(count):
+            u = _row4.zero()
+            if not first:
+                u = _row4.load(out, to + i, 0, 8)
+            for e in range(at, at + count):
                 u = _row4.axpy(u, get(gradients, e), source, get(rows, e) * depth + i, 8)
             _row4.store(u, out, to + i, 0, 8)
             i += 32
         else:
-            s = out[to + i]
-            for e in range(count):
+            s = np.float32(0) if first else out[to + i]
+            for e in range(at, at + count):
                 s += get(gradients, e) * get(source, get(rows, e) * depth + i)
             out[to + i] = s
             i += 1
@@ -175,7 +182,6 @@ def dense_backward(
     if index >= blocks:
         first = (index - blocks) * GROUP
         end = min(first + GROUP, count)
-        clear(dx, first * depth, end * depth)
         rows, gradients = np.empty(_UNITS, np.int64), np.empty(_UNITS, np.float32)
         for start in range(0, units, _UNITS):
             for n in range(first, end):
@@ -185,27 +191,28 @@ def dense_backward(
                     if g != 0:
                         rows[listed], gradients[listed] = u * k + min(j, k - 1), g
                         listed += 1
-                _add_rows(rows, gradients, listed, weight, depth, 0, depth, dx, n * depth)
+                _add_rows(rows, gradients, 0, listed, weight, depth, 0, depth, dx, n * depth, start == 0)
         return
     low, high = index * units // blocks, (index + 1) * units // blocks
     neurons = (high - low) * k
-    rows, gradients = np.empty((neurons, count), np.int64), np.empty((neurons, count), np.float32)
+    rows, gradients = np.empty(neurons * count, np.int64), np.empty(neurons * count, np.float32)
     listed, wrong = np.zeros(neurons, np.int64), False
     clear(dbias, low * k, high * k)
-    clear(dweight, low * k * depth, high * k * depth)
     for n in range(count):
         for u in range(low, high):
             g, j = _gradient(n, u, dy, y, winner, units, k, relu, keep, scale)
             wrong |= j >= k
             o = (u - low) * k + min(j, k - 1)
             if g != 0:
-                rows[o, listed[o]], gradients[o, listed[o]] = n, g
+                put(rows, o * count + listed[o], n)
+                put(gradients, o * count + listed[o], g)
                 listed[o] += 1
                 dbias[low * k + o] += g
     column = 0
     while column < depth:  # a strip of x that stays in the first cache, for all neurons of the block
-        end = column + 104 if depth - column >= 208 else depth
+        end = column + 96 if depth - column >= 192 else depth
         for o in range(neurons):
-            _add_rows(rows[o], gradients[o], listed[o], x, depth, column, end, dweight, (low * k + o) * depth)
+            to = (low * k + o) * depth
+            _add_rows(rows, gradients, o * count, listed[o], x, depth, column, end, dweight, to, True)
         column = end
     bad[index] = wrong

@@ -8,7 +8,7 @@ import numpy as np
 from mnp.kernels import jitted, shapes
 from mnp.kernels.tiled import pooled_backward, pooled_forward
 from mnp.kernels.tiled.convolution import short_filters
-from mnp.kernels.tiled.support import NOTHING, bytes_of, flat, floats32, workspace
+from mnp.kernels.tiled.support import NOTHING, bytes_of, flat, floats32, on_a_line, workspace
 
 # Short filters need fewer multiplications, but first the sums and differences of pixels, which many filters
 # and channels must share. Both limits were found by timing.
@@ -49,7 +49,8 @@ def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride
     c, h, w, kh, kw = shape
     count = x.shape[0]
     pooled = (count, weight.shape[0], (h + 2 * padding - kh + 1) // 2, (w + 2 * padding - kw + 1) // 2)
-    y, winner = np.empty(pooled, np.float32), np.empty(pooled, np.uint8)
+    y = on_a_line(pooled) if count >= 16 else np.empty(pooled, np.float32)  # for one image it takes too long
+    winner = np.empty(pooled, np.uint8)
     windows = pooled[2] * pooled[3]
     short = kh == kw and kh in (3, 5) and c >= _CHANNELS and count * windows >= _WINDOWS
     if short and short_filters(x, weight, bias, padding, windows, y, winner):

@@ -1,5 +1,6 @@
 """What the public functions of this tier share: when it can run, what its loops can take, memory for them."""
 
+import math
 import os
 import threading
 from functools import cache
@@ -52,6 +53,13 @@ def bytes_of(winner, choices):
     return flat(winner)
 
 
+def on_a_line(shape):
+    """A new float32 array that starts on a cache line, for the sake of the kernel that will read it."""
+    size = math.prod(shape)
+    raw = np.empty(size + LINE, np.float32)
+    return raw[-raw.ctypes.data // 4 % LINE :][:size].reshape(shape)
+
+
 class _Workspaces(threading.local):
     """Memory that a call needs for itself only, kept for the next call of the same Python thread."""
 
@@ -62,8 +70,7 @@ class _Workspaces(threading.local):
         """A flat float32 array of this size on a cache line's border; its contents are left over."""
         kept = self.kept.get(name)
         if kept is None or kept.size < size:
-            raw = np.empty(size + LINE, np.float32)
-            kept = self.kept[name] = raw[-raw.ctypes.data // 4 % LINE :][:size]
+            kept = self.kept[name] = on_a_line((size,))
         return kept[:size]
 
 
