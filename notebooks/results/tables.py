@@ -41,16 +41,24 @@ def done(line):
 
 
 def mnist_table():
-    """One line a step of every recipe that has been run: size, and error over the seeds."""
+    """One line a step of every recipe that has been run: size, and error over the seeds.
+
+    Steps that a recipe shares with one above it (`mnp run --from`) stand there once.
+    """
     rows = [
         "| recipe | step | parameters | not zero | reduction | error %, mean ± sd | change, 95 % interval |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
+    seen = set()
     for recipe in RECIPES:
         results = read(recipe)
         if results is None:
             continue
         for line in results["aggregate"]:
+            same = tuple(line[name] for name in ("kind", "k", "params", "error_mean", "error_sd"))
+            if same in seen:
+                continue
+            seen.add(same)
             change = compared.change(line) if line["step"] else ""
             rows.append(
                 f"| {recipe} | {done(line)} | {line['params']:,.0f} | {line['nonzero']:,.0f} "
@@ -94,10 +102,13 @@ def records_table():
 
 
 def bench_table():
+    """The benchmark, on every machine that it was recorded on."""
+    parts = [table_of_bench(results) for name in ("bench", "bench-intel") if (results := read(name))]
+    return "\n\nThe same on another machine:\n\n".join(parts) or "The benchmark has not been recorded yet."
+
+
+def table_of_bench(results):
     """Best times, and the peers' times over ours."""
-    results = read("bench")
-    if results is None:
-        return "The benchmark has not been recorded yet."
 
     def cell(value, digits=2):
         return "" if value is None else f"{value:.{digits}f}"
