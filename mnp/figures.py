@@ -85,15 +85,16 @@ def error_against_parameters(rows, ax, before=True):
 
 
 def draw_arm(ax, rows, label, style, before):
-    """One line, and a hollow marker above or below each of its removals."""
+    """One line, and a hollow marker above or below each removal (none where it went gradually)."""
     colour, marker, dash = style
     x, y = [row["nonzero"] for row in rows], [row["error"] for row in rows]
     ax.plot(x, y, color=colour, marker=marker, linestyle=dash, linewidth=2, markersize=7, label=label)
-    if before and len(rows) > 1:
-        error = [row["error_before"] for row in rows[1:]]
-        ax.vlines(x[1:], y[1:], error, color=colour, linewidth=1, linestyle=":")
+    removals = [row for row in rows[1:] if row["kind"] != "gradual"]
+    if before and removals:
+        x, y, error = ([row[name] for row in removals] for name in ("nonzero", "error", "error_before"))
+        ax.vlines(x, y, error, color=colour, linewidth=1, linestyle=":")
         hollow = {"linestyle": "none", "markersize": 7, "markerfacecolor": "white"}
-        ax.plot(x[1:], error, color=colour, marker=marker, **hollow)
+        ax.plot(x, error, color=colour, marker=marker, **hollow)
 
 
 def averaged(of_step):
@@ -122,7 +123,7 @@ def annotate(ax, rows):
         text = (
             f"k = {row['k']}" if row["kind"] in ("train", "neurons") else f"{-100 * row['reduction']:.1f} %"
         )
-        above = row["parent"] >= 0 and row["error_before"] < row["error"]
+        above = row["parent"] >= 0 and (row["kind"] == "gradual" or row["error_before"] < row["error"])
         ax.annotate(
             text,
             (row["nonzero"], row["error"]),

@@ -54,6 +54,14 @@ def test_error_has_a_point_a_step_and_a_hollow_one_before_retraining(folder):
     assert low > high  # smaller to the right
 
 
+def test_a_gradual_removal_has_no_moment_right_after_it():
+    _, ax = figures.new_axes()
+    rows = [row(0, 1000, 1.0, 90, kind="train"), row(1, 900, 1.1, 2.0), row(2, 90, 1.2, 1.1, kind="gradual")]
+    figures.error_against_parameters(rows, ax)
+    after, before, _ = ax.get_lines()
+    assert list(after.get_ydata()) == [1.0, 1.1, 1.2] and list(before.get_ydata()) == [2.0]
+
+
 def test_scales_follow_the_span():
     _, ax = figures.new_axes()
     figures.error_against_parameters([row(0, 1000, 1.0, 90, kind="train"), row(1, 900, 1.1, 2.0)], ax)
