@@ -12,7 +12,7 @@ from tiny_runs import COMPARE, NEURONS, carry_out
 from mnp.experiments.recipes import PruneRecipe, WeightRecipe
 from mnp.experiments.seeds import results_of
 from mnp.experiments.statistics import aggregate
-from mnp.notebooks import compared, panels
+from mnp.notebooks import compared, panels, panels_faces
 
 RESULTS = Path(__file__).parents[1] / "notebooks" / "results"
 RANKING = replace(NEURONS, prune=PruneRecipe(epochs=1, to_k=2, rankings=("win_counts", "reversed", "random")))
@@ -151,8 +151,11 @@ def test_panels_are_white_and_labelled(folder):
         panels.ways(lines, "three"),
         panels.records(compared.all_records(folder)),
         panels.records(compared.all_records(RESULTS)),
-        panels.faces({"lfw": faces_of(), "lfw-view2": faces_of(folds=3)}, compared.published(RESULTS)["lfw"]),
-        panels.faces({"lfw": faces_of(seeds=2)}),
+        panels_faces.faces(
+            {"lfw": faces_of(), "lfw-view2": faces_of(folds=3)}, compared.published(RESULTS)["lfw"]
+        ),
+        panels_faces.faces({"lfw": faces_of(seeds=2)}),
+        panels_faces.folds(faces_of(folds=3), "three"),
     ]
     for figure in drawn:
         assert figure._repr_png_().startswith(b"\x89PNG") and figure.get_facecolor() == (1, 1, 1, 1)
@@ -162,6 +165,8 @@ def test_panels_are_white_and_labelled(folder):
     assert len(set(markers)) == len(markers) == 3  # told apart without colour
     low, high = drawn[3].axes[0].get_xlim()
     assert low > high  # smaller to the right
+    labels = [text.get_text() for text in drawn[5].legends[0].get_texts()]
+    assert labels == ["unpruned: 84.0 ± 1.0", "k = 1, -56 %: 83.0 ± 1.0", "-90 %: 82.0 ± 1.0"]
 
 
 def test_the_readmes_tables_take_in_what_is_there(folder, tmp_path):

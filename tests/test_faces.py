@@ -572,3 +572,30 @@ def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, m
     curves = curves_of(results["rows"], tmp_path / "results" / "lfw-pairs.npz")
     assert [curve["label"] for curve in curves] == ["unpruned", "neurons: 2 -> 1, 3,912 parameters"]
     assert main(["list"]) == 0 and "lfw-view2" in capsys.readouterr().out
+    draw_what_a_page_shows(tmp_path / "results", folder)
+
+
+def draw_what_a_page_shows(results, data):
+    """Of a committed run and its pairs; photographs only on demand, and of the pairs that were wrong."""
+    from mnp.notebooks import panels_faces
+
+    figure = panels_faces.roc({"View 1": "lfw"}, results)
+    assert figure.axes[0].get_title(loc="left") == "View 1" and "(%)" in figure.axes[0].get_ylabel()
+    plain = panels_faces.worst("lfw", each=2, folder=results)
+    assert not any(ax.images for ax in plain.axes) and any(ax.patches for ax in plain.axes)
+    pairs = faces_pairs.verified_in(results / "lfw-pairs.npz", "01-neurons-k1")
+    found = lfw.load(data, crop=160, size=32, progress=False)
+    listed = found.pairs("pairsDevTest")
+    columns = panels_faces.most_wrong(pairs, 2)
+    assert not (faces_pairs.decided(pairs) == pairs["same"])[columns].any() and len(columns)
+    shown = panels_faces.worst("lfw", each=2, photographs=True, data=data, folder=results)
+    for column, pair in enumerate(columns):
+        for row, image in enumerate((listed.first[pair], listed.second[pair])):
+            (drawn,) = shown.axes[row * len(columns) + column].images
+            assert np.array_equal(drawn.get_array(), found.images[image].transpose(1, 2, 0))
+    told = json.loads((results / "lfw.json").read_text())
+    (results / "lfw.json").write_text(json.dumps(told | {"seeds": [0, 1]}))
+    with pytest.raises(MnpError, match="has 2 seeds"):
+        panels_faces.worst("lfw", folder=results)
+    with pytest.raises(MnpError, match="lfw-view2.json is not here yet"):
+        panels_faces.roc({"View 2": "lfw-view2"}, results)

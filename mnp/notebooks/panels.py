@@ -1,13 +1,12 @@
-"""Pictures of committed runs beside each other: ways at equal size, records, faces. Rows in, figure out."""
+"""Pictures of committed runs beside each other: ways at equal size, and records. Rows in, figure out."""
 
-from itertools import zip_longest
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from mnp.figures import ARMS, BLACK
 from mnp.notebooks import compared
-from mnp.notebooks.plates import GREY, decades, plate, thousands, tidy
+from mnp.notebooks.plates import GREY, decades, plate, tidy
 
 BEFORE, AFTER = "right after the removal, not retrained", "retrained"
 
@@ -99,52 +98,4 @@ def records(rows, title=""):
     ax.margins(x=0.06, y=0.15)
     tidy(ax, "compression: LeNet-5's 431,080 parameters over those left", "test error (%)", title)
     ax.legend(frameon=False, fontsize=8, loc="best")
-    return figure
-
-
-def faces(results_by_title, published=(), title=""):
-    """Verification accuracy over the remaining parameters, +- one standard error, beside published figures.
-
-    Parameters
-    ----------
-    results_by_title : {title: results of `lfw` or `lfw-view2`}
-    published : list of dict, method and accuracy: level lines
-    """
-    figure, ax = plate(size=(9.6, 4.6))
-    sizes = []
-    for i, (name, (colour, marker, dash)) in enumerate(zip(results_by_title, ARMS, strict=False)):
-        results = results_by_title[name]
-        steps = compared.accuracies(results)
-        x = [row["nonzero"] for row, _, _ in steps]
-        y, se = [accuracy for _, accuracy, _ in steps], [se for _, _, se in steps]
-        ax.errorbar(x, y, se, fmt=marker, linestyle=dash, color=colour, capsize=3, linewidth=1.8, label=name)
-        folds = {}
-        for row in results.get("folds", ()):
-            folds.setdefault(row["fold"], []).append((row["nonzero"], row["accuracy"]))
-        for fold in folds.values():
-            ax.plot(*zip(*fold, strict=True), color=colour, linewidth=0.7, alpha=0.3)
-        sizes += x
-        for row, accuracy, _ in () if i else steps[:1] + [s for s in steps if s[0]["k"] == 1]:
-            pruned = row["kind"] not in ("train", "neurons")
-            text = f"{-100 * row['reduction']:.0f} %" if pruned else f"k = {row['k']}"
-            below = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
-            ax.annotate(text, (row["nonzero"], accuracy), (0, -22), **below)
-    ax.set_xscale("log")
-    ax.set_xlim(1.3 * max(sizes), min(sizes) / 6)  # fewer to the right, and room for the names there
-    published = sorted(published, key=lambda line: line["accuracy"])
-    for line, above in zip_longest(published, published[1:]):
-        near = above is not None and above["accuracy"] - line["accuracy"] < 2.5
-        ax.axhline(line["accuracy"], color=GREY, linewidth=0.9, linestyle=":")
-        ax.annotate(
-            f"{line['method']}: {line['accuracy']:g}",
-            (0.995, line["accuracy"]),
-            (0, -10 if near else 2),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-        )
-    thousands(ax.xaxis)
-    tidy(ax, "remaining parameters (not zero), fewer to the right", "pairs called rightly (%)", title)
-    ax.legend(frameon=False, fontsize=9, loc="lower left")
     return figure

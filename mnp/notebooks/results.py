@@ -30,17 +30,26 @@ def read_results(name, folder=None):
     >>> read_results("no-such-recipe") is None
     True
     """
-    for place in FOLDERS if folder is None else (folder,):
-        path = Path(place) / f"{name}.json"
-        if path.exists():
-            try:
-                results = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                raise MnpError(f"{path.name}: is not JSON; write it again with `mnp run`") from None
-            if not isinstance(results, dict):
-                raise MnpError(f"{path.name}: holds no results; write it again with `mnp run`")
-            return results
-    return None
+    path = path_of(f"{name}.json", folder)
+    if path is None:
+        return None
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise MnpError(f"{path.name}: is not JSON; write it again with `mnp run`") from None
+    if not isinstance(results, dict):
+        raise MnpError(f"{path.name}: holds no results; write it again with `mnp run`")
+    return results
+
+
+def path_of(file, folder=None):
+    """Where a committed file of results is, seen from here; None if there is none.
+
+    >>> path_of("no-such-file.npz") is None
+    True
+    """
+    places = FOLDERS if folder is None else (folder,)
+    return next((path for place in places if (path := Path(place) / file).exists()), None)
 
 
 NARROW = ("step", "done", "parameters", "reduction", "no maxout", "error before", "error after")
@@ -71,9 +80,10 @@ def missing(name):
     >>> missing("mnist")[:46]
     'notebooks/results/mnist.json is not here yet: '
     """
+    seeds = "" if name.startswith("lfw") else " --seeds 5"
     return (
         f"notebooks/results/{name}.json is not here yet: "
-        f"`mnp run {name} --seeds 5 --results notebooks/results` writes it."
+        f"`mnp run {name}{seeds} --results notebooks/results` writes it."
     )
 
 
