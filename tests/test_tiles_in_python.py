@@ -69,7 +69,15 @@ def test_convolution_with_pooling(n, c, f, kernel, h, w, padding):
 
 @pytest.mark.parametrize(
     "n, c, f, h, w, padding",
-    [(2, 3, 5, 16, 16, 1), (2, 64, 4, 16, 17, 1), (3, 33, 17, 15, 14, 2), (1, 1, 1, 30, 26, 0)],
+    [
+        (2, 3, 5, 16, 16, 1),
+        (2, 64, 4, 16, 17, 1),
+        (3, 33, 17, 15, 14, 2),
+        (1, 1, 1, 30, 26, 0),
+        (9, 2, 8, 10, 18, 0),  # few channels: rows of whole vectors, and more images than groups
+        (2, 16, 16, 9, 30, 2),
+        (1, 1, 8, 70, 16, 1),  # two strips
+    ],
 )
 def test_plain_convolution(n, c, f, h, w, padding):
     rng = np.random.default_rng(c + f)

@@ -99,7 +99,7 @@ class Layer:
 
         wanted: the axes after N, a number where it is fixed, a letter where it is free: (1, "H", "W").
         """
-        if not _fits(x.shape[1:], wanted):
+        if x.shape[1:] != wanted and not _fits(x.shape[1:], wanted):
             raise ShapeError(f"{self!r} expects x of shape {_axes('N', *wanted)}, got {x.shape}")
         weight = self.params.get("weight")
         if weight is not None and x.dtype != weight.dtype:

@@ -31,8 +31,11 @@ class ConvPool:
             x, conv.params["weight"], conv.params["bias"], conv.stride, conv.padding, pool.size, pool.stride
         )
         conv.cache = ConvCache(x)
-        oh, ow = ((side + 2 * conv.padding - conv.kernel_size) // conv.stride + 1 for side in x.shape[2:])
-        pool.cache = PoolCache(winner, (x.shape[0], conv.out_channels, oh, ow))
+        count, _, h, w = x.shape
+        more, stride = 2 * conv.padding - conv.kernel_size + conv.stride, conv.stride
+        pool.cache = PoolCache(
+            winner, (count, conv.out_channels, (h + more) // stride, (w + more) // stride)
+        )
         return y
 
     def backward(self, dy, need_dx=True):

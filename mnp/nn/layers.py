@@ -80,7 +80,8 @@ class Conv2d(Layer):
 
     def check(self, x):
         """Refuse an x that is not (N, in_channels, H, W) of the weights' dtype."""
-        self._expect(x, (self.in_channels, "H", "W"))
+        if x.ndim != 4 or x.shape[1] != self.in_channels or x.dtype != self.dtype:
+            self._expect(x, (self.in_channels, "H", "W"))
 
     def forward(self, x, training=False, rng=None):
         self.check(x)

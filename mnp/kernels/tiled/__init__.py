@@ -3,7 +3,8 @@
 A register tile (see `mnp.kernels.registers`) multiplies a few loaded vectors with each other and keeps the
 sums in the CPU's registers. Around it:
 
-    convolution   3x3 convolutions by short filters; the loops are in `winograd`, `winograd_gradient`
+    convolution   3x3 convolutions by short filters; the loops are in `winograd`, `winograd_gradient`, and
+                  for the weights of few channels in `few_channels`
     pooled        convolution with max pooling in one; its loops are in `pooled_forward`, `pooled_backward`
     dense         dense layers, and maxout units with ReLU and dropout in one; loops in `dense_loops`
     learning      the SGD step over many arrays in one call

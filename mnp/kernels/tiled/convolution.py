@@ -1,9 +1,9 @@
-"""Convolution by its short filters: checks, memory, and the calls of the loops in `winograd*`."""
+"""3x3 convolution: checks, memory, and the calls of the loops in `winograd*` and `few_channels`."""
 
 import numpy as np
 
 from mnp.kernels import jitted
-from mnp.kernels.tiled import winograd, winograd_factors, winograd_gradient
+from mnp.kernels.tiled import few_channels, winograd, winograd_factors, winograd_gradient
 from mnp.kernels.tiled.support import NO_BYTES, flat, floats32, workspace
 
 _LEAST = 2 * winograd_factors.PANEL  # squares below which a panel's preparations are not worth it
@@ -119,6 +119,29 @@ def _backward(dy, x, weight, padding, need_dx):
         if dx is None:
             return None
     (n, c, h, w), f = x.shape, weight.shape[0]
+    if few_channels.fits(c, f, dy.shape[3]):
+        dweight, dbias = _plain_gradients(dy, x, weight, padding)
+    else:
+        dweight, dbias = _short_gradients(dy, x, weight, padding)
+    if not (np.isfinite(dweight).all() and np.isfinite(dbias).all()):
+        return None
+    return dx, dweight, dbias
+
+
+def _plain_gradients(dy, x, weight, padding):
+    """dweight and dbias by `few_channels`."""
+    (n, c, h, w), f = x.shape, weight.shape[0]
+    groups = min(n, few_channels.GROUPS)
+    sums = workspace("sums", groups * (f * c * few_channels.TAPS + f) * few_channels.LANES)
+    few_channels.gather(groups, flat(x), flat(dy), (n, c, h, w), f, int(padding), groups, sums)
+    dweight, dbias = np.empty(weight.shape, np.float32), np.empty(f, np.float32)
+    few_channels.put_together(f, sums, c, f, groups, flat(dweight), dbias)
+    return dweight, dbias
+
+
+def _short_gradients(dy, x, weight, padding):
+    """dweight and dbias by `winograd_gradient`."""
+    (n, c, h, w), f = x.shape, weight.shape[0]
     channels16, filters16 = (c + 15) // 16 * 16, (f + 15) // 16 * 16
     squares = (dy.shape[2] + 1) // 2 * ((dy.shape[3] + 1) // 2)
     planes = winograd_gradient.PLANES
@@ -137,6 +160,4 @@ def _backward(dy, x, weight, padding, need_dx):
         )
     dweight = np.empty(weight.shape, np.float32)
     winograd_gradient.weights_of(f, products, c, channels16, filters16, flat(dweight))
-    if not (np.isfinite(dweight).all() and np.isfinite(dbias).all()):
-        return None
-    return dx, dweight, dbias[:f].copy()
+    return dweight, dbias[:f].copy()

@@ -1,6 +1,6 @@
 """Convolution with max pooling: checks, memory, and the calls of the loops in `pooled_*`."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numba
 import numpy as np
@@ -42,17 +42,14 @@ def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride
     >>> print(y[0, 0].tolist(), winner[0, 0].tolist())
     [[5.0, 7.0], [13.0, 15.0]] [[3, 3], [3, 3]]
     """
-    shape = _shape(x, weight, stride, padding, size, pool_stride)
-    if shape is None or not floats32(x, weight, bias) or bias.shape != weight.shape[:1]:
+    plan = _plan(x.shape, weight.shape, stride, padding, size, pool_stride)
+    if plan is None or bias.shape != weight.shape[:1] or not floats32(x, weight, bias):
         y = jitted.conv2d_forward(x, weight, bias, stride, padding)
         return jitted.maxpool2d_forward(y, size, pool_stride)
-    c, h, w, kh, kw = shape
+    shape, pooled, windows, short = plan
     count = x.shape[0]
-    pooled = (count, weight.shape[0], (h + 2 * padding - kh + 1) // 2, (w + 2 * padding - kw + 1) // 2)
     y = on_a_line(pooled) if count >= 16 else np.empty(pooled, np.float32)  # for one image it takes too long
     winner = np.empty(pooled, np.uint8)
-    windows = pooled[2] * pooled[3]
-    short = kh == kw and kh in (3, 5) and c >= _CHANNELS and count * windows >= _WINDOWS
     if short and short_filters(x, weight, bias, padding, windows, y, winner):
         return y, winner
     parts = 1 if count >= 16 else max(1, numba.get_num_threads() // count)
@@ -64,8 +61,8 @@ def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride
         flat(weight),
         flat(bias),
         int(padding),
-        y.reshape(-1),
-        winner.reshape(-1),
+        y.ravel(),
+        winner.ravel(),
     )
     return y, winner
 
@@ -99,12 +96,11 @@ def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool
     >>> print(dx[0, 0].tolist(), dweight.item(), dbias.item())
     [[0.0, 0.0], [3.0, 0.0]] 3.0 3.0
     """
-    shape = _shape(x, weight, stride, padding, size, pool_stride)
+    plan = _plan(x.shape, weight.shape, stride, padding, size, pool_stride)
     answer = None
-    if shape is not None and floats32(dy, x, weight):
-        c, h, w, kh, kw = shape
+    if plan is not None and floats32(dy, x, weight):
+        (c, h, w, kh, kw), pooled, _, _ = plan
         shape = (c, h + 2 * padding, w + 2 * padding, kh, kw)
-        pooled = (x.shape[0], weight.shape[0], (shape[1] - kh + 1) // 2, (shape[2] - kw + 1) // 2)
         if dy.shape == winner.shape == pooled:
             answer = _backward(dy, bytes_of(winner, 4), x, weight, shape, int(padding), need_dx)
     if answer is None:  # other shapes, or a mistake, which these functions name
@@ -117,14 +113,21 @@ def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool
     return answer
 
 
-def _shape(x, weight, stride, padding, size, pool_stride):
-    """(C, H, W, KH, KW) if the fused loops can take it, else None."""
-    if x.ndim != 4 or weight.ndim != 4 or (stride, size, pool_stride) != (1, 2, 2) or padding < 0:
+@lru_cache
+def _plan(x_shape, weight_shape, stride, padding, size, pool_stride):
+    """What the fused loops need to know of these sizes, or None if they cannot take them.
+
+    (C, H, W, KH, KW), the shape of y, the windows of an image, and whether short filters are worth it.
+    """
+    if len(x_shape) != 4 or len(weight_shape) != 4 or (stride, size, pool_stride) != (1, 2, 2) or padding < 0:
         return None
-    (_, c, h, w), (_, channels, kh, kw) = x.shape, weight.shape
-    if c != channels or min(h, w) + 2 * padding - max(kh, kw) < 1:
+    (count, c, h, w), (filters, channels, kh, kw) = x_shape, weight_shape
+    high, wide = h + 2 * padding, w + 2 * padding
+    if c != channels or min(high, wide) < max(kh, kw):
         return None
-    return c, h, w, kh, kw
+    ph, pw = (high - kh + 1) // 2, (wide - kw + 1) // 2
+    short = kh == kw and kh in (3, 5) and c >= _CHANNELS and count * ph * pw >= _WINDOWS
+    return (c, h, w, kh, kw), (count, filters, ph, pw), ph * pw, short
 
 
 def _backward(dy, winner, x, weight, shape, padding, need_dx):

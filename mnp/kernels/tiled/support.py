@@ -13,6 +13,8 @@ from mnp.kernels.registers import LINE
 
 FLOAT32, NOTHING, NO_BYTES = np.dtype(np.float32), np.empty(0, np.float32), np.empty(0, np.uint8)
 
+_Array = np.ndarray  # looked up once: one image's inference asks a dozen times
+
 FORCED = os.environ.get("MNP_FORCE_FALLBACK") == "1"
 
 
@@ -34,14 +36,14 @@ def available():
 def floats32(*arrays):
     """Whether all of these are float32 arrays with something in them, and this tier can run."""
     for array in arrays:
-        if type(array) is not np.ndarray or array.dtype is not FLOAT32 or not array.size:
+        if type(array) is not _Array or array.dtype is not FLOAT32 or not array.size:
             return False
     return available()
 
 
 def flat(array):
     """The array with one axis, contiguous, aligned and writable as the loops expect it: a view, or a copy."""
-    return (array if array.flags.carray else np.array(array, order="C")).reshape(-1)
+    return (array if array.flags.carray else np.array(array, order="C")).ravel()
 
 
 def bytes_of(winner, choices):

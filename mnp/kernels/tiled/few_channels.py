@@ -1,0 +1,97 @@
+"""The gradient of a 3x3 convolution's weights where few channels come in: plain products along the rows.
+
+      dweight[f, c, i, j] = sum_{n, a, b} dy[n, f, a, b] * x[n, c, a + i - padding, b + j - padding]
+
+Short filters (`winograd_gradient`) save multiplications, but first want sums and differences of all pixels,
+with channels in the lanes: three channels would fill three lanes of 16. Here 16 neighbours b are the lanes.
+For one channel and one row i of the kernel a tile keeps 8 filters by 3 places j:
+
+      dy of 8 filters  |  tile[f][j] += dy[f][b : b+16] * x[c][b+j : b+j+16]      24 sums of 16 lanes
+      x at 3 places    |  11 vectors loaded for 24 products
+
+Images are cut into strips of a few rows, whose dy stays in the first cache for all channels and rows i.
+What a strip adds up starts at zero and is then added to the sums of its group of images; the groups, and
+the order in which they are put together, depend on the shapes only.
+"""
+
+import numpy as np
+
+from mnp.kernels.registers import LINE, make_tile, put
+from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.layouts import aligned, pad_image
+from mnp.kernels.tiled.parallel import FLOATS, INT, shared, tuples
+
+FILTERS, LANES, TAPS = 8, 16, 9  # of a tile; of a 3x3 kernel
+MOST, GROUPS = 16, 8  # channels; groups of images
+_STRIP = 1024  # floats of a strip of dy, for each filter of a tile
+_tile, _column, _sixteen = make_tile(FILTERS, 3), make_tile(FILTERS, 1), make_tile(1, 1)
+
+
+@inner
+def sums_size(filters, channels):
+    """Floats of one group's sums: a vector for each weight, and for each filter's bias."""
+    return (filters * channels * TAPS + filters) * 16
+
+
+def fits(channels, filters, width):
+    """Whether this is the faster way: few channels (found by timing), and rows of whole vectors."""
+    return channels <= MOST and filters % FILTERS == 0 and width % LANES == 0
+
+
+@inner
+def _strip(dy, at, plane_dy, line_dy, image, x, line, rows, sums, to, step):
+    """Add one strip's products for 8 filters, one channel and one row of the kernel to their sums."""
+    t = _tile.zero()
+    for r in range(rows):
+        for b in range(0, line_dy, 16):
+            t = _tile.dot(t, dy, at + r * line_dy + b, plane_dy, image, x + r * line + b, 1)
+    _tile.store(_tile.add(t, _tile.load(sums, to, step, 16)), sums, to, step, 16)
+
+
+@inner
+def _bias(dy, at, plane_dy, count, sums, to):
+    t = _column.zero()
+    for b in range(0, count, 16):
+        t = _column.add(t, _column.load(dy, at + b, plane_dy, 0))
+    _column.store(_column.add(t, _column.load(sums, to, 16, 0)), sums, to, 16, 0)
+
+
+@shared(FLOATS, FLOATS, tuples(INT, 4), INT, INT, INT, FLOATS)
+def gather(index, x, dy, shape, filters, padding, groups, sums):
+    """sums of group `index` = over its images: [f, c, i, j, lane], then [f, lane]; shape = (N, C, H, W)."""
+    count, channels, h, w = shape
+    oh, ow = h + 2 * padding - 2, w + 2 * padding - 2
+    high, pitch = h + 2 * padding, (w + 2 * padding + 15) // 16 * 16
+    image = aligned(channels * high * pitch + LINE)
+    own, plane = index * sums_size(filters, channels), oh * ow
+    bias, step = own + filters * channels * TAPS * 16, channels * TAPS * 16
+    for i in range(own, own + sums_size(filters, channels)):
+        put(sums, i, np.float32(0))
+    together = max(1, _STRIP // ow)
+    for n in range(index * count // groups, (index + 1) * count // groups):
+        pad_image(x, n * channels * h * w, channels, h, w, padding, image, pitch)
+        for f in range(0, filters, FILTERS):
+            for row in range(0, oh, together):
+                rows = min(together, oh - row)
+                at = (n * filters + f) * plane + row * ow
+                _bias(dy, at, plane, rows * ow, sums, bias + f * 16)
+                for c in range(channels):
+                    for i in range(3):
+                        from_ = (c * high + row + i) * pitch
+                        to = own + ((f * channels + c) * TAPS + 3 * i) * 16
+                        _strip(dy, at, plane, ow, image, from_, pitch, rows, sums, to, step)
+
+
+@shared(FLOATS, INT, INT, INT, FLOATS, FLOATS)
+def put_together(index, sums, channels, filters, groups, dweight, dbias):
+    """dweight and dbias of filter `index`: the sums of all groups, then of their lanes."""
+    size, weights = sums_size(filters, channels), channels * TAPS
+    for tap in range(weights + 1):
+        at = (index * weights + tap) * 16 if tap < weights else (filters * weights + index) * 16
+        t = _sixteen.zero()
+        for g in range(groups):
+            t = _sixteen.add(t, _sixteen.load(sums, at + g * size, 0, 0))
+        if tap < weights:
+            _sixteen.sum_lanes(t, dweight, index * weights + tap, 0)
+        else:
+            _sixteen.sum_lanes(t, dbias, index, 0)
