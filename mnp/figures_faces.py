@@ -35,7 +35,7 @@ def roc_curves(curves, ax):
     for curve, (colour, marker, dash) in zip(curves, ARMS * 3, strict=False):
         r = faces.roc(curve["distances"], curve["same"])
         eer = 100 * faces.equal_error(curve["distances"], curve["same"])
-        label = f"{curve['label']}: equal error {eer:.1f} %"
+        label = f"{curve['label']} ({eer:.1f} %)"
         ax.step(
             100 * r.false_positive,
             100 * r.true_positive,
@@ -54,7 +54,8 @@ def roc_curves(curves, ax):
     ax.set_ylabel("pairs of one person called the same (%)")
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, loc="lower right")
+    title = "equal error rate in brackets"
+    ax.legend(frameon=False, loc="lower right", fontsize=8, title=title, title_fontsize=8)
     return ax
 
 
@@ -117,7 +118,7 @@ def pair_row(axes, same, images=None):
             ax = axes[row, column]
             ax.set_axis_off()
             if images is None:
-                head(ax, shade=(row + column * (0 if one else 1)) % 2)
+                head(ax, shade=column % 2 if one else (row + column) % 2)
             else:
                 ax.imshow(images[column, row].transpose(1, 2, 0))
         axes[0, column].set_title("one person,\ncalled two" if one else "two people,\ncalled one", fontsize=9)

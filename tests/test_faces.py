@@ -544,7 +544,7 @@ def test_figures_of_a_run(finished):
     d, same = np.array([0.1, 0.4, 0.3, 0.9]), np.array([True, True, False, False])
     roc_curves([{"label": "four pairs", "distances": d, "same": same, "called": d < 0.35}], ax)
     (text,) = ax.get_legend().get_texts()
-    assert text.get_text() == "four pairs: equal error 50.0 %"
+    assert text.get_text() == "four pairs (50.0 %)"
     dot = ax.lines[1]
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (50, 50)
     axes = figure.subplots(2, 3)
