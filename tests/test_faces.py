@@ -597,5 +597,5 @@ def draw_what_a_page_shows(results, data):
     (results / "lfw.json").write_text(json.dumps(told | {"seeds": [0, 1]}))
     with pytest.raises(MnpError, match="has 2 seeds"):
         panels_faces.worst("lfw", folder=results)
-    with pytest.raises(MnpError, match="lfw-view2.json is not here yet"):
+    with pytest.raises(MnpError, match=r"lfw-view2\.json is not here yet"):
         panels_faces.roc({"View 2": "lfw-view2"}, results)

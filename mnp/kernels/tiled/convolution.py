@@ -118,8 +118,7 @@ def _backward(dy, x, weight, padding, need_dx):
         dx = _short(dy, weight, np.zeros(x.shape[1], np.float32), 2 - padding, turned=True)
         if dx is None:
             return None
-    (n, c, h, w), f = x.shape, weight.shape[0]
-    if few_channels.fits(c, f, dy.shape[3]):
+    if few_channels.fits(x.shape[1], weight.shape[0], dy.shape[3]):
         dweight, dbias = _plain_gradients(dy, x, weight, padding)
     else:
         dweight, dbias = _short_gradients(dy, x, weight, padding)
