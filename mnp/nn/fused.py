@@ -33,9 +33,7 @@ class ConvPool:
         conv.cache = ConvCache(x)
         count, _, h, w = x.shape
         more, stride = 2 * conv.padding - conv.kernel_size + conv.stride, conv.stride
-        pool.cache = PoolCache(
-            winner, (count, conv.out_channels, (h + more) // stride, (w + more) // stride)
-        )
+        pool.cache = PoolCache(winner, (count, conv.out_channels, (h + more) // stride, (w + more) // stride))
         return y
 
     def backward(self, dy, need_dx=True):

@@ -1,6 +1,5 @@
 """Pictures of committed runs beside each other: ways at equal size, and records. Rows in, figure out."""
 
-
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
