@@ -202,13 +202,15 @@ def faces(results):
     The pairs, with McNemar's p, are those of a single run or of View 2's ten folds; several seeds have none.
     """
     told = results.get("against_unpruned") if len(results["seeds"]) == 1 else None
-    head = ("done", "parameters", "reduction", "accuracy, %", *(("lost", "won", "p") if told else ()))
+    head = ("done", "parameters", "reduction", "without maxout", "accuracy, %")
+    head += ("lost", "won", "p") if told else ()
     cells = []
     for i, (row, accuracy, se) in enumerate(accuracies(results)):
         cell = (
             done_in(row),
             f"{row['nonzero']:,}",
             f"{-100 * row['reduction']:.1f} %" if row["reduction"] else "",
+            f"{-100 * row['reduction_without_maxout']:.1f} %",
             f"{accuracy:.2f} ± {se:.2f}",
         )
         if told:

@@ -151,6 +151,8 @@ def most_wrong(pairs, each):
 def _photographs(results, pairs, data):
     """Both photographs of every pair that was tested, (P, 2, 3, H, W) uint8."""
     recipe = results["recipe"]["data"]
+    if recipe["view"] != 1:
+        raise MnpError("photographs are shown for the pairs of View 1 only: name a run such as lfw")
     found = lfw.load(data, variant=recipe["variant"], crop=recipe["crop"], size=recipe["size"])
     listed = found.pairs("pairsDevTest")
     if not np.array_equal(listed.same, pairs["same"]):

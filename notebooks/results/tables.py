@@ -191,12 +191,15 @@ def vgg_table():
 
 
 def lfw_lines(name):
-    """What a run on Labeled Faces in the Wild found, a line a step; none if it has not been made yet."""
+    """What a run on Labeled Faces in the Wild found, a line a step."""
     results = read(name)
     if results is None:
-        return []
+        return ["", f"`{name}` has not been recorded yet."]
     about = results["recipe"]["about"]
-    told = "lost, won: pairs that only the unpruned, only this network calls rightly; p: McNemar's test"
+    told = (
+        "without maxout: the reduction against that network; lost, won: pairs that only the unpruned, only "
+        "this network calls rightly; p: McNemar's test"
+    )
     table = compared.as_markdown(*compared.faces(results))
     return ["", f"{about} ({told}):", "", table, "", f"`{results['command']}`"]
 

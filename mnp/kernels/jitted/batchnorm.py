@@ -106,7 +106,7 @@ def _sum_of_squares(values, mean):
 @compiled(parallel=True)
 def _statistics(x, mean, var):
     # Image by image, so that memory is read once: a plane's own mean, its squares about that, and both
-    # joined to those of the planes before it (Chan, Golub and LeVeque 1983, equations 1.5a and 1.5b).
+    # joined to those of the planes before it (the pairwise update of Chan, Golub and LeVeque 1983).
     images, channels, places = x.shape
     for c in prange(channels):
         centre, squares = 0.0, 0.0

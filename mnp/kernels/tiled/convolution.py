@@ -131,10 +131,11 @@ def _plain_gradients(dy, x, weight, padding):
     """dweight and dbias by `few_channels`."""
     (n, c, h, w), f = x.shape, weight.shape[0]
     groups = min(n, few_channels.GROUPS)
-    sums = workspace("sums", groups * (f * c * few_channels.TAPS + f) * few_channels.LANES)
-    few_channels.gather(groups, flat(x), flat(dy), (n, c, h, w), f, int(padding), groups, sums)
+    size = few_channels.sums_size(f, c)
+    sums = workspace("sums", groups * size)
+    few_channels.gather(groups, flat(x), flat(dy), (n, c, h, w), f, int(padding), groups, size, sums)
     dweight, dbias = np.empty(weight.shape, np.float32), np.empty(f, np.float32)
-    few_channels.put_together(f, sums, c, f, groups, flat(dweight), dbias)
+    few_channels.put_together(f, sums, c, f, groups, size, flat(dweight), dbias)
     return dweight, dbias
 
 

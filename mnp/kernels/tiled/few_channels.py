@@ -14,11 +14,9 @@ What a strip adds up starts at zero and is then added to the sums of its group o
 the order in which they are put together, depend on the shapes only.
 """
 
-import numpy as np
-
-from mnp.kernels.registers import LINE, make_tile, put
+from mnp.kernels.registers import LINE, make_tile
 from mnp.kernels.tiled.compiling import inner
-from mnp.kernels.tiled.layouts import aligned, pad_image
+from mnp.kernels.tiled.layouts import aligned, clear, pad_image
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared, tuples
 
 FILTERS, LANES, TAPS = 8, 16, 9  # of a tile; of a 3x3 kernel
@@ -27,10 +25,9 @@ _STRIP = 1024  # floats of a strip of dy, for each filter of a tile
 _tile, _column, _sixteen = make_tile(FILTERS, 3), make_tile(FILTERS, 1), make_tile(1, 1)
 
 
-@inner
 def sums_size(filters, channels):
     """Floats of one group's sums: a vector for each weight, and for each filter's bias."""
-    return (filters * channels * TAPS + filters) * 16
+    return (filters * channels * TAPS + filters) * LANES
 
 
 def fits(channels, filters, width):
@@ -56,17 +53,16 @@ def _bias(dy, at, plane_dy, count, sums, to):
     _column.store(_column.add(t, _column.load(sums, to, 16, 0)), sums, to, 16, 0)
 
 
-@shared(FLOATS, FLOATS, tuples(INT, 4), INT, INT, INT, FLOATS)
-def gather(index, x, dy, shape, filters, padding, groups, sums):
+@shared(FLOATS, FLOATS, tuples(INT, 4), INT, INT, INT, INT, FLOATS)
+def gather(index, x, dy, shape, filters, padding, groups, size, sums):
     """sums of group `index` = over its images: [f, c, i, j, lane], then [f, lane]; shape = (N, C, H, W)."""
     count, channels, h, w = shape
     oh, ow = h + 2 * padding - 2, w + 2 * padding - 2
     high, pitch = h + 2 * padding, (w + 2 * padding + 15) // 16 * 16
     image = aligned(channels * high * pitch + LINE)
-    own, plane = index * sums_size(filters, channels), oh * ow
+    own, plane = index * size, oh * ow
     bias, step = own + filters * channels * TAPS * 16, channels * TAPS * 16
-    for i in range(own, own + sums_size(filters, channels)):
-        put(sums, i, np.float32(0))
+    clear(sums, own, own + size)
     together = max(1, _STRIP // ow)
     for n in range(index * count // groups, (index + 1) * count // groups):
         pad_image(x, n * channels * h * w, channels, h, w, padding, image, pitch)
@@ -82,10 +78,10 @@ def gather(index, x, dy, shape, filters, padding, groups, sums):
                         _strip(dy, at, plane, ow, image, from_, pitch, rows, sums, to, step)
 
 
-@shared(FLOATS, INT, INT, INT, FLOATS, FLOATS)
-def put_together(index, sums, channels, filters, groups, dweight, dbias):
+@shared(FLOATS, INT, INT, INT, INT, FLOATS, FLOATS)
+def put_together(index, sums, channels, filters, groups, size, dweight, dbias):
     """dweight and dbias of filter `index`: the sums of all groups, then of their lanes."""
-    size, weights = sums_size(filters, channels), channels * TAPS
+    weights = channels * TAPS
     for tap in range(weights + 1):
         at = (index * weights + tap) * 16 if tap < weights else (filters * weights + index) * 16
         t = _sixteen.zero()
