@@ -1,6 +1,6 @@
 """Mutation testing: change one thing in the package at a time, and see whether a test fails.
 
-    python tests/mutate.py                                 # the sample that the result file is of
+    python tests/mutate.py --json FILE                     # hours; begun again, it goes on where it was
     python tests/mutate.py --sample 20 mnp/data/tar.py     # some mutants of some files
 
 The changes are cosmic-ray's (`pip install '.[dev]'`): another number, operator, comparison, True for False,
@@ -10,14 +10,16 @@ away decorators (here they compile, and change no result) and type annotations.
 
 Every mutant is tested in a fork of a process that has imported everything but the package, with
 NUMBA_DISABLE_JIT=1, so that loops are plain Python (register tiles, too: `plain_tiles.py`): no file is
-changed, and a mutant costs little more than its tests. A mutant is killed if a test fails or does not end in
-time. Survivors are printed with their diff; the reasons why are in `notebooks/results/mutation.json`, under
-the mutant's name.
+changed, and a mutant costs little more than its tests. Only `registers.py`, which writes machine code, is
+judged with the compiler on. A mutant is killed if a test fails or does not end in time; the time is the
+processor's, so that a busy machine kills nothing. Survivors are printed with their diff; the reasons why
+are in `notebooks/results/mutation.json`, under the mutant's name.
 """
 
 import argparse
 import ast
 import difflib
+import hashlib
 import importlib.abc
 import importlib.util
 import json
@@ -31,7 +33,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED, SAMPLE = 8, 420
-LONGEST = 60.0  # seconds more than the tests take without a change
+LONGEST = 60.0  # seconds of CPU time more than the tests take without a change
+WAITED = 20  # times as long by the clock: a test that sleeps
 MEMORY = 6 << 30
 LEFT_OUT = ("RemoveDecorator",)
 
@@ -45,6 +48,7 @@ TESTS = {
     "mnp/kernels/textbook/": "test_kernels_textbook test_kernels_shapes",
     "mnp/kernels/jitted/": "test_kernels_jitted test_kernels_shapes",
     "mnp/kernels/tiled/": "test_tiles_in_python",
+    "mnp/kernels/registers.py": "test_registers",
     "mnp/pruning/sparse_tiles.py": "test_tiles_in_python",
     "mnp/kernels/": KERNELS,
     "mnp/pruning/": PRUNING,
@@ -172,8 +176,8 @@ def judge(path, text, limit):
 
 
 def judge_by(path, text, limit, wanted):
-    """Run some of the tests in a fork."""
-    began = time.perf_counter()
+    """Run some of the tests in a fork, for at most so many seconds of CPU time."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
@@ -182,6 +186,9 @@ def judge_by(path, text, limit, wanted):
             for stream in (1, 2):
                 os.dup2(silent, stream)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 1))
+        if "registers" in path:
+            os.environ["NUMBA_DISABLE_JIT"], sys.modules["numba"].config.DISABLE_JIT = "0", 0
         if text is not None:
             sys.meta_path.insert(0, OneModule(path, text))
         import pytest
@@ -194,15 +201,19 @@ def judge_by(path, text, limit, wanted):
             status = int(pytest.main([*words, "-o", "addopts=", "-o", "timeout=0", *tests_of(path)]))
         finally:
             os._exit(status)
-    while time.perf_counter() - began < limit:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            code = os.waitstatus_to_exitcode(status)
-            return ("survived" if code in (0, 5) else "killed"), time.perf_counter() - began
+    code = None
+    while code is None and time.perf_counter() - began < limit * WAITED:
         time.sleep(0.02)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return "killed, too slow", time.perf_counter() - began
+        pid, status = os.waitpid(child, os.WNOHANG)
+        code = os.waitstatus_to_exitcode(status) if pid else None
+    if code is None:
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if code in (None, -signal.SIGXCPU, -signal.SIGKILL):
+        return "killed, too slow", seconds
+    return ("survived" if code in (0, 5) else "killed"), seconds
 
 
 def prepare():
@@ -232,8 +243,13 @@ def main():
         again = json.loads(Path(options.only_survivors).read_text())["survivors"]
         sample = [m for m in sample if m[0] in again]
     prepare()
-    baselines, results = {}, {}
+    journal = Journal(options)
+    baselines, results = {}, journal.results
+    if results:
+        print(f"{len(results)} verdicts of an earlier run, {journal.path}", flush=True)
     for name, path, operator, occurrence in sample:
+        if name in results:
+            continue
         group = tuple(tests_of(path))
         if group not in baselines:
             verdict, seconds = judge(path, None, 900)
@@ -251,7 +267,7 @@ def main():
             for line in difflib.unified_diff(source.splitlines(), text.splitlines(), lineterm="", n=0)
             if line[0] in "+-" and line[:3] not in ("+++", "---")
         ]
-        results[name] = {"verdict": verdict, "change": diff}
+        journal.add(name, {"verdict": verdict, "change": diff})
         print(f"{verdict:8} {seconds:6.1f} s {name}", flush=True)
         if verdict == "survived":
             print("\n".join("         " + line for line in diff), flush=True)
@@ -262,7 +278,35 @@ def main():
     print(f"{len(results)} mutants of {of_all} places: {len(survivors)} survived, {100 * share:.1f} % killed")
     if options.json:
         keep(Path(options.json), options, results, of_all)
+        journal.path.unlink()
     return 0 if share >= 0.9 else 1
+
+
+class Journal:
+    """Verdicts so far, one a line beside the file of figures, so that a run of hours can be broken off."""
+
+    def __init__(self, options):
+        self.path = Path(f"{options.json}.journal") if options.json else None
+        self.results, key = {}, self.key(options)
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path and self.path.exists() else []
+        if lines[:1] == [key]:
+            self.results = dict(json.loads(line) for line in lines[1:])
+        elif self.path:
+            self.path.write_text(key + "\n", encoding="utf-8")
+
+    @staticmethod
+    def key(options):
+        """What the verdicts depend on: the sample and every file of the package and of its tests."""
+        digest = hashlib.sha256()
+        for path in sorted([*ROOT.glob("mnp/**/*.py"), *ROOT.glob("tests/*.py")]):
+            digest.update(path.read_bytes())
+        return json.dumps([options.files, options.sample, options.seed, digest.hexdigest()])
+
+    def add(self, name, result):
+        self.results[name] = result
+        if self.path:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps([name, result]) + "\n")
 
 
 def keep(path, options, results, of_all):
