@@ -1,6 +1,6 @@
 """Coverage with the compiler off: 100 % of the lines of mnp/kernels and mnp/pruning, 95 % of the package.
 
-    python tests/covered.py                  # some ten minutes; needs the extras test, verify and dev
+    python tests/covered.py [--json FILE]    # some ten minutes; needs the extras test, verify and dev
 
 Three parts, added up:
 
@@ -14,6 +14,8 @@ Three parts, added up:
 Prints every file that is not whole, with its missing lines; exit status 1 below the marks.
 """
 
+import argparse
+import json
 import os
 import subprocess
 import sys
@@ -68,26 +70,33 @@ def run(part, folder):
 
 
 def main():
-    failed = []
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", metavar="FILE", help="write the shares there")
+    options = parser.parse_args()
+    failed, found = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         failed += [part for part in PARTS if run(part, folder)]
         coverage = [sys.executable, "-m", "coverage"]
         environment = {**os.environ, "COVERAGE_FILE": str(folder / "all")}
-        files = [str(folder / part) for part in PARTS]
-        subprocess.run([*coverage, "combine", "-q", *files], cwd=ROOT, env=environment, check=True)
+        parts = [str(folder / part) for part in PARTS]
+        subprocess.run([*coverage, "combine", "-q", *parts], cwd=ROOT, env=environment, check=True)
         for files, mark in MARKS.items():
-            words = [
-                *coverage,
-                "report",
-                "-m",
-                "--skip-covered",
-                f"--include={files}",
-                f"--fail-under={mark}",
-            ]
-            if subprocess.run(words, cwd=ROOT, env=environment).returncode:
+            words = [*coverage, "report", f"--include={files}"]
+            detailed = [*words, "-m", "--skip-covered", f"--fail-under={mark}"]
+            if subprocess.run(detailed, cwd=ROOT, env=environment).returncode:
                 failed.append(f"{files} below {mark} %")
+            total = [*words, "--format=total", "--precision=1"]
+            share = subprocess.run(total, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True).stdout
+            found.append({"files": files, "percent": float(share), "at_least": mark})
     print("failed: " + "; ".join(failed) if failed else "as it should be")
+    if options.json:
+        results = {
+            "command": f"python tests/covered.py --json {options.json}",
+            "shares": found,
+            "failed": failed,
+        }
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 1 if failed else 0
 
 

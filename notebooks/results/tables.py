@@ -204,12 +204,49 @@ def lfw_lines(name):
     return ["", f"{about} ({told}):", "", table, "", f"`{results['command']}`"]
 
 
+def trust_table():
+    """What was done to break it, and what came of it; a line for each result file that is there."""
+    rows = ["| what was tried | what came of it | command |", "|---|---|---|"]
+    if results := read("fuzz"):
+        readers = results["readers"]
+        troubles = sum(len(r["troubles"]) for r in readers)
+        rows.append(
+            f"| {sum(r['files'] for r in readers):,} broken or hostile files, through {len(readers)} readers "
+            f"| {troubles or 'no'} trouble: each read rightly or refused with one line, in at most "
+            f"{max(r['slowest_seconds'] for r in readers):.1f} s and "
+            f"{max(r['peak_memory_mib'] for r in readers)} MiB | `{results['command']}` |"
+        )
+    if results := read("mutation"):
+        share = 100 * results["killed"] / results["mutants"]
+        rows.append(
+            f"| {results['mutants']} changes to kernels, pruning and readers, one at a time "
+            f"| a test notices {results['killed']} ({share:.1f} %); why not the others: "
+            f"[mutation.json](notebooks/results/mutation.json) | `{results['command']}` |"
+        )
+    if results := read("coverage"):
+        kernels, whole = (share["percent"] for share in results["shares"])
+        rows.append(
+            f"| which lines the tests run, with the compiler off | of kernels and pruning {kernels:g} %, "
+            f"of everything {whole:g} % | `{results['command']}` |"
+        )
+    if results := read("fresh-machines"):
+        passed = sum(row["exit"] == 0 for row in results["rows"])
+        pythons = " and ".join(version["python"] for version in results["versions"])
+        rows.append(
+            "| the two commands at the top, with the newest and the lowest dependencies, in an odd path, "
+            f"read-only, without a home, without a network, on Python {pythons} "
+            f"| {passed} of {len(results['rows'])} passed | `{results['command']}` |"
+        )
+    return "\n".join(rows)
+
+
 TABLES = {
     "mnist": mnist_table,
     "bench": bench_table,
     "sparse": sparse_table,
     "others": other_table,
     "vgg16": vgg_table,
+    "trust": trust_table,
 }
 
 
