@@ -51,9 +51,9 @@ def default_target() -> Path:
 def fetch(target: Path, progress: bool = True) -> None:
     """Download what is missing or wrong in `target`."""
     for part, file in mnist.FILES.items():
-        if is_right(target / file.name, part):  # unpacked by the user, and right
+        name = f"{file.name}.gz"  # where both are there, this one is read
+        if not (target / name).exists() and is_right(target / file.name, part):  # unpacked by the user
             continue
-        name = f"{file.name}.gz"
         download(
             [mirror + name for mirror in mnist.MIRRORS],
             target / name,
@@ -78,6 +78,9 @@ def copy(source: Path, target: Path) -> None:
         found = next((path for path in places if path.is_file()), None)
         if found is None:
             raise MnpError(f"{source}: no {file.name}.gz and no {file.name} in it, or in its folder mnist")
+        packed = target / f"{file.name}.gz"
+        if found.name != packed.name and packed.is_file() and not is_right(packed, part):
+            raise MnpError(f"{packed}: is damaged, and would be read before {file.name}; remove it")
         take_local(found, target / found.name, lambda path, part=part: check(path, part))
 
 

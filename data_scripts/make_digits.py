@@ -11,6 +11,7 @@ import argparse
 import gzip
 import os
 import sys
+import zlib
 from pathlib import Path
 
 TARGET = Path(__file__).resolve().parent.parent / "mnp" / "data" / "files" / "digits.csv.gz"
@@ -36,12 +37,19 @@ def main(arguments: list[str] | None = None) -> int:
         print("make_digits: scikit-learn is needed: pip install scikit-learn", file=sys.stderr)
         return 2
     if options.check:
-        same = options.to.is_file() and gzip.decompress(options.to.read_bytes()) == text
+        try:
+            same = gzip.decompress(options.to.read_bytes()) == text
+        except (OSError, EOFError, zlib.error):  # not there, cut short, or no gzip
+            same = False
         print(f"{options.to}: {'equal to the source' if same else 'DIFFERS from the source'}")
         return 0 if same else 1
     aside = options.to.with_name(options.to.name + ".part")
-    aside.write_bytes(gzip.compress(text, mtime=0))  # no time stamp: the same bytes again
-    os.replace(aside, options.to)
+    try:
+        aside.write_bytes(gzip.compress(text, mtime=0))  # no time stamp: the same bytes again
+        os.replace(aside, options.to)
+    except OSError as error:
+        print(f"make_digits: {options.to}: cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
     lines = text.count(b"\n")
     print(f"wrote {options.to}: {lines} images")
     return 0

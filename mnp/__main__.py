@@ -68,6 +68,12 @@ def main(argv=None):
     except BrokenPipeError:  # the reader of our output (head, less) has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a path that the system refuses: no right to look at it, a name too long
+        print(f"mnp: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        print(f"mnp: not enough memory ({error}); make the model or the batch smaller", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -232,6 +232,7 @@ def test_mistakes_on_the_command_line(capsys, argv, says):
 
 def test_stub_is_judged_as_not_offered_until_it_is_filled_in(tmp_path, capsys):
     path = tmp_path / "mine.py"
+    assert main(["stub", "nonsense", "--out", str(path)]) == 2 and not path.exists()
     assert main(["stub", "--out", str(path)]) == 0
     assert main(["check", str(path)]) == 1
     said = capsys.readouterr().out

@@ -293,11 +293,11 @@ def test_an_interrupt_in_the_middle_of_a_write(path, monkeypatch):
 
 
 def test_sweep_takes_only_what_a_killed_write_left(tmp_path):
-    (tmp_path / "deep").mkdir()
-    for name in ("deep/a.npz.writing", "b.writing", "c.npz"):
+    for name in ("checkpoints/a.npz.writing", "b.writing", "c.npz", "seed-1/checkpoints/d.npz.writing"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     sweep(tmp_path)
-    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["c.npz"]
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["c.npz", "d.npz.writing"]
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"\xff", b"[" * 100_000, b"3"])

@@ -161,7 +161,9 @@ def test_an_interrupt_tells_how_to_go_on_and_exits_130(tmp_path):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130 and "Traceback" not in err
-    assert err.strip().splitlines()[-1] == "mnp: interrupted; go on with: mnp run --resume --out 'an out'"
+    assert err.strip().splitlines()[-1] == (
+        "mnp: interrupted; go on with: mnp run --resume --out 'an out' --kernels textbook"
+    )
 
 
 def test_a_reader_that_goes_away_is_no_error():
@@ -251,7 +253,7 @@ def test_broken_mnist_files(capsys, tmp_path, damage, says):
     assert says in refused(capsys, "run", "mnist", "--kernels", "textbook", "--data", "data", "--out", "o")
 
 
-def test_mnp_error_is_the_only_one_that_is_hidden(monkeypatch):
+def test_a_bug_is_not_hidden(monkeypatch):
     from mnp.commands import list as list_command
 
     def fail(_):
@@ -260,3 +262,18 @@ def test_mnp_error_is_the_only_one_that_is_hidden(monkeypatch):
     monkeypatch.setattr(list_command, "main", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(["list"])
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "/some/place"), MemoryError("too big")]
+)
+def test_what_the_system_refuses_is_one_line(monkeypatch, capsys, error):
+    from mnp.commands import list as list_command
+
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(list_command, "main", fail)
+    assert cli.main(["list"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mnp: ") and said.count("\n") == 1

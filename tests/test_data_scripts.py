@@ -153,6 +153,17 @@ def test_get_mnist_mends_only_what_is_wrong(small_mnist, tmp_path):
     assert not unpacked.exists()  # the plain file serves
 
 
+def test_get_mnist_mends_a_damaged_file_beside_a_right_plain_one(small_mnist, tmp_path):
+    get_mnist, to = script("get_mnist"), tmp_path / "to"
+    assert get_mnist.main(["--quiet", "--to", str(to)]) == 0
+    packed = min(to.iterdir())
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.write_bytes(b"half")
+    assert get_mnist.main(["--quiet", "--to", str(to), "--from", str(small_mnist)]) == 0
+    packed.write_bytes(b"half")
+    assert get_mnist.main(["--quiet", "--to", str(to)]) == 0
+
+
 def test_get_mnist_goes_to_the_data_folder(small_mnist, tmp_path, monkeypatch):
     monkeypatch.setenv("MNP_DATA", str(tmp_path / "data"))
     assert script("get_mnist").main(["--quiet"]) == 0

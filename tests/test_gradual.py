@@ -56,6 +56,16 @@ def test_kept_counts_are_exact(remaining):
     assert all(1 <= kept[name] <= w.size for name, w in prunable(net).items())
 
 
+def test_kept_counts_are_exact_where_a_floor_fills_the_largest_layer():
+    net = network()
+    sizes = {name: w.size for name, w in prunable(net).items()}
+    largest = max(sizes, key=sizes.get)
+    for more in range(40):
+        remaining = net.count_params() - sum(sizes.values()) + sizes[largest] + 60 + more
+        kept = kept_counts(net, remaining, ((largest.removesuffix(".weight"), 1.0),))
+        assert sum(kept.values()) == sizes[largest] + 60 + more
+
+
 def test_kept_counts_share_alike_above_their_floors():
     net = network()
     kept = kept_counts(net, 200, floors=(("conv1", 0.5), ("fc4", 1.0)))

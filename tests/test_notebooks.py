@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mnp.errors import MnpError
-from mnp.experiments.recipes import named
+from mnp.experiments.catalogue import named
 from mnp.kernels import textbook
 from mnp.notebooks import defects, drawn, lessons, plates, results, units
 

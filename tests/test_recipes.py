@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnp.errors import MnpError
-from mnp.experiments.catalogue import experiment_from
-from mnp.experiments.catalogue import named as all_named
+from mnp.experiments.catalogue import experiment_from, named
 from mnp.experiments.recipes import (
     EXPERIMENTS,
     RANKINGS,
@@ -18,11 +17,10 @@ from mnp.experiments.recipes import (
     PruneRecipe,
     TrainRecipe,
     WeightRecipe,
-    named,
 )
 from mnp.experiments.run import default_folder
 from mnp.experiments.steps import steps_of
-from mnp.experiments.typed import digest, from_dict, override, to_dict
+from mnp.experiments.typed import differences, digest, from_dict, override, to_dict
 from mnp.nn import lenet5, units_of
 
 DIGITS = named("digits")
@@ -116,6 +114,7 @@ def test_override_reads_every_type(assignment, value):
         ("weights.reductions=0.5,x", "a list of numbers"),
         ("train.epochs.x=1", "no section train.epochs"),
         ("train.epochs=99999999999999999999", "is not a whole number"),
+        ("model.neurons=4000000000000", "model.neurons is 4000000000000: give 1 to"),
         ("model.k=3", "model.k = 3 does not divide model.neurons = 256"),
         ("train.epochs=-1", "give 0 or more"),
         ("train.batch=0", "at least one image"),
@@ -151,6 +150,16 @@ def test_override_refuses_in_one_line(assignment, words):
     with pytest.raises(MnpError) as caught:
         override(DIGITS, assignment)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_changes_are_judged_together_and_can_be_told_again():
+    changes = ["model.k=3", "model.neurons=255", "prune.to_k=none", "model.relu=false"]
+    changes += ["weights.reductions=0.5,0.9", "weights.floors=conv1:0.5,fc4:1.0", "prune.rankings=random"]
+    for texts in (changes, changes[::-1]):
+        changed = override(DIGITS, *texts)
+        assert sorted(differences(changed, DIGITS)) == sorted(changes)
+        assert override(DIGITS, *differences(changed, DIGITS)) == changed
+    assert differences(DIGITS, DIGITS) == []
 
 
 @given(st.text(max_size=40) | st.from_regex(r"(train|model|weights)\.[a-z_]{1,9}=.{0,12}", fullmatch=True))
@@ -278,9 +287,9 @@ def test_a_name_that_is_no_folder_is_refused_on_one_line(name):
 
 
 def test_a_whole_number_is_a_width():
-    values = json.loads(json.dumps(to_dict(all_named("lfw"))))
+    values = json.loads(json.dumps(to_dict(named("lfw"))))
     values["model"]["width"] = 1
     assert experiment_from(values).model.width == 1
     values["model"]["width"] = 0.3
-    with pytest.raises(MnpError, match=r"model.width is no positive multiple of 1/64"):
+    with pytest.raises(MnpError, match=r"model.width is no multiple of 1/64 up to 16"):
         experiment_from(values)

@@ -158,12 +158,22 @@ def test_all_rankings_remove_from_one_network(tmp_path):
     names = ("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training")
     e = dataclasses.replace(NEURONS, prune=PruneRecipe(epochs=0, to_k=2, rankings=names))
     rows, _ = carry_out(e, tmp_path / "r")
-    arrays = [load_checkpoint(p)[0] for p in sorted((tmp_path / "r" / "checkpoints").glob("0[1-9]*"))]
+    arrays, metas = zip(
+        *map(load_checkpoint, sorted((tmp_path / "r" / "checkpoints").glob("0[1-9]*"))), strict=True
+    )
+    assert all(meta["rng"] == metas[0]["rng"] for meta in metas)  # all would see the same batches
     assert [r["ranking"] for r in rows[1:]] == list(names) and {r["parent"] for r in rows[1:]} == {0}
     assert all((a["counts/fc3"] == arrays[0]["counts/fc3"]).all() for a in arrays)  # of the same network
     lost = {r["ranking"]: r["wins_lost"] for r in rows[1:]}
     assert lost["win_counts"] == min(lost.values()) and lost["reversed"] == max(lost.values())
     assert all(r["error"] == r["error_before"] for r in rows[1:])  # no retraining: nothing changes
+
+
+def test_a_round_is_judged_by_the_network_that_it_will_find(tmp_path):
+    """24 parameters hold the biases and a weight a layer of the pruned network, not of the unpruned one."""
+    e = dataclasses.replace(NEURONS, weights=WeightRecipe(remaining=(24,), epochs=0))
+    rows, _ = carry_out(e, tmp_path / "r")
+    assert rows[-1]["nonzero"] == 24
 
 
 # --- interruptions ---------------------------------------------------------------------------------------
@@ -370,6 +380,8 @@ def test_a_second_run_into_one_folder_is_refused(tmp_path):
         ({"prune": PruneRecipe(layers=("fc4",))}, "fc4"),
         ({"weights": WeightRecipe((0.999,), epochs=1)}, "would empty a layer"),
         ({"weights": WeightRecipe((0.5,), floors=(("fc9", 0.5),), epochs=1)}, "no layer 'fc9'"),
+        ({"weights": WeightRecipe(remaining=(15,), scope="global", epochs=1)}, "fewer than the biases"),
+        ({"weights": WeightRecipe(remaining=(21,), epochs=1)}, "would empty a layer"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, changes, words):

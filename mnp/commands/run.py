@@ -71,8 +71,8 @@ def main(args):
             raise MnpError(f"--{name} is {getattr(args, name)}: give 1 or more")
     choose_threads(args.threads)
     experiment, out, seeds = what_and_where(args)
-    for assignment in args.set:
-        experiment = override(experiment, assignment)
+    if args.set:
+        experiment = override(experiment, *args.set)
     if out is None:
         from mnp.experiments.run import default_folder
         from mnp.experiments.seeds import default_seeds_folder
@@ -84,8 +84,7 @@ def main(args):
         else:
             run_one(args, experiment, out)
     except KeyboardInterrupt:
-        words = ["mnp", "run", "--resume", "--out", out, *(["--data", args.data] if args.data else [])]
-        print(f"\nmnp: interrupted; go on with: {shlex.join(words)}", file=sys.stderr)
+        print(f"\nmnp: interrupted; go on with: {shlex.join(go_on(args, out))}", file=sys.stderr)
         return 130
     return 0
 
@@ -161,16 +160,36 @@ def run_several(args, experiment, seeds, out):
     draw(args, out)
 
 
+def go_on(args, out):
+    """The words that go on with a run: all that the recipe in its folder does not say."""
+    words = ["mnp", "run", "--resume", "--out", out]
+    for flag in ("data", "kernels", "results", "threads"):
+        value = getattr(args, flag)
+        words += [f"--{flag}", str(value)] if value is not None else []
+    words += ["--from", args.source] if args.source else []
+    words += ["--jobs", str(args.jobs)] if args.jobs > 1 else []
+    return [*words, *(["--no-figures"] if args.no_figures else [])]
+
+
 def command_of(args, experiment, seeds=None):
     """The command that repeats a result: what decides the bits, and no path of this machine."""
     words = ["mnp", "run", experiment.name]
     words += ["--seed", str(experiment.seed)] if experiment.seed else []
     words += ["--seeds", str(len(seeds))] if seeds else []
     words += ["--kernels", args.kernels] if args.kernels else []
-    words += ["--set", *args.set] if args.set else []
+    changed = args.set or changes(experiment)
+    words += ["--set", *changed] if changed else []
     if args.results and not os.path.isabs(args.results):
         words += ["--results", args.results]
     return shlex.join(words)
+
+
+def changes(experiment):
+    """What --set must say to make this experiment of the named one: for a run that is gone on with."""
+    from mnp.experiments.catalogue import ALL
+    from mnp.experiments.typed import differences
+
+    return differences(experiment, ALL[experiment.name]) if experiment.name in ALL else []
 
 
 def write_results(args, results, out=None):

@@ -1,5 +1,7 @@
 """`mnp sizes`: the full-size VGG16, counted before and after neuron pruning."""
 
+import os
+
 
 def add_parser(subparsers):
     p = subparsers.add_parser(
@@ -23,6 +25,6 @@ def main(args):
         path = f"{args.results}/vgg16-sizes.json"
         names = ("params", "macs", "reduction", "compression")
         formulas = {name: FORMULAS[name] for name in names}
-        command = "mnp sizes --results notebooks/results"
+        command = "mnp sizes" if os.path.isabs(args.results) else f"mnp sizes --results {args.results}"
         write_whole(path, to_json({"command": command, "formulas": formulas, "image": 224, "rows": rows}))
         print(f"results: {path}")

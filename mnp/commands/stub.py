@@ -20,9 +20,10 @@ def main(args):
     if args.out is None:
         print(stub_source(args.names), end="")
         return
+    source = stub_source(args.names, Path(args.out).name)
     try:
         with Path(args.out).open("x", encoding="utf-8") as file:  # never over somebody's work
-            file.write(stub_source(args.names, Path(args.out).name))
+            file.write(source)
     except FileExistsError:
         raise MnpError(f"{args.out} is there already: choose another --out") from None
     except OSError as error:

@@ -104,11 +104,13 @@ def load_faces(recipe, folder=None, faces=None):
     to choose a threshold by.
     """
     if recipe.view == 2 and recipe.fold is None:
-        raise MnpError("View 2 has ten tasks: name one with data.fold, or let run_folds do them all")
+        raise MnpError(
+            "View 2 has ten tasks: name one with data.fold, or leave it at none, and `run` does them all"
+        )
     if faces is None:
         faces = lfw.load(folder, variant=recipe.variant, crop=recipe.crop, size=recipe.size)
     if recipe.view == 1:
-        people, listed, tests = faces.people_of("peopleDevTrain")[0], faces.pairs("pairsDevTrain"), None
+        people, listed = faces.people_of("peopleDevTrain")[0], faces.pairs("pairsDevTrain")
         tests = faces.pairs("pairsDevTest")
         tested, left_out = _rows(tests, slice(None)), len(tests.left_out)
         training_pairs = _rows(listed, slice(None))
@@ -118,10 +120,10 @@ def load_faces(recipe, folder=None, faces=None):
         training_pairs = _rows(listed, listed.fold != recipe.fold)
     if not len(tested.same):
         raise MnpError(f"{recipe.name}: no pairs are left to test; fetch the LFW lists again")
-    rows_of = {name: list(faces._rows[name].values()) for name in people}
+    rows_of = {name: faces.rows_of(name) for name in people}
     held = held_out_people(rows_of, recipe.least, recipe.held_out)
     rows, labels = faces.training_rows(tuple(set(people) - held), recipe.least)
-    trained = {_person(faces, row) for row in rows}
+    trained = {faces.person(row) for row in rows}
     chosen_by = threshold_pairs(faces, training_pairs, trained, {name: rows_of[name] for name in held})
     pairs = [chosen_by, tested]
     used = np.unique(np.concatenate([rows for p in pairs for rows in (p.first, p.second)]))
@@ -129,7 +131,7 @@ def load_faces(recipe, folder=None, faces=None):
         PairRows(np.searchsorted(used, p.first), np.searchsorted(used, p.second), p.same) for p in pairs
     )
     shown = {
-        kind: frozenset(_person(faces, used[row]) for rows in (p.first, p.second) for row in rows)
+        kind: frozenset(faces.person(used[row]) for rows in (p.first, p.second) for row in rows)
         for kind, p in (("threshold", chosen_by), ("test", tested))
     }
     return FacesData(
@@ -183,7 +185,7 @@ def threshold_pairs(faces, listed, trained, held):
     apart = [
         (a, b)
         for a, b, same in zip(listed.first, listed.second, listed.same, strict=True)
-        if not same and not {_person(faces, a), _person(faces, b)} & trained
+        if not same and not {faces.person(a), faces.person(b)} & trained
     ]
     names = sorted(held)
     apart += [(held[a][0], held[b][0]) for a, b in itertools.pairwise(names)]
@@ -195,7 +197,3 @@ def threshold_pairs(faces, listed, trained, held):
 
 def _rows(pairs, which):
     return PairRows(pairs.first[which], pairs.second[which], pairs.same[which])
-
-
-def _person(faces, row):
-    return faces.photographs[row].split("/")[0]

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, replace
 from mnp.data.lfw import VARIANTS
 from mnp.errors import MnpError
 from mnp.experiments.faces import DISTANCES
-from mnp.experiments.recipes import Experiment, PruneRecipe, TrainRecipe, WeightRecipe, check_stages
+from mnp.experiments.recipes import (
+    WIDEST,
+    Experiment,
+    PruneRecipe,
+    TrainRecipe,
+    WeightRecipe,
+    check_stages,
+)
 from mnp.experiments.typed import check_types, show
 
 FOLDS = 10
@@ -56,7 +63,7 @@ class VggRecipe:
 
 @dataclass(frozen=True)
 class FacesTrainRecipe(TrainRecipe):
-    """As TrainRecipe; the rate climbs for `warmup` iterations.
+    """As TrainRecipe; the rate climbs for `warmup` iterations of the first training (a quarter at most).
 
     Images are mirrored, shifted by up to `shift` pixels and zoomed by up to the share `zoom`, both ways. That
     and the decay hold a network back that could learn its few thousand images by heart. Both were chosen on
@@ -108,8 +115,8 @@ def check(e):
     demand(32 <= d.size <= d.crop <= 250, "data.size and data.crop", "need 32 <= size <= crop <= 250")
     demand(d.least >= 1, "data.least", f"is {d.least}: give 1 or more")
     demand(d.held_out >= 1, "data.held_out", f"is {d.held_out}: the threshold needs at least 1")
-    demand(m.width > 0 and 64 * m.width % 1 == 0, "model.width", "is no positive multiple of 1/64")
-    demand(m.neurons >= 1 and m.k >= 1, "model.neurons and model.k", "must be 1 or more")
+    demand(0 < m.width <= 16 and 64 * m.width % 1 == 0, "model.width", "is no multiple of 1/64 up to 16")
+    demand(1 <= m.neurons <= WIDEST and m.k >= 1, "model.neurons and model.k", f"must be 1 to {WIDEST}")
     demand(m.neurons % m.k == 0, "model.k", f"= {m.k} does not divide model.neurons = {m.neurons}")
     demand(0 <= m.dropout < 1, "model.dropout", f"is {m.dropout}: give a number in [0, 1)")
     demand(m.init in ("caffe", "he"), "model.init", f"is {m.init!r}: give caffe or he")

@@ -6,6 +6,7 @@ out/summary.json rows over all folds: accuracy with its standard error, tests ag
 """
 
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 
@@ -21,12 +22,13 @@ from mnp.experiments.faces_pairs import (
 )
 from mnp.experiments.faces_recipes import FOLDS
 from mnp.experiments.folder import HISTORY, PAIRS, SUMMARY, read_json, write_whole
-from mnp.experiments.rows import FACE_FIELDS, check_row, to_csv
+from mnp.experiments.rows import FACE_FIELDS, WHOLE, check_row, to_csv
 from mnp.experiments.run import Run, refuse_strange, run
 from mnp.experiments.side_by_side import side_by_side
 from mnp.experiments.stage import Stage
 from mnp.nn import Dense, Network, fold_batchnorm, units_of, vgg16
 from mnp.nn.augment import mirrored_and_moved
+from mnp.nn.base import kernels_name
 
 LAST_LAYER = 0.1  # scale of fc8's first weights
 BATCH = 100  # images at once where nothing is learned: a batch's activations stay in a few hundred MiB
@@ -179,7 +181,9 @@ class FoldsRun(Run):
         left = [fold for fold, rows in enumerate(of_folds) if rows is None]
         if left:  # for one process after another; those side by side find the decoded images in the cache
             self.faces = lfw.load(self.data_folder, variant=d.variant, crop=d.crop, size=d.size)
-        how = {"data_folder": self.data_folder, "kernels": self.kernels, "say": self.say}
+        # Processes get them by name.
+        kernels = kernels_name(self.kernels) if isinstance(self.kernels, ModuleType) else self.kernels
+        how = {"data_folder": self.data_folder, "kernels": kernels, "say": self.say}
         if self.jobs > 1 and left:
             side_by_side({f"fold {fold}": (folds[fold], folders[fold]) for fold in left}, self.jobs, **how)
         for fold in left:
@@ -218,7 +222,6 @@ class FoldsRun(Run):
 
 SUMS = ("seconds",)
 SAME = ("step", "kind", "k", "arm", "ranking", "parent", "epochs", "distance")
-WHOLE = ("params", "nonzero", "macs", "nonzero_macs", "bytes", "dense_bytes")
 
 
 def over_folds(rows):

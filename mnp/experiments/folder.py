@@ -71,7 +71,7 @@ def make_folder(path):
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MnpError(
-            f"{path}: no folder can be made there ({error.strerror or error}); choose another --out"
+            f"{path}: no folder can be made there ({error.strerror or error}); choose another"
         ) from None
 
 
@@ -138,7 +138,11 @@ def hold(file):
 
 
 def sweep(folder):
-    """Delete what an interrupted write left behind. Call it with the lock held."""
-    for path in Path(folder).rglob("*" + UNFINISHED):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    """Delete what an interrupted write left behind. Call it with the lock held.
+
+    Runs in folders below (of seeds, of folds) have locks of their own, and may be writing.
+    """
+    for place in (Path(folder), Path(folder) / CHECKPOINTS):
+        for path in place.glob("*" + UNFINISHED):
+            with contextlib.suppress(OSError):
+                path.unlink()

@@ -26,9 +26,10 @@ def prunable(net):
 def kept_counts(net, remaining, floors=()):
     """Share out the weights that may stay: the same kept share everywhere, except where a floor keeps more.
 
-        kept[l] = max(ceil(floor[l] * size[l]), floor(d * size[l])),  d such that the total fits
+        kept[l] = min(size[l], max(1, ceil(floor[l] * size[l]), floor(d * size[l])))
+                  with d such that the total fits
 
-    What the rounding leaves over goes to the largest layer, so the total is exact.
+    What the rounding leaves over goes to the largest layer that has room, so the total is exact.
 
     Parameters
     ----------
@@ -67,8 +68,8 @@ def kept_counts(net, remaining, floors=()):
     while low < (middle := (low + high) / 2) < high:  # the largest d that fits, to the last bit
         low, high = (middle, high) if sum(shared_out(middle).values()) <= budget else (low, middle)
     kept = shared_out(1.0) if sum(sizes.values()) <= budget else shared_out(low)
-    largest = max(sizes, key=sizes.get)
-    kept[largest] = min(sizes[largest], kept[largest] + budget - sum(kept.values()))
+    for name in sorted(sizes, key=sizes.get, reverse=True):
+        kept[name] += min(sizes[name] - kept[name], budget - sum(kept.values()))
     return kept
 
 
@@ -87,6 +88,25 @@ class Target(NamedTuple):
     remaining: int
     scope: str = "layer"  # or "global"
     floors: tuple = ()  # pairs (layer name, least kept share); scope "layer" only
+
+
+def global_count(net, target):
+    """How many weights scope "global" keeps. Raises MnpError when none would be left."""
+    size = sum(weight.size for weight in prunable(net).values())
+    kept = min(size, target.remaining - (net.count_params() - size))
+    if kept < 1:
+        raise MnpError(
+            f"{target.remaining} remaining parameters are fewer than the biases; ask for a smaller reduction"
+        )
+    return kept
+
+
+def check_target(net, target):
+    """Refuse a target that a network of these sizes cannot reach; its weights are not looked at."""
+    if target.scope == "global":
+        global_count(net, target)
+    else:
+        kept_counts(net, target.remaining, target.floors)
 
 
 def masks_for(net, target, weights=None, masks=None):
@@ -108,13 +128,7 @@ def masks_for(net, target, weights=None, masks=None):
     masks = {name: mask for name, mask in masks.items() if name in weights}
     if target.scope == "global":
         size = sum(weight.size for weight in weights.values())
-        kept = target.remaining - (net.count_params() - size)
-        if kept < 1:
-            raise MnpError(
-                f"{target.remaining} remaining parameters are fewer than the biases; "
-                "ask for a smaller reduction"
-            )
-        return global_magnitude_masks(weights, sparsity_of(min(kept, size), size), masks)
+        return global_magnitude_masks(weights, sparsity_of(global_count(net, target), size), masks)
     kept = kept_counts(net, target.remaining, target.floors)
     return {
         name: magnitude_mask(weight, sparsity_of(kept[name], weight.size), masks.get(name))
@@ -160,7 +174,7 @@ class GradualPruning:
         self.start = net.count_params() - sum(int(np.count_nonzero(~mask)) for mask in masks.values())
         net.set_masks({name: np.ones(w.shape, bool) for name, w in weights.items() if name not in masks})
         self.optimizer = (SplicingSGD if splice and ramp else SGD)(net, **self.settings)
-        masks_for(net, target)  # a target that would empty a layer is refused now, not after the ramp
+        check_target(net, target)  # one that would empty a layer is refused now, not after the ramp
         if ramp == 0:
             self.set_masks()
 

@@ -43,7 +43,7 @@ def cpu():
 
 
 @contextmanager
-def patience(say, seconds=2.0):
+def announced(say, seconds=2.0):
     """Say that kernels are being compiled if the block takes long; it does so once a machine."""
     line = "compiling the kernels for the first time on this machine; the next start will be quick"
     timer = threading.Timer(seconds, say, [line])

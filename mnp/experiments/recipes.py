@@ -9,10 +9,11 @@ import string
 from dataclasses import dataclass, field
 
 from mnp.errors import MnpError
-from mnp.experiments.typed import check_types, nearest, show
+from mnp.experiments.typed import check_types, show
 
 RANKINGS = ("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training")
 POLICIES = ("constant", "step", "inv", "cosine")
+WIDEST = 1 << 20  # neurons or filters of a layer: more is a slip of the finger
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def check(e):
     for name in ("validation", "train_images", "test_images"):
         demand(getattr(d, name) >= 0, f"data.{name}", "is negative: give 0 or more")
     for name in ("conv1", "conv2", "neurons", "k"):
-        demand(getattr(m, name) >= 1, f"model.{name}", f"is {getattr(m, name)}: give 1 or more")
+        value = getattr(m, name)
+        demand(1 <= value <= WIDEST, f"model.{name}", f"is {value}: give 1 to {WIDEST}")
     demand(m.neurons % m.k == 0, "model.k", f"= {m.k} does not divide model.neurons = {m.neurons}")
     demand(0 <= m.dropout < 1, "model.dropout", f"is {m.dropout}: give a number in [0, 1)")
     demand(m.init in ("caffe", "he"), "model.init", f"is {m.init!r}: give caffe or he")
@@ -291,15 +293,3 @@ EXPERIMENTS = {
         ),
     )
 }
-
-
-def named(name):
-    """The experiment of that name; an unknown one is refused with the names that come near.
-
-    >>> named("digit")
-    Traceback (most recent call last):
-    mnp.errors.MnpError: no recipe 'digit': did you mean digits? (`mnp list` shows all)
-    """
-    if name not in EXPERIMENTS:
-        raise MnpError(f"no recipe {name!r}{nearest(name, EXPERIMENTS)} (`mnp list` shows all)")
-    return EXPERIMENTS[name]

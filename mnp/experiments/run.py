@@ -5,7 +5,7 @@
     out/checkpoints/NN-kind-kK.npz  the network after a step, with its masks, its row, the win counts
     out/checkpoints/progress.npz    inside a step: the state after its last whole epoch
 
-Everything random comes from one generator a step, so a run that was interrupted anywhere goes on from its
+Everything random comes from generators of the step, so a run that was interrupted anywhere goes on from its
 files and ends with the bits of one that was not.
 """
 
@@ -34,13 +34,13 @@ from mnp.experiments.folder import (
     to_json,
     write_whole,
 )
-from mnp.experiments.gradual import kept_counts
+from mnp.experiments.gradual import Target, check_target
 from mnp.experiments.rows import check_row, to_csv
 from mnp.experiments.shared_steps import take_over
 from mnp.experiments.stage import Stage
 from mnp.experiments.steps import steps_of
 from mnp.experiments.typed import digest, to_dict
-from mnp.nn import MaxoutDense
+from mnp.nn import MaxoutDense, Network
 from mnp.pruning.sizes import count_sizes
 
 OURS = {PAIRS, RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
@@ -126,7 +126,7 @@ def refuse_strange(out, experiment, several=False):
 def default_folder(experiment):
     """runs/<name>-<hash of the recipe>: another seed or another --set is another folder.
 
-    >>> from mnp.experiments.recipes import named
+    >>> from mnp.experiments.catalogue import named
     >>> default_folder(named("mnist")).parent
     PosixPath('runs')
     """
@@ -180,10 +180,16 @@ class Run:
             for name in self.experiment.prune.layers:
                 if not isinstance(net[name], MaxoutDense):
                     raise MnpError(f"prune.layers: {name!r} is no maxout layer, its neurons do not compete")
-        w = self.experiment.weights
-        for target in w.rounds:
-            if w.scope == "layer":
-                kept_counts(net, self.remaining_after(**target), w.floors)
+        for step in self.steps:
+            if step.reduction is not None or step.remaining is not None:
+                self.check_round(step)
+
+    def check_round(self, step):
+        """Refuse a round of weight pruning that would empty the network as the step will find it."""
+        w, layers = self.experiment.weights, self.experiment.prune.layers
+        entries = [e | {"k": step.k} if e["name"] in layers else e for e in self.first]
+        net = Network.from_architecture(entries, kernels=self.kernels)
+        check_target(net, Target(self.remaining_after(step.reduction, step.remaining), w.scope, w.floors))
 
     def load(self):
         """The data of the recipe."""
@@ -219,9 +225,11 @@ class Run:
             self.say(f"{error}; that step is done again from the one before it")
             return None
 
-    def generator(self, step):
-        """The one source of random numbers of a step: by the seed and the step's place on its path."""
-        sequence = np.random.SeedSequence(self.experiment.seed, spawn_key=(step.depth,))
+    def generator(self, step, what="training"):
+        """A step's source of random numbers, by the seed and the step's place on its path: one for its
+        training, and one for its ranking, so that arms of different rankings see the same batches."""
+        key = (step.depth,) if what == "training" else (step.depth, 1)
+        sequence = np.random.SeedSequence(self.experiment.seed, spawn_key=key)
         return np.random.Generator(np.random.PCG64(sequence))
 
     def more(self):

@@ -47,7 +47,8 @@ def run_seeds(
     -------
     results : dict
         recipe, command, seeds, versions, kernels, threads, cpu, rows (of all seeds, each with its seed)
-        and aggregate (`statistics.aggregate`).
+        and aggregate (`statistics.aggregate`); of faces also data and, for a single seed, against_unpruned
+        and folds.
     """
     out = Path(out)
     experiments = {seed: replace(experiment, seed=seed) for seed in seeds}
@@ -84,6 +85,8 @@ def results_of(rows, experiment, folder, command):
     command : str
     """
     summary = read_json(Path(folder) / SUMMARY, "a summary")
+    # Pairs and folds are one run's; with several seeds they stand in each seed's own summary.
+    more = ("data", "against_unpruned", "folds") if len(rows) == 1 else ("data",)
     return {
         "recipe": to_dict(experiment),
         "command": command,
@@ -91,7 +94,7 @@ def results_of(rows, experiment, folder, command):
         **{name: summary.get(name) for name in ("versions", "kernels", "threads", "cpu")},
         "rows": [{"seed": seed, **row} for seed, of_seed in rows.items() for row in of_seed],
         "aggregate": aggregate(list(rows.values())),
-        **{name: summary[name] for name in ("data", "against_unpruned", "folds") if name in summary},
+        **{name: summary[name] for name in more if name in summary},
     }
 
 

@@ -59,7 +59,7 @@ def take_over(run, source):
 def shared_steps(experiment, other):
     """The first steps of an experiment that are the same work, from the same beginning, in another one.
 
-    >>> from mnp.experiments.recipes import named
+    >>> from mnp.experiments.catalogue import named
     >>> [step.label for step in shared_steps(named("mnist-combined"), named("mnist"))]
     ['00-train-k4', '01-neurons-k3', '02-neurons-k2', '03-neurons-k1']
     >>> shared_steps(named("mnist-combined"), named("mnist-k8"))

@@ -92,11 +92,12 @@ class Stage:
         """In every unit of every maxout layer, the one neuron that the ranking puts last."""
         net, batches = self.ranked()
         ranking, keeps, wins, lost = self.step.ranking, {}, 0, 0
+        rng = self.run.generator(self.step, "ranking")  # what it draws changes none of the training's batches
         for name in self.experiment.prune.layers:
             counts = count_wins(net, name, batches)
             relevance = counts
             if ranking != "win_counts":
-                relevance = measure_relevance(net, name, ranking, batches, self.rng)
+                relevance = measure_relevance(net, name, ranking, batches, rng)
             keeps[name] = keep_top(rank_neurons(relevance), n_keep=self.step.k)
             self.found |= {f"counts/{name}": counts, f"keep/{name}": keeps[name]}
             wins, lost = wins + int(counts.sum()), lost + int(wins_lost(counts, keeps[name]).sum())
@@ -130,7 +131,7 @@ class Stage:
         if net.kernels is textbook:
             return
         x, y = self.data.train_images[:batch], self.data.train_labels[:batch]
-        with machine.patience(self.run.say):
+        with machine.announced(self.run.say):
             loss_and_grads(net, x, y, np.random.default_rng(0))
             SGD(net).step(0.0)
             net.forward(x)

@@ -60,7 +60,7 @@ def steps_of(experiment):
     list of Step
         A step's parent always comes before it.
 
-    >>> from mnp.experiments.recipes import named
+    >>> from mnp.experiments.catalogue import named
     >>> [s.label for s in steps_of(named("mnist-caffe"))]
     ['00-train-k4', '01-neurons-k3', '02-neurons-k2', '03-neurons-k1']
     """

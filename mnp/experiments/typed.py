@@ -73,10 +73,10 @@ def is_of(value, hint):
         if inner[-1] is Ellipsis:
             return all(is_of(v, inner[0]) for v in value)
         return len(value) == len(inner) and all(is_of(v, h) for v, h in zip(value, inner, strict=True))
+    if type(value) is int and hint in (int, float):
+        return abs(value) < 2**63  # as NumPy has them; a larger one may be no float at all
     if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    if hint is int:
-        return type(value) is int and abs(value) < 2**63
+        return type(value) is float and math.isfinite(value)
     return type(value) is hint
 
 
@@ -150,44 +150,79 @@ def digest(section, length=8):
 # --- text from the command line -----------------------------------------------------------------------
 
 
-def override(section, assignment):
-    """A copy of a dataclass with one field changed by a text like "train.epochs=1".
+def override(section, *assignments):
+    """A copy of a dataclass with fields changed by texts like "train.epochs=1".
 
     Lists are comma-separated ("0.9,0.95", or "conv1:0.25,fc4:0.5" for pairs; empty text: empty list);
-    bools are true or false; a field that may be None takes none.
+    bools are true or false; a field that may be None takes none. Whether the values fit together is asked
+    once, when all are in place.
 
-    >>> from mnp.experiments.recipes import named
+    >>> from mnp.experiments.catalogue import named
     >>> override(named("digits"), "train.epochs=1").train.epochs
     1
+    >>> override(named("digits"), "model.k=3", "model.neurons=255").model.k
+    3
     >>> override(named("digits"), "train.bach=1")
     Traceback (most recent call last):
     mnp.errors.MnpError: --set train.bach=1: no field train.bach: did you mean batch?
     """
-    path, equals, text = assignment.partition("=")
-    names = path.strip().split(".")
-    if not equals or len(names) < 2:
-        raise MnpError(f"--set {show(assignment)[1:-1]}: write section.field=value, as in train.epochs=1")
+    values, said = to_dict(section), " ".join(show(assignment)[1:-1] for assignment in assignments)
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        names = path.strip().split(".")
+        try:
+            if not equals or len(names) < 2:
+                raise MnpError("write section.field=value, as in train.epochs=1")
+            put(values, type(section), names, text.strip(), "")
+        except MnpError as error:
+            raise MnpError(f"--set {show(assignment)[1:-1]}: {error}") from None
     try:
-        return replaced(section, names, text.strip(), "")
+        return from_dict(type(section), values)
     except MnpError as error:
-        raise MnpError(f"--set {show(assignment)[1:-1]}: {error}") from None
+        raise MnpError(f"--set {said}: {error}") from None
 
 
-def replaced(section, names, text, path):
-    hints = dict(fields_of(section))
+def put(values, kind, names, text, path):
+    """Put a text's value into the dict of a dataclass, where the names say."""
+    hints = dict(fields_of(kind))
     name, *rest = names
     sections = [n for n, h in hints.items() if dataclasses.is_dataclass(h)]
     if rest:
         if name not in sections:
             raise MnpError(f"no section {path}{name}{nearest(name, sections)}")
-        value = replaced(getattr(section, name), rest, text, f"{path}{name}.")
-    else:
-        if name not in hints or name in sections:
-            raise MnpError(f"no field {path}{name}{nearest(name, [n for n in hints if n not in sections])}")
-        value = parse(text, hints[name])
-        if not is_of(value, hints[name]):
-            raise MnpError(f"{text!r} is not {spell(hints[name])}")
-    return dataclasses.replace(section, **{name: value})
+        put(values[name], hints[name], rest, text, f"{path}{name}.")
+        return
+    if name not in hints or name in sections:
+        raise MnpError(f"no field {path}{name}{nearest(name, [n for n in hints if n not in sections])}")
+    value = parse(text, hints[name])
+    if not is_of(value, hints[name]):
+        raise MnpError(f"{text!r} is not {spell(hints[name])}")
+    values[name] = plain(value, hints[name])
+
+
+def differences(section, base, path=""):
+    """The texts with which `override` makes `section` of `base`, another of its kind.
+
+    >>> from mnp.experiments.catalogue import named
+    >>> digits = named("digits")
+    >>> differences(override(digits, "weights.floors=conv1:0.5", "prune.to_k=none"), digits)
+    ['prune.to_k=none', 'weights.floors=conv1:0.5']
+    """
+    texts = []
+    for name, hint in fields_of(section):
+        value, before = getattr(section, name), getattr(base, name)
+        if dataclasses.is_dataclass(hint):
+            texts += differences(value, before, f"{path}{name}.")
+        elif path and value != before:
+            texts.append(f"{path}{name}={spelled(value)}")
+    return texts
+
+
+def spelled(value, between=","):
+    """A value as `parse` reads it."""
+    if isinstance(value, tuple):
+        return between.join(spelled(part, ":") for part in value)
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def parse(text, hint):

@@ -8,7 +8,6 @@ from mnp.nn import vgg16
 from mnp.pruning.sizes import compression, count_sizes, reduction, without_maxout
 
 PLACES = (("fc6",), ("fc6", "fc7"))
-NEURONS = 4096
 
 
 def vgg16_sizes(ks=(2, 4), classes=(1000, 2622), image=224):

@@ -16,7 +16,7 @@ Both are sums of few rows out of many: the rows are listed first, then added up 
 import numpy as np
 
 from mnp.kernels.registers import get, make_tile, put
-from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.compiling import leaf
 from mnp.kernels.tiled.layouts import clear
 from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared
 
@@ -25,7 +25,7 @@ _row6, _row4 = make_tile(1, 6), make_tile(1, 4, 8)
 GROUP, _UNITS = 16, 32
 
 
-@inner
+@leaf
 def _six(x, n, weight, o, depth, z, at, step):
     """z[at + p*step + q] = x[n + p] . weight[o + q] over whole vectors, for 6 examples and 4 neurons."""
     t = _tile64.zero()
@@ -34,7 +34,7 @@ def _six(x, n, weight, o, depth, z, at, step):
     _tile64.sum_lanes(t, z, at, step)
 
 
-@inner
+@leaf
 def _one(x, n, weight, o, depth, z, at, step):
     """The same for one example. Each product is added in the same order, so the bits are the same."""
     t = _tile14.zero()
@@ -43,7 +43,7 @@ def _one(x, n, weight, o, depth, z, at, step):
     _tile14.sum_lanes(t, z, at, step)
 
 
-@inner
+@leaf
 def _largest(z, at, bias, o, k, relu, keep, keep_at, scale):
     """Bias, ReLU, dropout and the maximum of one unit's neurons: its value, and which neuron gave it."""
     best, winner = np.float32(0), 0
@@ -93,7 +93,7 @@ def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, 
         n += rows
 
 
-@inner
+@leaf
 def _add_rows(rows, gradients, at, count, source, depth, column, end, out, to, first):
     """out[to + column : to + end] += sum over the list of gradient * (those columns of a row of source).
 
@@ -125,7 +125,7 @@ def _add_rows(rows, gradients, at, count, source, depth, column, end, out, to, f
             i += 1
 
 
-@inner
+@leaf
 def _gradient(n, u, dy, y, winner, units, k, relu, keep, scale):
     """The loss's derivative by the neuron that won unit u in example n, before ReLU; and that neuron."""
     at = n * units + u

@@ -17,7 +17,7 @@ and pixel q of a window meets tap (i, j) in the plane (u, v) = (i + q/2, j + q%2
 import numpy as np
 
 from mnp.kernels.registers import LINE, make_tile
-from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.compiling import leaf
 from mnp.kernels.tiled.layouts import aligned, lay_out_windows, pad_image
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, shared, tuples
 
@@ -25,7 +25,7 @@ from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, shared, tuples
 def _make_block(rows):
     tile = make_tile(rows, 4)
 
-    @inner
+    @leaf
     def block(windows, start, wide, weight, f, shape, bias, y, winner, at, step):
         """16 windows, `rows` filters from f on, all taps; y and winner lie `step` from filter to filter."""
         channels, kh, kw = shape
@@ -49,7 +49,7 @@ def _make_block(rows):
 _block6, _block4, _block2, _block1 = _make_block(6), _make_block(4), _make_block(2), _make_block(1)
 
 
-@inner
+@leaf
 def _filters(windows, start, wide, weight, f, end, shape, bias, y, winner, at, step):
     """Filters f ... end-1 for 16 windows, as many rows a time as fit."""
     while f < end:
