@@ -22,9 +22,14 @@ def batchnorm2d_forward(x, weight, bias, eps):
     (array([ 8., 12.]), array([2.]), array([1.]))
     """
     shapes.check_batchnorm2d("batchnorm2d_forward", x, weight=weight, bias=bias)
+    y, weight, bias = (
+        np.empty(x.shape, dtype=x.dtype),
+        np.ascontiguousarray(weight),
+        np.ascontiguousarray(bias),
+    )
     mean, var = np.empty_like(weight), np.empty_like(weight)
-    _statistics(_planes(x), mean, var)
-    return batchnorm2d_inference(x, weight, bias, mean, var, eps), mean, var
+    _forward(_planes(x), weight, bias, x.dtype.type(eps), _planes(y), mean, var)
+    return y, mean, var
 
 
 def batchnorm2d_inference(x, weight, bias, mean, var, eps):
@@ -104,9 +109,10 @@ def _sum_of_squares(values, mean):
 
 
 @compiled(parallel=True)
-def _statistics(x, mean, var):
+def _forward(x, weight, bias, eps, y, mean, var):
     # Image by image, so that memory is read once: a plane's own mean, its squares about that, and both
-    # joined to those of the planes before it (the pairwise update of Chan, Golub and LeVeque 1983).
+    # joined to those of the planes before it (the pairwise update of Chan, Golub and LeVeque 1983). Then
+    # the channel is normalised at once, while it is in the core's cache.
     images, channels, places = x.shape
     for c in prange(channels):
         centre, squares = 0.0, 0.0
@@ -116,6 +122,10 @@ def _statistics(x, mean, var):
             centre += apart / (n + 1)
             squares += _sum_of_squares(x[n, c], of_plane) + apart * apart * places * n / (n + 1)
         mean[c], var[c] = centre, squares / (images * places)
+        scale = weight[c] / np.sqrt(var[c] + eps)
+        for n in range(images):
+            for i in range(places):
+                y[n, c, i] = scale * (x[n, c, i] - mean[c]) + bias[c]
 
 
 @compiled(parallel=True)
