@@ -10,6 +10,7 @@ these functions check their bounds: a vector that reaches behind its array is an
 
 from types import SimpleNamespace
 
+import numba
 import numpy as np
 
 from mnp.kernels import registers
@@ -125,7 +126,7 @@ def install():
     from mnp.kernels.tiled import parallel, support
 
     np.seterr(all="ignore")  # machine code does not warn, also not of lanes that nobody reads
-    parallel.Shared.__call__ = run_in_a_loop
+    parallel.Shared.__call__, parallel._count = run_in_a_loop, numba.get_num_threads
     support.__dict__["numba"] = SimpleNamespace(config=SimpleNamespace(DISABLE_JIT=0))
 
 

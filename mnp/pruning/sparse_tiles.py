@@ -6,9 +6,9 @@ on the number of threads.
 """
 
 import numpy as np
-from numba import get_num_threads
 
 from mnp.kernels.tiled import sparse_loops as tiles
+from mnp.kernels.tiled.parallel import threads
 from mnp.kernels.tiled.support import flat
 from mnp.pruning import sparse_loops
 
@@ -42,4 +42,4 @@ def conv(frames, values, offsets, starts, bias, line, oh, ow, size, stride):
 
 def _parts(tasks):
     """Into how many parts to cut each task, so that every thread has one."""
-    return 1 if tasks >= get_num_threads() else get_num_threads()
+    return 1 if tasks >= threads() else threads()

@@ -1,7 +1,7 @@
 """Dense layers, alone or with ReLU, dropout and maxout behind them: the loops.
 
-Forward, a tile multiplies 6 examples by 4 neurons, lanes along the features, and adds the lanes up at the
-end; the maximum over each unit's neurons is taken while their sums are at hand:
+Forward, a tile multiplies 6 examples by 4 neurons (or 1 by 8), lanes along the features, and adds the lanes
+up at the end; the maximum over each unit's neurons is taken while their sums are at hand:
 
       z[n, o] = bias[o] + sum_i weight[o, i] x[n, i],      o = u*k + j
 
@@ -20,7 +20,7 @@ from mnp.kernels.tiled.compiling import leaf
 from mnp.kernels.tiled.layouts import clear
 from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared
 
-_tile64, _tile14 = make_tile(6, 4), make_tile(1, 4)
+_tile64, _tile14, _tile18 = make_tile(6, 4), make_tile(1, 4), make_tile(1, 8)
 _row6, _row4 = make_tile(1, 6), make_tile(1, 4, 8)
 GROUP, _UNITS = 16, 32
 
@@ -41,6 +41,15 @@ def _one(x, n, weight, o, depth, z, at, step):
     for i in range(0, depth // 16 * 16, 16):
         t = _tile14.dot(t, x, n * depth + i, depth, weight, o * depth + i, depth)
     _tile14.sum_lanes(t, z, at, step)
+
+
+@leaf
+def _one_wide(x, n, weight, o, depth, z, at, step):
+    """The same for one example and 8 neurons: as many streams of weights come from memory at a time."""
+    t = _tile18.zero()
+    for i in range(0, depth // 16 * 16, 16):
+        t = _tile18.dot(t, x, n * depth + i, depth, weight, o * depth + i, depth)
+    _tile18.sum_lanes(t, z, at, step)
 
 
 @leaf
@@ -71,10 +80,13 @@ def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, 
     n = first
     while n < end:
         rows = 6 if end - n >= 6 else 1
-        for block in range(0, neurons, 4):
-            o = min(block, neurons - 4)  # the last block goes back to be whole: the same sums once more
+        wide = 8 if rows == 1 and neurons >= 8 else 4
+        for block in range(0, neurons, wide):
+            o = min(block, neurons - wide)  # the last block goes back to be whole: the same sums once more
             if rows == 6:
                 _six(x, n, weight, start + o, depth, z, o, neurons)
+            elif wide == 8:
+                _one_wide(x, n, weight, start + o, depth, z, o, neurons)
             else:
                 _one(x, n, weight, start + o, depth, z, o, neurons)
         for p in range(rows):

@@ -17,6 +17,8 @@ to sleep holds up only what it is doing.
 Each index must own what it writes: then no bit depends on which thread ran it, or how many there are.
 """
 
+from functools import cache
+
 import numba
 import numpy as np
 from llvmlite import ir
@@ -113,19 +115,36 @@ def _make_pick_up(kind):
     return pick_up
 
 
+@cache
+def _start():
+    """Start Numba's threads, without which compiled code from its cache has nothing to call."""
+    numba.get_num_threads()
+
+
+@compiled()
+def _count():
+    return _threads()
+
+
+def threads():
+    """How many threads Numba may use now: numba.get_num_threads() in a tenth of its time."""
+    _start()
+    return _count()
+
+
 @compiled(parallel=True)
 def _run(address, count, arguments):
     if count == 1:
         _call(address, 0, arguments)
         return
-    threads = min(_threads(), count)
-    counters = np.empty(threads * _APART, np.int64)
-    for t in range(threads):
-        counters[t * _APART] = t * count // threads
-    for thread in numba.prange(threads):
-        for turn in range(threads):
-            share = (thread + turn) % threads
-            end = (share + 1) * count // threads
+    shares = min(_threads(), count)
+    counters = np.empty(shares * _APART, np.int64)
+    for t in range(shares):
+        counters[t * _APART] = t * count // shares
+    for thread in numba.prange(shares):
+        for turn in range(shares):
+            share = (thread + turn) % shares
+            end = (share + 1) * count // shares
             index = _take(counters, share * _APART)
             while index < end:
                 _call(address, index, arguments)
@@ -145,7 +164,7 @@ class Shared:
         self._launch(self._address, count, arguments)
 
     def _compile(self):
-        numba.get_num_threads()  # starts the threads, without which code from the cache has nothing to call
+        _start()
         share, pick_up = inner(self.function), _make_pick_up(types.Tuple(self.kinds))
 
         def body(index, address):

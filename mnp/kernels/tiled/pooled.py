@@ -2,12 +2,12 @@
 
 from functools import cache, lru_cache
 
-import numba
 import numpy as np
 
 from mnp.kernels import jitted, shapes
 from mnp.kernels.tiled import pooled_backward, pooled_forward
 from mnp.kernels.tiled.convolution import short_filters
+from mnp.kernels.tiled.parallel import threads
 from mnp.kernels.tiled.support import NOTHING, bytes_of, flat, floats32, on_a_line, workspace
 
 # Short filters need fewer multiplications, but first the sums and differences of pixels, which many filters
@@ -52,7 +52,7 @@ def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride
     winner = np.empty(pooled, np.uint8)
     if short and short_filters(x, weight, bias, padding, windows, y, winner):
         return y, winner
-    parts = 1 if count >= 16 else max(1, numba.get_num_threads() // count)
+    parts = 1 if count >= 16 else max(1, threads() // count)
     pooled_forward.conv_pool_forward(
         count * parts,
         parts,
