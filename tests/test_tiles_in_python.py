@@ -49,6 +49,7 @@ POOLED = [
     (1, 2, 10, (2, 2), 5, 6, 0),
     (3, 20, 3, (5, 5), 8, 9, 0),  # a patch's row: one wide tile, begun 0, 4, 8 and 12 floats behind a border
     (1, 51, 2, (5, 5), 6, 8, 1),  # two wide tiles and a narrow one; pixels filled up with a zero
+    (2, 1, 1, (3, 3), 80, 80, 0),  # images of an odd number of windows, each too large to share the cache
 ]
 
 
@@ -110,7 +111,17 @@ def test_infinity_is_where_the_definition_has_it(where):
 
 
 @pytest.mark.parametrize(
-    "n, features, units, k", [(1, 16, 4, 1), (7, 41, 3, 3), (13, 119, 2, 4), (129, 33, 1, 5), (40, 215, 9, 2)]
+    "n, features, units, k",
+    [
+        (1, 16, 4, 1),
+        (7, 41, 3, 3),
+        (13, 119, 2, 4),
+        (129, 33, 1, 5),
+        (40, 215, 9, 2),
+        (1, 272, 1, 4),  # 17 vectors of features: for one example and few neurons, one and many, six
+        (1, 272, 5, 2),
+        (6, 272, 2, 2),
+    ],
 )
 @pytest.mark.parametrize("relu, dropped", [(False, False), (True, True)])
 def test_dense_and_maxout(n, features, units, k, relu, dropped):
