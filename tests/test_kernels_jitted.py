@@ -242,3 +242,11 @@ def test_no_loop_assumes_that_nan_does_not_exist():
                 flags = options["fastmath"]
                 assert set(getattr(flags, "flags", flags)) <= {"contract", "reassoc"}
     assert found > 20 or os.environ.get("NUMBA_DISABLE_JIT")
+
+
+@pytest.mark.parametrize("largest", [0, 1, 4])
+def test_softmax_subtracts_the_largest_wherever_it_is(largest):
+    logits = np.zeros((2, 5))
+    logits[:, largest] = 1e4
+    loss, dlogits = jitted.softmax_cross_entropy(logits, np.array([largest, largest]))
+    assert loss == 0 and not dlogits.any()

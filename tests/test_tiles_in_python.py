@@ -201,7 +201,7 @@ def test_float64_and_other_strides_run_as_the_definition(kernel):
     if kernel == "conv2d_maxpool2d":
         args = {"x": rng.normal(size=(2, 3, 7, 8)), "weight": rng.normal(size=(4, 3, 3, 2))}
         args |= {"bias": rng.normal(size=4), "padding": 1}
-        cases = [(1, 2, 2, np.float64), (2, 2, 2, np.float32), (1, 3, 1, np.float32)]
+        cases = [(1, 2, 2, np.float64), (2, 2, 2, np.float32), (1, 3, 1, np.float32), (1, 2, 3, np.float32)]
         cases = [(t, {"stride": s, "size": a, "pool_stride": b}) for s, a, b, t in cases]
     else:
         args = {
