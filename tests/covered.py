@@ -9,7 +9,8 @@ Three parts, added up:
     tiles     the tests of the tiled kernels, also without the compiler, on the plain register tiles of
               `plain_tiles.py`; only small sizes
     compiler  what writes machine code cannot run without a compiler: `registers.py`, and in `tiled` what
-              hands a loop to threads. While Numba compiles, these lines run as Python and are counted
+              hands a loop to threads. While Numba compiles, these lines run as Python and are counted. (Four
+              functions are machine code only, and say so: `no cover` in `parallel.py`.)
 
 Prints every file that is not whole, with its missing lines; exit status 1 below the marks.
 """
@@ -27,7 +28,6 @@ HERE = ROOT / "tests"
 # minutes of plain loops each, or in need of other programs' compilers; their lines are covered by others
 SLOW = [
     "test_bench",
-    "test_notebooks",
     "test_assignments",
     "test_assignments_nbgrader",
     "test_assignments_hostile",
@@ -48,7 +48,7 @@ NOT_WITHOUT = "not cache and not threads and not process and not without_a_compi
 PARTS = {
     "plain": [*sorted(p.stem for p in HERE.glob("test_*.py") if p.stem not in SLOW)],
     "tiles": [name for name in TILES if (HERE / f"{name}.py").exists()],
-    "compiler": ["test_registers", "test_tiled", "test_bench", "test_doctests"],
+    "compiler": ["test_registers", "test_tiled", "test_bench", "test_doctests", "test_accuracy"],
 }
 MARKS = {"mnp/kernels/*,mnp/pruning/*": 100, "mnp/*": 95}
 

@@ -4,7 +4,9 @@ import doctest
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -250,3 +252,15 @@ def test_softmax_subtracts_the_largest_wherever_it_is(largest):
     logits[:, largest] = 1e4
     loss, dlogits = jitted.softmax_cross_entropy(logits, np.array([largest, largest]))
     assert loss == 0 and not dlogits.any()
+
+
+def test_where_no_folder_can_be_written_to_it_is_compiled_anew(monkeypatch):
+    njit = numba.njit
+
+    def refusing(cache=False, **settings):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**settings)
+
+    monkeypatch.setattr(compiling, "numba", SimpleNamespace(njit=refusing))
+    assert compiling.compiled()(lambda x: x + 1)(1) == 2

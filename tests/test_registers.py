@@ -232,6 +232,17 @@ def test_other_arrays_are_a_typing_error(wrong):
         first(wrong)
 
 
+def test_another_tile_is_a_typing_error():
+    tile, other = make_tile(1, 1), make_tile(1, 2)
+
+    @njit
+    def mixed(a):
+        tile.store(other.zero(), a, 0, 0, 0)
+
+    with pytest.raises(TypingError):
+        mixed(floats(64))
+
+
 @pytest.mark.parametrize("name", ["load_pairs", "transpose"])
 def test_functions_for_other_tiles_are_a_typing_error(name):
     tile = make_tile(2, 1)

@@ -121,6 +121,7 @@ def test_infinity_is_where_the_definition_has_it(where):
         (1, 272, 1, 4),  # 17 vectors of features: for one example and few neurons, one and many, six
         (1, 272, 5, 2),
         (6, 272, 2, 2),
+        (2, 145, 40, 1),  # more units than share the first cache: dx is added to, whatever is left of a row
     ],
 )
 @pytest.mark.parametrize("relu, dropped", [(False, False), (True, True)])

@@ -161,8 +161,6 @@ def _define(tile, result, emit, *arguments):
         out = emit(emitter, *ready)
         if result == types.void:
             return context.get_dummy_value()
-        if not isinstance(result, TileType):
-            return out
         value = ir.Constant(result.llvm, ir.Undefined)
         for i, vector in enumerate(out):
             value = builder.insert_value(value, vector, i)

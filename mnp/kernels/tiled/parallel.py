@@ -122,7 +122,7 @@ def _start():
 
 
 @compiled()
-def _count():
+def _count():  # pragma: no cover - machine code only
     return _threads()
 
 
@@ -133,7 +133,7 @@ def threads():
 
 
 @compiled(parallel=True)
-def _run(address, count, arguments):
+def _run(address, count, arguments):  # pragma: no cover - it calls an address: never run as Python
     if count == 1:
         _call(address, 0, arguments)
         return
@@ -167,10 +167,10 @@ class Shared:
         _start()
         share, pick_up = inner(self.function), _make_pick_up(types.Tuple(self.kinds))
 
-        def body(index, address):
+        def body(index, address):  # pragma: no cover - machine code only, as launch
             share(index, *pick_up(address))
 
-        def launch(address, count, arguments):
+        def launch(address, count, arguments):  # pragma: no cover
             _run(address, count, _put_down(arguments))
 
         for part in (body, launch):  # Numba keeps compiled code under these names
