@@ -264,3 +264,8 @@ def test_where_no_folder_can_be_written_to_it_is_compiled_anew(monkeypatch):
 
     monkeypatch.setattr(compiling, "numba", SimpleNamespace(njit=refusing))
     assert compiling.compiled()(lambda x: x + 1)(1) == 2
+
+
+def test_a_dense_layer_of_nothing_gives_its_bias():
+    y = jitted.dense_forward(np.ones((2, 0)), np.ones((3, 0)), np.arange(3.0))
+    np.testing.assert_array_equal(y, [[0, 1, 2], [0, 1, 2]])

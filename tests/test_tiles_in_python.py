@@ -22,6 +22,19 @@ def floats(rng, *shape):
     return rng.standard_normal(shape).astype(np.float32)
 
 
+@pytest.fixture
+def no_fallback(monkeypatch):
+    """What a kernel would fall back on fails: it is the tiles that are judged."""
+
+    def fail(*args, **kwargs):
+        raise AssertionError("not run by tiles")
+
+    for name in ("conv2d_forward", "conv2d_backward", "maxpool2d_forward", "maxpool2d_backward"):
+        monkeypatch.setattr(jitted, name, fail)
+    for name in ("dense_forward", "dense_backward", "maxout_forward", "maxout_backward"):
+        monkeypatch.setattr(jitted, name, fail)
+
+
 def within(kernel, args, near=0):
     """Run a kernel and hold its outputs to the bounds; winners must be the definition's."""
     returned = getattr(tiled, kernel)(**args)
@@ -49,12 +62,14 @@ POOLED = [
     (1, 2, 10, (2, 2), 5, 6, 0),
     (3, 20, 3, (5, 5), 8, 9, 0),  # a patch's row: one wide tile, begun 0, 4, 8 and 12 floats behind a border
     (1, 51, 2, (5, 5), 6, 8, 1),  # two wide tiles and a narrow one; pixels filled up with a zero
+    (1, 1, 34, (2, 2), 4, 5, 0),  # more filters than blocks
+    (1, 5, 18, (2, 2), 4, 5, 0),
     (2, 1, 1, (3, 3), 80, 80, 0),  # images of an odd number of windows, each too large to share the cache
 ]
 
 
 @pytest.mark.parametrize("n, c, f, kernel, h, w, padding", POOLED)
-def test_convolution_with_pooling(n, c, f, kernel, h, w, padding):
+def test_convolution_with_pooling(no_fallback, n, c, f, kernel, h, w, padding):
     rng = np.random.default_rng(c + f)
     args = {"x": floats(rng, n, c, h, w), "weight": floats(rng, f, c, *kernel), "bias": floats(rng, f)}
     args |= {"stride": 1, "padding": padding, "size": 2, "pool_stride": 2}
@@ -80,7 +95,7 @@ def test_convolution_with_pooling(n, c, f, kernel, h, w, padding):
         (1, 1, 8, 70, 16, 1),  # two strips
     ],
 )
-def test_plain_convolution(n, c, f, h, w, padding):
+def test_plain_convolution(no_fallback, n, c, f, h, w, padding):
     rng = np.random.default_rng(c + f)
     args = {"x": floats(rng, n, c, h, w), "weight": floats(rng, f, c, 3, 3), "bias": floats(rng, f)}
     args |= {"stride": 1, "padding": padding}
@@ -121,11 +136,12 @@ def test_infinity_is_where_the_definition_has_it(where):
         (1, 272, 1, 4),  # 17 vectors of features: for one example and few neurons, one and many, six
         (1, 272, 5, 2),
         (6, 272, 2, 2),
+        (3, 31, 2, 2),
         (2, 145, 40, 1),  # more units than share the first cache: dx is added to, whatever is left of a row
     ],
 )
 @pytest.mark.parametrize("relu, dropped", [(False, False), (True, True)])
-def test_dense_and_maxout(n, features, units, k, relu, dropped):
+def test_dense_and_maxout(no_fallback, n, features, units, k, relu, dropped):
     rng = np.random.default_rng(n)
     x, weight = floats(rng, n, features), floats(rng, units, k, features)
     args = {"x": x, "weight": weight, "bias": floats(rng, units, k), "relu": relu}
