@@ -207,6 +207,13 @@ def test_get_and_put(dtype):
     assert a.tolist() == [0, 4, 2, 3, 1]
 
 
+@pytest.mark.parametrize("wrong", [np.zeros((2, 4), np.float32), np.zeros(8, np.float32)[::2]])
+def test_get_and_put_take_nothing_but_flat_arrays(wrong):
+    for function in (lambda a: get(a, 0), lambda a: put(a, 0, 1)):
+        with pytest.raises(TypingError):
+            njit(function)(wrong)
+
+
 def test_skip_to_line_leads_to_a_cache_line():
     skip = njit(lambda a: skip_to_line(a))
     raw = np.empty(64, np.float32)
