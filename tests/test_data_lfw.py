@@ -201,6 +201,8 @@ def with_header(name, content, kind, **fields):
         (b"path=a\n", "damaged extended header"),
         (b"0 \n", "damaged extended header"),
         (b"-5 a=b\n", "damaged extended header"),
+        (b"9 path=ab", "damaged extended header"),
+        (b"7 path\n", "damaged extended header"),
         (b"9 path=\xff\n", "not UTF-8"),
         (b"14 path=../../x\n"[:15] + b"", "damaged extended header"),
         (b"13 path=../x\n", "not one to unpack"),
