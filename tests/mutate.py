@@ -10,10 +10,10 @@ away decorators (here they compile, and change no result) and type annotations.
 
 Every mutant is tested in a fork of a process that has imported everything but the package, with
 NUMBA_DISABLE_JIT=1, so that loops are plain Python (register tiles, too: `plain_tiles.py`): no file is
-changed, and a mutant costs little more than its tests. Only `registers.py`, which writes machine code, is
-judged with the compiler on. A mutant is killed if a test fails or does not end in time; the time is the
-processor's, so that a busy machine kills nothing. Survivors are printed with their diff; the reasons why
-are in `notebooks/results/mutation.json`, under the mutant's name.
+changed, and a mutant costs little more than its tests. Only `registers.py` and `parallel.py`, which write
+machine code, are judged with the compiler on. A mutant is killed if a test fails or does not end in time;
+the time is the processor's, so that a busy machine kills nothing. Survivors are printed with their diff;
+the reasons why are in `notebooks/results/mutation.json`, under the mutant's name.
 """
 
 import argparse
@@ -47,6 +47,7 @@ PRUNING = (
 TESTS = {
     "mnp/kernels/textbook/": "test_kernels_textbook test_kernels_shapes",
     "mnp/kernels/jitted/": "test_kernels_jitted test_kernels_shapes",
+    "mnp/kernels/tiled/parallel.py": "test_tiled",
     "mnp/kernels/tiled/": "test_tiles_in_python",
     "mnp/kernels/registers.py": "test_registers",
     "mnp/pruning/sparse_tiles.py": "test_tiles_in_python",
@@ -58,6 +59,8 @@ TESTS = {
     "mnp/experiments/": "test_checkpoint test_sparse_file",
     "mnp/verify/safetensors_file.py": "test_golden",
 }
+# judged with the compiler on
+MACHINE_CODE = ("mnp/kernels/registers.py", "mnp/kernels/tiled/parallel.py")
 # the tests that a mutant most likely fails, by the file's name: they come first, all others after them
 FIRST = {
     "batchnorm": "batchnorm",
@@ -187,14 +190,14 @@ def judge_by(path, text, limit, wanted):
                 os.dup2(silent, stream)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 1))
-        if "registers" in path:
+        if path in MACHINE_CODE:
             os.environ["NUMBA_DISABLE_JIT"], sys.modules["numba"].config.DISABLE_JIT = "0", 0
         if text is not None:
             sys.meta_path.insert(0, OneModule(path, text))
         import pytest
 
         words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:timeout", "-k", wanted, "--no-header"]
-        if "tile" in path:
+        if "tile" in path and path not in MACHINE_CODE:
             words += ["-p", "plain_tiles"]
         status = 3
         try:

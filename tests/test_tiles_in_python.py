@@ -167,8 +167,10 @@ def test_dense_and_maxout(no_fallback, n, features, units, k, relu, dropped):
     assert whole["dbias"].shape == (units, k)
 
 
-def test_sgd_on_more_arrays_than_one_call_takes_and_on_strange_ones():
+def test_sgd_on_more_arrays_than_one_call_takes_and_on_strange_ones(monkeypatch):
     rng = np.random.default_rng(4)
+    plain = jitted.sgd_step
+    monkeypatch.setattr(jitted, "sgd_step", None)
     for count, size in ((1, 5), (9, 33), (2, 9000)):
         weights, grads, velocities = (tuple(floats(rng, size) for _ in range(count)) for _ in range(3))
         masks = tuple(rng.random(size) < 0.5 if i % 2 else None for i in range(count))
@@ -178,6 +180,7 @@ def test_sgd_on_more_arrays_than_one_call_takes_and_on_strange_ones():
         tiled.sgd_step(weights, grads, velocities, masks, 0.1, 0.9, 5e-4)
         for a, b in zip((*weights, *velocities), expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(jitted, "sgd_step", plain)
     turned = floats(rng, 6, 5).T  # the loops cannot take it: as in `jitted`
     before, v = turned.copy(), np.zeros((5, 6), np.float32)
     tiled.sgd_step((turned,), (np.ones((5, 6), np.float32),), (v,), (None,), 0.5, 0.0, 0.0)
