@@ -9,7 +9,7 @@ import pytest
 
 from mnp.kernels import jitted, textbook, tiled
 from mnp.kernels.shapes import ShapeError
-from mnp.kernels.tiled import convolution, pooled
+from mnp.kernels.tiled import convolution, pooled, support
 from mnp.pruning import sparse_loops, sparse_tiles
 from mnp.pruning.sparse import to_csr
 from mnp.pruning.sparse_layers import flat_images
@@ -198,6 +198,7 @@ def test_winners_that_no_window_has_are_refused_and_others_are_taken_as_they_are
     for wrong in (np.full(dy.shape, 4, np.uint8), np.full(dy.shape, -1)):
         with pytest.raises(ValueError, match="must lie in"):
             tiled.dense_maxout_backward(dy, y, wrong, x, weight)
+    assert support.bytes_of(np.array([255, 256]), 300) is None  # no byte holds it
 
 
 @pytest.mark.parametrize("n, inputs, outputs, k", [(40, 20, 6, 1), (33, 9, 8, 4), (3, 5, 2, 1)])
