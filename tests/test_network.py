@@ -21,6 +21,7 @@ from mnp.nn import (
     fold_batchnorm,
     loss_and_grads,
 )
+from mnp.pruning import apply_masks
 
 
 def generator(seed=0):
@@ -300,3 +301,19 @@ def test_folded_batchnorm_gives_the_same_outputs():
     # A normalisation after anything else stays.
     other = Network([("pool", MaxPool2d(2, kernels=textbook)), ("bn", BatchNorm2d(1, kernels=textbook))])
     assert list(fold_batchnorm(other).layers) == ["pool", "bn"]
+
+
+def test_a_layer_used_twice_is_refused():
+    relu = ReLU(kernels=textbook)
+    with pytest.raises(MnpError, match="used twice"):
+        Network([("a", relu), ("b", relu)])
+
+
+def test_masks_are_copies_and_none_is_no_mask():
+    net = Network([("fc", Dense(2, 2, kernels=textbook))])
+    mask = np.array([[True, False], [False, True]])
+    masked = apply_masks(net, {"fc.weight": mask})
+    mask[:] = True
+    assert masked.masks()["fc.weight"].sum() == 2
+    with pytest.raises(MnpError, match="is None"):
+        apply_masks(masked, {"fc.weight": None})

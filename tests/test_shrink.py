@@ -1,10 +1,12 @@
 """mnp.pruning.shrink: what nobody listens to goes, and nothing else."""
 
 import numpy as np
+import pytest
 
+from mnp.errors import MnpError
 from mnp.kernels import textbook
 from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network, ReLU, lenet5
-from mnp.pruning import apply_masks, count_sizes
+from mnp.pruning import apply_masks, count_sizes, sparse_network
 from mnp.pruning.shrink import drop_unheard
 
 
@@ -112,3 +114,19 @@ def test_lenet_through_two_convolutions():
     assert small["conv1"].out_channels == 2 and small["conv2"].in_channels == 2
     x = np.random.default_rng(1).normal(size=(2, 1, 16, 16))
     assert np.allclose(small.forward(x), masked.forward(x), rtol=1e-12)
+
+
+def test_layers_of_other_kinds_are_refused_and_a_second_flattening_changes_nothing():
+    net = Network([("a", Dense(4, 3, kernels=textbook)), ("b", Dense(3, 3, kernels=textbook))])
+    net["a"].params["weight"][:] = net["b"].params["weight"][:] = 1
+    with pytest.raises(MnpError, match="SparseDense"):
+        drop_unheard(sparse_network(net, ["b"]))
+    layers = [("c", Conv2d(1, 2, 1, kernels=textbook)), ("f", Flatten(kernels=textbook))]
+    layers += [("d", Dense(8, 4, kernels=textbook)), ("g", Flatten(kernels=textbook))]
+    net = Network([*layers, ("e", Dense(4, 2, kernels=textbook))])
+    for name in ("c", "d", "e"):
+        net[name].params["weight"][:] = 1
+    net["e"].params["weight"][:, 1] = 0
+    small, x = drop_unheard(net), np.ones((1, 1, 2, 2), np.float32)
+    assert small["d"].out_features == 3
+    np.testing.assert_array_equal(small.forward(x), net.forward(x))

@@ -113,6 +113,13 @@ def test_one_seed_gives_the_same_bits_and_a_broken_off_training_goes_on_with_the
             np.testing.assert_array_equal(other[name], array)
 
 
+@pytest.mark.parametrize("batch", [0, -1])
+def test_evaluate_refuses_a_batch_of_nothing(batch):
+    images, labels = np.zeros((2, 3), np.float32), np.zeros(2, np.int64)
+    with pytest.raises(MnpError, match="give 1 or more"):
+        evaluate(Network([("fc", Dense(3, 2))]), images, labels, batch)
+
+
 def test_evaluate_weighs_a_smaller_last_batch_by_its_size():
     net, (images, labels) = little_net(), examples(25)
     logits = net.forward(images)

@@ -227,7 +227,7 @@ def binomial_standard_error(share, n):
 
 
 def mcnemar(right_before, right_after):
-    """McNemar's exact test: do two networks differ on the same pairs, or is it chance?
+    """McNemar's exact test: is one of two networks right more often, or is it chance?
 
     Of the pairs that only one of them got right, b by the first and c by the second, each is a fair coin
     if the networks are equally good:

@@ -28,8 +28,8 @@ class Network:
     Where the kernels offer a fused pair (convolution with max pooling, dense with maxout), forward
     and backward use it; results and caches are those of the single layers.
 
-    Errors: MnpError for an empty list, a name twice or with a dot, an empty batch; whatever a layer
-    refuses is reported with the layer's name in front.
+    Errors: MnpError for an empty list, a name or a layer twice, a dot in a name, an empty batch; whatever
+    a layer refuses is reported with the layer's name in front.
 
     >>> from mnp.kernels import textbook
     >>> net = Network([("fc", Dense(3, 2, kernels=textbook))])
@@ -53,6 +53,8 @@ class Network:
             names = [name for name, _ in layers]
             twice = next(name for name in names if names.count(name) > 1)
             raise MnpError(f"layer name {twice!r} is used twice; every layer needs a name of its own")
+        if len({id(layer) for _, layer in layers}) < len(layers):
+            raise MnpError("a layer object is used twice, but it remembers one forward only: make two layers")
         self.layers = MappingProxyType(dict(layers))
         self._steps = plan(layers)
         self._learned = [(layer, key) for _, layer in layers for key in layer.params]
@@ -162,7 +164,7 @@ class Network:
                 raise MnpError(
                     f"mask of {name!r} is {mask.dtype} {mask.shape}; it must be bool {weight.shape}"
                 )
-            layer.masks[key] = np.ascontiguousarray(mask)
+            layer.masks[key] = np.array(mask, order="C")
             weight[~mask] = 0
 
     def _find(self, name):

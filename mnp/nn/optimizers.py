@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum and weight decay, and how its step length changes."""
+"""Stochastic gradient descent with momentum and weight decay, and how its learning rate changes."""
 
 import math
 
@@ -56,7 +56,7 @@ class SGD:
         self._slots = [(layer, key) for layer in net.layers.values() for key in layer.params]
 
     def step(self, lr):
-        """Apply one step of length lr with the gradients that the last backward left in the network."""
+        """Apply one step at learning rate lr with the gradients of the last backward."""
         slots = self._slots
         try:
             grads = tuple(layer.grads[key] for layer, key in slots)
@@ -88,7 +88,7 @@ class SGD:
 def learning_rate(
     policy, base, iteration, total, *, gamma=1e-4, power=0.75, step_size=None, step_factor=0.1, warmup=0
 ):
-    """The step length at one iteration, counted from 0.
+    """The learning rate at one iteration, counted from 0.
 
         constant  base
         step      base * step_factor ** (t // step_size)

@@ -48,7 +48,7 @@ def train_epoch(
         Draws the order, then for each batch the augmentation and the dropout. Save its
         `bit_generator.state` between epochs to go on with the same bits.
     lr_of_iteration : callable
-        iteration -> step length; see `optimizers.learning_rate`.
+        iteration -> learning rate; see `optimizers.learning_rate`.
     first_iteration : int
         The number of this epoch's first iteration, counted from the start of the training.
     augment : callable, optional
@@ -103,6 +103,8 @@ def evaluate(net, images, labels, batch=1000):
     Errors: as `train_epoch`.
     """
     check_examples(images, labels, net)
+    if batch < 1:
+        raise MnpError(f"batch is {batch}; give 1 or more")
     loss_sum, wrong = 0.0, 0
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(images), batch):

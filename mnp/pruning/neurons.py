@@ -141,7 +141,17 @@ def take_neurons(weight, bias, keep):
             f"weight {weight.shape}, bias {bias.shape}: a maxout layer has (units, k, in), (units, k)"
         )
     keep = check_keep(keep, *bias.shape)
-    return np.take_along_axis(weight, keep[:, :, None], axis=1), np.take_along_axis(bias, keep, axis=1)
+    return take_rows(weight, keep), take_rows(bias, keep)
+
+
+def take_rows(array, keep):
+    """Rows keep[u] of every unit u, of a weight (units, k, in), a bias (units, k), or a mask of either.
+
+    >>> take_rows(np.array([[7.0, 8.0, 9.0]]), np.array([[0, 2]]))
+    array([[7., 9.]])
+    """
+    index = keep[:, :, None] if array.ndim == 3 else keep
+    return np.ascontiguousarray(np.take_along_axis(array, index, axis=1))
 
 
 def check_keep(keep, units, k):

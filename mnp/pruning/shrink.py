@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, Network
+from mnp.errors import MnpError
+from mnp.nn import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxoutDense,
+    MaxPool2d,
+    Network,
+    ReLU,
+)
 
 # What a layer calls the number of its outputs and of its inputs, and the axis of its weight for these.
 _NAMES = {
@@ -10,6 +22,7 @@ _NAMES = {
     Dense: ("out_features", "in_features", 1),
     MaxoutDense: ("units", "in_features", 2),
 }
+_ONE_TO_ONE = (Flatten, BatchNorm2d, ReLU, Dropout, MaxPool2d, AvgPool2d)  # each output from one channel
 
 
 def drop_unheard(net):
@@ -31,6 +44,8 @@ def drop_unheard(net):
     net : Network
         Smaller arrays, the same outputs (to rounding, as sums get shorter; for finite inputs). Masks
         and running statistics shrink with the layers.
+
+    Raises MnpError for a layer of another kind, such as a sparse one.
 
     >>> from mnp.kernels import textbook
     >>> net = Network([("a", Dense(2, 3, kernels=textbook)), ("b", Dense(3, 1, kernels=textbook))])
@@ -68,12 +83,16 @@ def _decide(net):
             others = tuple(i for i in range(weight.ndim) if i != axis)
             heard = (weight[rows[name]] != 0).any(axis=others)
         elif isinstance(layer, Flatten) and heard is not None:
-            convolutions = [before for _, before in layers[:at] if isinstance(before, Conv2d)]
-            if not convolutions:
+            before = [other for _, other in layers[:at] if type(other) in _NAMES]
+            if not before:
                 break  # only the image itself lies before it
-            channels = convolutions[-1].out_channels
+            if not isinstance(before[-1], Conv2d):
+                continue  # flat already
+            channels = before[-1].out_channels
             pixels[name] = heard.size // channels
             heard = heard.reshape(channels, -1).any(axis=1)
+        elif not isinstance(layer, _ONE_TO_ONE):
+            raise MnpError(f"layer {name!r} is a {type(layer).__name__}: drop units before it is made so")
     return rows, pixels
 
 

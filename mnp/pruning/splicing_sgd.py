@@ -59,7 +59,7 @@ class SplicingSGD:
         self.velocity = {name: np.zeros_like(array) for name, array in self.dense.items()}
 
     def step(self, lr):
-        """Apply one step of length lr with the gradients that the last backward left in the network."""
+        """Apply one step at learning rate lr with the gradients of the last backward."""
         grads = self.net.grads()
         missing = [name for name in self.dense if name not in grads]
         if missing:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mnp.errors import MnpError
 from mnp.nn import Dense, Dropout, MaxoutDense, ReLU
-from mnp.pruning.neurons import check_keep
+from mnp.pruning.neurons import check_keep, take_rows
 from mnp.pruning.relevance import (
     activation_sums,
     mean_activation,
@@ -176,8 +176,8 @@ def prune_neurons(net, name, keep):
         if layer.dropout > 0:
             result.append((f"{name}_dropout", Dropout(layer.dropout, kernels=layer.kernels)))
     shapes = {key: array.shape for key, array in small.params.items()}
-    small.params.update({key: _rows(array, keep).reshape(shapes[key]) for key, array in layer.params.items()})
-    small.masks.update({key: _rows(array, keep).reshape(shapes[key]) for key, array in layer.masks.items()})
+    for mine, theirs in ((small.params, layer.params), (small.masks, layer.masks)):
+        mine.update({key: take_rows(array, keep).reshape(shapes[key]) for key, array in theirs.items()})
     return net.replace(name, result)
 
 
@@ -211,6 +211,8 @@ def apply_masks(net, masks, may_return=False):
     """
     before = net.masks()
     for name, mask in masks.items():
+        if mask is None:
+            raise MnpError(f"the mask of {name} is None: give a bool array (net.set_masks takes a mask off)")
         mask = np.asarray(mask)
         if mask.dtype != np.bool_:
             continue  # set_masks will say so
@@ -261,9 +263,3 @@ def _before_maximum(layer):
     weight, bias = layer.params["weight"], layer.params["bias"]
     z = layer.kernels.dense_forward(layer.cache.x, weight.reshape(-1, layer.in_features), bias.reshape(-1))
     return z.reshape(-1, layer.units, layer.k)
-
-
-def _rows(array, keep):
-    """Rows keep[u] of every unit u: of weight (units, k, in), of bias (units, k), or of their masks."""
-    index = keep[:, :, None] if array.ndim == 3 else keep
-    return np.ascontiguousarray(np.take_along_axis(array, index, axis=1))

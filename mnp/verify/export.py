@@ -41,7 +41,7 @@ def need(package):
 def check_plain(net, target):
     """Refuse layers that a target has no words for."""
     for name, layer in net.layers.items():
-        if type(layer) is not LAYER_TYPES.get(type(layer).__name__) or "Sparse" in type(layer).__name__:
+        if type(layer) is not LAYER_TYPES.get(type(layer).__name__):
             raise MnpError(
                 f"layer {name!r} is a {type(layer).__name__}, which {target} cannot express: "
                 "export the masked network that it was made from"
