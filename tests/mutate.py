@@ -28,6 +28,7 @@ import random
 import resource
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -192,7 +193,9 @@ def judge_by(path, text, limit, wanted):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 1))
         if path in MACHINE_CODE:
-            os.environ["NUMBA_DISABLE_JIT"], sys.modules["numba"].config.DISABLE_JIT = "0", 0
+            config = sys.modules["numba"].config
+            os.environ["NUMBA_DISABLE_JIT"], config.DISABLE_JIT = "0", 0
+            config.CACHE_DIR = tempfile.mkdtemp()  # what is kept was compiled from the files, not the mutant
         if text is not None:
             sys.meta_path.insert(0, OneModule(path, text))
         import pytest
