@@ -20,36 +20,27 @@ from mnp.kernels.tiled.compiling import leaf
 from mnp.kernels.tiled.layouts import clear
 from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared
 
-_tile64, _tile14, _tile18 = make_tile(6, 4), make_tile(1, 4), make_tile(1, 8)
 _row6, _row4 = make_tile(1, 6), make_tile(1, 4, 8)
 GROUP, _UNITS = 16, 32
 
 
-@leaf
-def _six(x, n, weight, o, depth, z, at, step):
-    """z[at + p*step + q] = x[n + p] . weight[o + q] over whole vectors, for 6 examples and 4 neurons."""
-    t = _tile64.zero()
-    for i in range(0, depth // 16 * 16, 16):
-        t = _tile64.dot(t, x, n * depth + i, depth, weight, o * depth + i, depth)
-    _tile64.sum_lanes(t, z, at, step)
+def _make_sums(rows, columns):
+    tile = make_tile(rows, columns)
+
+    @leaf
+    def sums(x, n, weight, o, depth, z, at, step):
+        """z[at + p*step + q] = x[n + p] . weight[o + q] over whole vectors, for rows p and columns q."""
+        t = tile.zero()
+        for i in range(0, depth // 16 * 16, 16):
+            t = tile.dot(t, x, n * depth + i, depth, weight, o * depth + i, depth)
+        tile.sum_lanes(t, z, at, step)
+
+    return sums
 
 
-@leaf
-def _one(x, n, weight, o, depth, z, at, step):
-    """The same for one example. Each product is added in the same order, so the bits are the same."""
-    t = _tile14.zero()
-    for i in range(0, depth // 16 * 16, 16):
-        t = _tile14.dot(t, x, n * depth + i, depth, weight, o * depth + i, depth)
-    _tile14.sum_lanes(t, z, at, step)
-
-
-@leaf
-def _one_wide(x, n, weight, o, depth, z, at, step):
-    """The same for one example and 8 neurons: as many streams of weights come from memory at a time."""
-    t = _tile18.zero()
-    for i in range(0, depth // 16 * 16, 16):
-        t = _tile18.dot(t, x, n * depth + i, depth, weight, o * depth + i, depth)
-    _tile18.sum_lanes(t, z, at, step)
+# Each product is added in the same order in all of them, so the bits are the same. For one example, 8 neurons
+# are as many streams of weights from memory at a time.
+_six, _one, _one_wide = _make_sums(6, 4), _make_sums(1, 4), _make_sums(1, 8)
 
 
 @leaf
