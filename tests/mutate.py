@@ -195,7 +195,8 @@ def judge_by(path, text, limit, wanted):
         if path in MACHINE_CODE:
             config = sys.modules["numba"].config
             os.environ["NUMBA_DISABLE_JIT"], config.DISABLE_JIT = "0", 0
-            config.CACHE_DIR = tempfile.mkdtemp()  # what is kept was compiled from the files, not the mutant
+            # Code that is kept was compiled from the files, not from the mutant.
+            os.environ["NUMBA_CACHE_DIR"] = config.CACHE_DIR = tempfile.mkdtemp()
         if text is not None:
             sys.meta_path.insert(0, OneModule(path, text))
         import pytest

@@ -219,11 +219,11 @@ def trust_table():
         )
     if results := read("mutation"):
         share = 100 * results["killed"] / results["mutants"]
-        later = len(results["killed_by_tests_written_for_them"])
+        later = len(results.get("killed_by_tests_written_for_them", ()))
+        since = f", {later} of them by tests written because none did" if later else ""
         rows.append(
             f"| {results['mutants']} changes to kernels, pruning and readers, one at a time "
-            f"| a test notices {results['killed']} ({share:.1f} %), {later} of them by tests written "
-            "because none did; why not the others: "
+            f"| a test notices {results['killed']} ({share:.1f} %){since}; why not the others: "
             f"[mutation.json](notebooks/results/mutation.json) | `{results['command']}` |"
         )
     if results := read("coverage"):

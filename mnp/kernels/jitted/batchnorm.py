@@ -22,12 +22,8 @@ def batchnorm2d_forward(x, weight, bias, eps):
     (array([ 8., 12.]), array([2.]), array([1.]))
     """
     shapes.check_batchnorm2d("batchnorm2d_forward", x, weight=weight, bias=bias)
-    y, weight, bias = (
-        np.empty(x.shape, dtype=x.dtype),
-        np.ascontiguousarray(weight),
-        np.ascontiguousarray(bias),
-    )
-    mean, var = np.empty_like(weight), np.empty_like(weight)
+    weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias)
+    y, mean, var = np.empty(x.shape, dtype=x.dtype), np.empty_like(weight), np.empty_like(weight)
     _forward(_planes(x), weight, bias, x.dtype.type(eps), _planes(y), mean, var)
     return y, mean, var
 
