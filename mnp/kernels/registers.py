@@ -15,8 +15,9 @@ many times, while all the sums stay in the CPU's registers from the first term t
 
 Here 3 + 2 loads feed 6 multiply-adds of 16 lanes. A tile of 6 rows and 4 columns needs 6 + 4 loads for
 24, and its 24 accumulators, 4 vectors and a scalar fit the 32 registers of AVX-512. (28 accumulators do
-not: the compiler then "spills" them to memory, and the speed is gone. AVX2 has 16 registers of 8 lanes;
-the compiler splits each vector in two and spills: slower, but just as right.)
+not: the compiler then "spills" them to memory, and the speed is gone. AVX2 has 16 registers of 8 lanes: a
+vector of 16 takes two, and a tile may have 6 such vectors. `WIDE` says which of the two it is; a tile that
+is too large is slower by four times, but just as right.)
 
 `make_tile(rows, columns, lanes)` gives a namespace of functions to call inside jitted code:
 
@@ -34,8 +35,10 @@ The functions are LLVM code written through `numba.extending.intrinsic`: they ne
 cannot be called with NUMBA_DISABLE_JIT=1.
 """
 
+import os
 from types import ModuleType
 
+import llvmlite.binding
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -43,6 +46,9 @@ from numba.extending import intrinsic, models, register_model
 
 _FLOAT, _BYTE, _INT, _LANE = ir.FloatType(), ir.IntType(8), ir.IntType(64), ir.IntType(32)
 LINE = 16  # floats in a cache line of 64 bytes; vectors that start on one load fastest
+
+# Whether there are 32 registers of 16 lanes (AVX-512), or 16 of 8 (MNP_FORCE_AVX2=1 says so for tests).
+WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f")) and os.environ.get("MNP_FORCE_AVX2") != "1"
 
 
 class TileType(types.Type):
@@ -198,7 +204,8 @@ def make_tile(rows, columns, lanes=16):
     Parameters
     ----------
     rows, columns, lanes : int
-        rows * columns * lanes / 16 registers of AVX-512 hold the tile: stay at 24 or below.
+        rows * columns * lanes / 16 registers of AVX-512 hold the tile: stay at 24 or below. AVX2 needs
+        rows * columns * lanes / 8 of its own: stay at 12, or 14 if no vector is used twice.
 
     Returns
     -------

@@ -19,8 +19,8 @@ from mnp.kernels import compiling, registers
 
 @cache
 def sources_digest():
-    """A digest of every file whose code may be contained in a kernel of this tier."""
-    digest = hashlib.sha256()
+    """A digest of every file whose code may be contained in a kernel of this tier, and of the tiles' size."""
+    digest = hashlib.sha256(str(registers.WIDE).encode())
     for path in [Path(registers.__file__), *sorted(Path(__file__).parent.glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

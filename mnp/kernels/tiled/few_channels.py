@@ -4,7 +4,7 @@
 
 Short filters (`winograd_gradient`) save multiplications, but first want sums and differences of all pixels,
 with channels in the lanes: three channels would fill three lanes of 16. Here 16 neighbours b are the lanes.
-For one channel and one row i of the kernel a tile keeps 8 filters by 3 places j:
+For one channel and one row i of the kernel a tile keeps 8 filters by 3 places j (AVX2: 4 filters, 8 lanes):
 
       dy of 8 filters  |  tile[f][j] += dy[f][b : b+16] * x[c][b+j : b+j+16]      24 sums of 16 lanes
       x at 3 places    |  11 vectors loaded for 24 products
@@ -14,15 +14,16 @@ What a strip adds up starts at zero and is then added to the sums of its group o
 the order in which they are put together, depend on the shapes only.
 """
 
-from mnp.kernels.registers import LINE, make_tile
+from mnp.kernels.registers import LINE, WIDE, make_tile
 from mnp.kernels.tiled.compiling import inner
 from mnp.kernels.tiled.layouts import aligned, clear, pad_image
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared, tuples
 
-FILTERS, LANES, TAPS = 8, 16, 9  # of a tile; of a 3x3 kernel
+FILTERS, LANES = (8, 16) if WIDE else (4, 8)  # of a tile
+TAPS = 9  # of a 3x3 kernel
 MOST, GROUPS = 16, 8  # channels; groups of images
 _STRIP = 1024  # floats of a strip of dy, for each filter of a tile
-_tile, _column, _sixteen = make_tile(FILTERS, 3), make_tile(FILTERS, 1), make_tile(1, 1)
+_tile, _column, _one = make_tile(FILTERS, 3, LANES), make_tile(FILTERS, 1, LANES), make_tile(1, 1, LANES)
 
 
 def sums_size(filters, channels):
@@ -37,20 +38,20 @@ def fits(channels, filters, width):
 
 @inner
 def _strip(dy, at, plane_dy, line_dy, image, x, line, rows, sums, to, step):
-    """Add one strip's products for 8 filters, one channel and one row of the kernel to their sums."""
+    """Add one strip's products for a tile's filters, one channel and one row of the kernel to their sums."""
     t = _tile.zero()
     for r in range(rows):
-        for b in range(0, line_dy, 16):
+        for b in range(0, line_dy, LANES):
             t = _tile.dot(t, dy, at + r * line_dy + b, plane_dy, image, x + r * line + b, 1)
-    _tile.store(_tile.add(t, _tile.load(sums, to, step, 16)), sums, to, step, 16)
+    _tile.store(_tile.add(t, _tile.load(sums, to, step, LANES)), sums, to, step, LANES)
 
 
 @inner
 def _bias(dy, at, plane_dy, count, sums, to):
     t = _column.zero()
-    for b in range(0, count, 16):
+    for b in range(0, count, LANES):
         t = _column.add(t, _column.load(dy, at + b, plane_dy, 0))
-    _column.store(_column.add(t, _column.load(sums, to, 16, 0)), sums, to, 16, 0)
+    _column.store(_column.add(t, _column.load(sums, to, LANES, 0)), sums, to, LANES, 0)
 
 
 @shared(FLOATS, FLOATS, tuples(INT, 4), INT, INT, INT, INT, FLOATS)
@@ -61,7 +62,7 @@ def gather(index, x, dy, shape, filters, padding, groups, size, sums):
     high, pitch = h + 2 * padding, (w + 2 * padding + 15) // 16 * 16
     image = aligned(channels * high * pitch + LINE)
     own, plane = index * size, oh * ow
-    bias, step = own + filters * channels * TAPS * 16, channels * TAPS * 16
+    bias, step = own + filters * channels * TAPS * LANES, channels * TAPS * LANES
     clear(sums, own, own + size)
     together = max(1, _STRIP // ow)
     for n in range(index * count // groups, (index + 1) * count // groups):
@@ -70,11 +71,11 @@ def gather(index, x, dy, shape, filters, padding, groups, size, sums):
             for row in range(0, oh, together):
                 rows = min(together, oh - row)
                 at = (n * filters + f) * plane + row * ow
-                _bias(dy, at, plane, rows * ow, sums, bias + f * 16)
+                _bias(dy, at, plane, rows * ow, sums, bias + f * LANES)
                 for c in range(channels):
                     for i in range(3):
                         from_ = (c * high + row + i) * pitch
-                        to = own + ((f * channels + c) * TAPS + 3 * i) * 16
+                        to = own + ((f * channels + c) * TAPS + 3 * i) * LANES
                         _strip(dy, at, plane, ow, image, from_, pitch, rows, sums, to, step)
 
 
@@ -83,11 +84,11 @@ def put_together(index, sums, channels, filters, groups, size, dweight, dbias):
     """dweight and dbias of filter `index`: the sums of all groups, then of their lanes."""
     weights = channels * TAPS
     for tap in range(weights + 1):
-        at = (index * weights + tap) * 16 if tap < weights else (filters * weights + index) * 16
-        t = _sixteen.zero()
+        at = (index * weights + tap if tap < weights else filters * weights + index) * LANES
+        t = _one.zero()
         for g in range(groups):
-            t = _sixteen.add(t, _sixteen.load(sums, at + g * size, 0, 0))
+            t = _one.add(t, _one.load(sums, at + g * size, 0, 0))
         if tap < weights:
-            _sixteen.sum_lanes(t, dweight, index * weights + tap, 0)
+            _one.sum_lanes(t, dweight, index * weights + tap, 0)
         else:
-            _sixteen.sum_lanes(t, dbias, index, 0)
+            _one.sum_lanes(t, dbias, index, 0)

@@ -13,12 +13,21 @@ from mnp.kernels.registers import get, make_tile, put
 from mnp.kernels.tiled.compiling import inner
 from mnp.kernels.tiled.layouts import aligned, clear
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, shared, tuples
-from mnp.kernels.tiled.winograd_factors import PANEL, pixel_factors, plane_of, plane_size, products, vectors
+from mnp.kernels.tiled.winograd_factors import (
+    PANEL,
+    STRIP,
+    pixel_factors,
+    plane_of,
+    plane_size,
+    products,
+    strip,
+    vectors,
+)
 
 _PITCH = PANEL + 16  # of a row of gathered pixels, whose last run may be written too long
 _FIELDS = 6  # numbers that describe a run, see _runs
-_tile = make_tile(4, 4)
-_four = make_tile(1, 4)  # the vectors of a panel, or the four outputs of 16 squares
+_tile = make_tile(4, STRIP // 16)
+_four = make_tile(1, 4)  # the four outputs of 16 squares
 _two, _two4 = make_tile(1, 2), make_tile(1, 2, 4)  # left and right pixels
 _one = make_tile(1, 1)
 
@@ -95,31 +104,32 @@ def _multiply(kernel, channels, filters, factors, values, sums):
         a0, a1 = plane_of(kernel, ab // 4), plane_of(kernel, ab // 4 + 1)
         b0, b1 = plane_of(kernel, ab % 4), plane_of(kernel, ab % 4 + 1)
         for f in range(0, filters, 4):
-            t = _tile.zero()
-            for a in range(a0, a1):
-                for b in range(b0, b1):
-                    w, v = (a * n + b) * plane + f * channels, (a * n + b) * channels * PANEL
-                    for c in range(channels):
-                        t = _tile.outer(t, factors, w + c, channels, values, v + c * PANEL, 16)
-            _tile.store(t, sums, (ab * whole + f) * PANEL, PANEL, 16)
+            for lane in range(0, PANEL, STRIP):
+                t = _tile.zero()
+                for a in range(a0, a1):
+                    for b in range(b0, b1):
+                        w, v = (a * n + b) * plane + f * channels, (a * n + b) * channels * PANEL + lane
+                        for c in range(channels):
+                            t = _tile.outer(t, factors, w + c, channels, values, v + c * PANEL, 16)
+                _tile.store(t, sums, (ab * whole + f) * PANEL + lane, PANEL, 16)
 
 
 @inner
 def _outputs(sums, at, step, halves, y):
     """The 2x2 outputs of 64 squares: y[0..3][lane] from the 16 sums of one filter."""
-    for a in range(4):
-        s = at + 4 * a * step
-        both, other = vectors(sums, s + step), vectors(sums, s + 2 * step)
-        _four.store(_four.add(_four.add(vectors(sums, s), both), other), halves, a * PANEL, 0, 16)
-        _four.store(
-            _four.add(_four.sub(both, other), vectors(sums, s + 3 * step)), halves, (4 + a) * PANEL, 0, 16
-        )
-    for column in range(2):
-        half = 4 * column * PANEL
-        both, other = vectors(halves, half + PANEL), vectors(halves, half + 2 * PANEL)
-        _four.store(_four.add(_four.add(vectors(halves, half), both), other), y, column * PANEL, 0, 16)
-        lower = _four.add(_four.sub(both, other), vectors(halves, half + 3 * PANEL))
-        _four.store(lower, y, (2 + column) * PANEL, 0, 16)
+    for lane in range(0, PANEL, STRIP):
+        for a in range(4):
+            s, to = at + 4 * a * step + lane, a * PANEL + lane
+            both, other = vectors(sums, s + step), vectors(sums, s + 2 * step)
+            strip.store(strip.add(strip.add(vectors(sums, s), both), other), halves, to, 0, 16)
+            lower = strip.add(strip.sub(both, other), vectors(sums, s + 3 * step))
+            strip.store(lower, halves, to + 4 * PANEL, 0, 16)
+        for column in range(2):
+            half, to = 4 * column * PANEL + lane, column * PANEL + lane
+            both, other = vectors(halves, half + PANEL), vectors(halves, half + 2 * PANEL)
+            strip.store(strip.add(strip.add(vectors(halves, half), both), other), y, to, 0, 16)
+            lower = strip.add(strip.sub(both, other), vectors(halves, half + 3 * PANEL))
+            strip.store(lower, y, to + 2 * PANEL, 0, 16)
 
 
 @inner

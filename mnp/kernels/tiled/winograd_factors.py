@@ -21,13 +21,14 @@ a channel. A *plane* holds those of one product: 4x4 planes for a 3x3 kernel, 7x
 
 import numpy as np
 
-from mnp.kernels.registers import get, make_tile, put
+from mnp.kernels.registers import WIDE, get, make_tile, put
 from mnp.kernels.tiled.compiling import inner
 from mnp.kernels.tiled.layouts import aligned, transpose
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared
 
 PANEL = 64  # numbers made at a time: the lanes of 4 vectors
-_wide = make_tile(1, 4)
+STRIP = PANEL if WIDE else 16  # of these, as many as the CPU's registers can take at once
+strip = make_tile(1, STRIP // 16)
 
 
 @inner
@@ -54,47 +55,54 @@ def plane_of(kernel, letter):
 
 @inner
 def vectors(a, at):
-    return _wide.load(a, at, 0, 16)
+    return strip.load(a, at, 0, 16)
 
 
 @inner
 def pixel_factors(kernel, a, at, step, out, to, out_step):
     """64 lanes of the pixels d0, d1 ... -> their sums and differences, in the order A.., B.., C, D.. ."""
-    d1, d2, d3 = vectors(a, at + step), vectors(a, at + 2 * step), vectors(a, at + 3 * step)
-    _wide.store(_wide.sub(vectors(a, at), d2), out, to, 0, 16)
-    if kernel == 3:
-        _wide.store(_wide.add(d1, d2), out, to + out_step, 0, 16)
-        _wide.store(_wide.sub(d2, d1), out, to + 2 * out_step, 0, 16)
-        _wide.store(_wide.sub(d3, d1), out, to + 3 * out_step, 0, 16)
-    else:
-        d4, d5 = vectors(a, at + 4 * step), vectors(a, at + 5 * step)
-        _wide.store(_wide.sub(d3, d4), out, to + out_step, 0, 16)
-        _wide.store(_wide.add(d1, d2), out, to + 2 * out_step, 0, 16)
-        _wide.store(d4, out, to + 3 * out_step, 0, 16)
-        _wide.store(_wide.sub(d2, d1), out, to + 4 * out_step, 0, 16)
-        _wide.store(_wide.sub(d3, d1), out, to + 5 * out_step, 0, 16)
-        _wide.store(_wide.sub(d5, d4), out, to + 6 * out_step, 0, 16)
+    for _ in range(0, PANEL, STRIP):
+        d1, d2, d3 = vectors(a, at + step), vectors(a, at + 2 * step), vectors(a, at + 3 * step)
+        strip.store(strip.sub(vectors(a, at), d2), out, to, 0, 16)
+        if kernel == 3:
+            strip.store(strip.add(d1, d2), out, to + out_step, 0, 16)
+            strip.store(strip.sub(d2, d1), out, to + 2 * out_step, 0, 16)
+            strip.store(strip.sub(d3, d1), out, to + 3 * out_step, 0, 16)
+        else:
+            d4, d5 = vectors(a, at + 4 * step), vectors(a, at + 5 * step)
+            strip.store(strip.sub(d3, d4), out, to + out_step, 0, 16)
+            strip.store(strip.add(d1, d2), out, to + 2 * out_step, 0, 16)
+            strip.store(d4, out, to + 3 * out_step, 0, 16)
+            strip.store(strip.sub(d2, d1), out, to + 4 * out_step, 0, 16)
+            strip.store(strip.sub(d3, d1), out, to + 5 * out_step, 0, 16)
+            strip.store(strip.sub(d5, d4), out, to + 6 * out_step, 0, 16)
+        at += STRIP
+        to += STRIP
 
 
 @inner
 def weight_factors(kernel, a, at, step, out, to, out_step):
     """The same for the weights g0, g1 ... : the other factor of each product."""
-    g0, g1, g2 = vectors(a, at), vectors(a, at + step), vectors(a, at + 2 * step)
-    outer, half = _wide.add(g0, g2), np.float32(0.5)
-    b, c = _wide.scale(_wide.add(outer, g1), half), _wide.scale(_wide.sub(outer, g1), half)
-    _wide.store(g0, out, to, 0, 16)
-    if kernel == 3:
-        _wide.store(b, out, to + out_step, 0, 16)
-        _wide.store(c, out, to + 2 * out_step, 0, 16)
-        _wide.store(g2, out, to + 3 * out_step, 0, 16)
-    else:
-        g3, g4 = vectors(a, at + 3 * step), vectors(a, at + 4 * step)
-        _wide.store(g3, out, to + out_step, 0, 16)
-        _wide.store(b, out, to + 2 * out_step, 0, 16)
-        _wide.store(_wide.add(g3, g4), out, to + 3 * out_step, 0, 16)
-        _wide.store(c, out, to + 4 * out_step, 0, 16)
-        _wide.store(g2, out, to + 5 * out_step, 0, 16)
-        _wide.store(g4, out, to + 6 * out_step, 0, 16)
+    half = np.float32(0.5)
+    for _ in range(0, PANEL, STRIP):
+        g0, g1, g2 = vectors(a, at), vectors(a, at + step), vectors(a, at + 2 * step)
+        outer = strip.add(g0, g2)
+        b, c = strip.scale(strip.add(outer, g1), half), strip.scale(strip.sub(outer, g1), half)
+        strip.store(g0, out, to, 0, 16)
+        if kernel == 3:
+            strip.store(b, out, to + out_step, 0, 16)
+            strip.store(c, out, to + 2 * out_step, 0, 16)
+            strip.store(g2, out, to + 3 * out_step, 0, 16)
+        else:
+            g3, g4 = vectors(a, at + 3 * step), vectors(a, at + 4 * step)
+            strip.store(g3, out, to + out_step, 0, 16)
+            strip.store(b, out, to + 2 * out_step, 0, 16)
+            strip.store(strip.add(g3, g4), out, to + 3 * out_step, 0, 16)
+            strip.store(c, out, to + 4 * out_step, 0, 16)
+            strip.store(g2, out, to + 5 * out_step, 0, 16)
+            strip.store(g4, out, to + 6 * out_step, 0, 16)
+        at += STRIP
+        to += STRIP
 
 
 @shared(FLOATS, INT, INT, INT, INT, FLOATS)

@@ -20,14 +20,14 @@ added to what was there: of long sums of numbers of both signs, shorter ones kee
 
 import numpy as np
 
-from mnp.kernels.registers import get, make_tile, put
+from mnp.kernels.registers import WIDE, get, make_tile, put
 from mnp.kernels.tiled.compiling import inner
 from mnp.kernels.tiled.layouts import aligned, clear, transpose
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared, tuples
 
 PLANES, _RUN = 16, 64
-_four, _two, _one = make_tile(1, 4), make_tile(1, 2), make_tile(1, 1)
-_tile4, _tile8, _tile16 = make_tile(4, 4), make_tile(8, 2), make_tile(16, 1)
+LANES = 16 if WIDE else 8  # channels whose 4x4 pixels fit the registers
+_four, _two, _one = make_tile(1, 4, LANES), make_tile(1, 2, LANES), make_tile(1, 1)
 
 
 @inner
@@ -47,19 +47,19 @@ def _pixels(image, rows, columns, channels, vectors, half, xs, first, plane):
     for ty in range(rows):
         for tx in range(columns):
             to = (first + ty * columns + tx) * width
-            for v in range(0, width, 16):
+            for v in range(0, width, LANES):
                 at = (2 * ty * wide + 2 * tx) * channels + v
                 r0, r1 = _four.load(image, at, 0, channels), _four.load(image, at + line, 0, channels)
                 r2, r3 = (
                     _four.load(image, at + 2 * line, 0, channels),
                     _four.load(image, at + 3 * line, 0, channels),
                 )
-                _four.store(_four.sub(r0, r2), half, 0, 0, 16)
-                _four.store(_four.add(r1, r2), half, 64, 0, 16)
-                _four.store(_four.sub(r2, r1), half, 128, 0, 16)
-                _four.store(_four.sub(r3, r1), half, 192, 0, 16)
-                c0, c1 = _four.load(half, 0, 0, 64), _four.load(half, 16, 0, 64)
-                c2, c3 = _four.load(half, 32, 0, 64), _four.load(half, 48, 0, 64)
+                _four.store(_four.sub(r0, r2), half, 0, 0, LANES)
+                _four.store(_four.add(r1, r2), half, 4 * LANES, 0, LANES)
+                _four.store(_four.sub(r2, r1), half, 8 * LANES, 0, LANES)
+                _four.store(_four.sub(r3, r1), half, 12 * LANES, 0, LANES)
+                c0, c1 = _four.load(half, 0, 0, 4 * LANES), _four.load(half, LANES, 0, 4 * LANES)
+                c2, c3 = _four.load(half, 2 * LANES, 0, 4 * LANES), _four.load(half, 3 * LANES, 0, 4 * LANES)
                 _four.store(_four.sub(c0, c2), xs, to + v, 0, 4 * plane)
                 _four.store(_four.add(c1, c2), xs, to + v + plane, 0, 4 * plane)
                 _four.store(_four.sub(c2, c1), xs, to + v + 2 * plane, 0, 4 * plane)
@@ -73,17 +73,17 @@ def _outputs(image, rows, columns, filters, vectors, half, ds, first, plane):
     for ty in range(rows):
         for tx in range(columns):
             to = (first + ty * columns + tx) * width
-            for v in range(0, width, 16):
+            for v in range(0, width, LANES):
                 at = (2 * ty * wide + 2 * tx) * filters + v
                 r0, r1 = (
                     _two.load(image, at, 0, filters),
                     _two.load(image, at + wide * filters, 0, filters),
                 )
-                _two.store(r0, half, 0, 0, 16)
-                _two.store(_two.add(r0, r1), half, 32, 0, 16)
-                _two.store(_two.sub(r0, r1), half, 64, 0, 16)
-                _two.store(r1, half, 96, 0, 16)
-                c0, c1 = _four.load(half, 0, 0, 32), _four.load(half, 16, 0, 32)
+                _two.store(r0, half, 0, 0, LANES)
+                _two.store(_two.add(r0, r1), half, 2 * LANES, 0, LANES)
+                _two.store(_two.sub(r0, r1), half, 4 * LANES, 0, LANES)
+                _two.store(r1, half, 6 * LANES, 0, LANES)
+                c0, c1 = _four.load(half, 0, 0, 2 * LANES), _four.load(half, LANES, 0, 2 * LANES)
                 _four.store(c0, ds, to + v, 0, 4 * plane)
                 _four.store(_four.add(c0, c1), ds, to + v + plane, 0, 4 * plane)
                 _four.store(_four.sub(c0, c1), ds, to + v + 2 * plane, 0, 4 * plane)
@@ -111,31 +111,23 @@ def lay_out(index, image, images, x, dy, shape, filters, padding, xs, ds):
         _outputs(own, rows, columns, filters, vectors, half, ds, n * rows * columns, squares * 16 * vectors)
 
 
-@inner
-def _block4(ds, d, d_step, xs, x, x_step, squares, products, at, step):
-    for first in range(0, squares, _RUN):
-        t = _tile4.zero()
-        for s in range(first, min(first + _RUN, squares)):
-            t = _tile4.outer(t, ds, d + s * d_step, 1, xs, x + s * x_step, 16)
-        _tile4.store(_tile4.add(t, _tile4.load(products, at, step, 16)), products, at, step, 16)
+def _make_block(rows, columns):
+    tile = make_tile(rows, columns)
+
+    @inner
+    def block(ds, d, d_step, xs, x, x_step, squares, products, at, step):
+        """products[at + p*step + 16*q : ][:16] += ds of `rows` filters * 16*columns channels of xs."""
+        for first in range(0, squares, _RUN):
+            t = tile.zero()
+            for s in range(first, min(first + _RUN, squares)):
+                t = tile.outer(t, ds, d + s * d_step, 1, xs, x + s * x_step, 16)
+            tile.store(tile.add(t, tile.load(products, at, step, 16)), products, at, step, 16)
+
+    return block
 
 
-@inner
-def _block8(ds, d, d_step, xs, x, x_step, squares, products, at, step):
-    for first in range(0, squares, _RUN):
-        t = _tile8.zero()
-        for s in range(first, min(first + _RUN, squares)):
-            t = _tile8.outer(t, ds, d + s * d_step, 1, xs, x + s * x_step, 16)
-        _tile8.store(_tile8.add(t, _tile8.load(products, at, step, 16)), products, at, step, 16)
-
-
-@inner
-def _block16(ds, d, d_step, xs, x, x_step, squares, products, at, step):
-    for first in range(0, squares, _RUN):
-        t = _tile16.zero()
-        for s in range(first, min(first + _RUN, squares)):
-            t = _tile16.outer(t, ds, d + s * d_step, 1, xs, x + s * x_step, 16)
-        _tile16.store(_tile16.add(t, _tile16.load(products, at, step, 16)), products, at, step, 16)
+_FEW = 16 if WIDE else 4  # filters that one vector of channels can be multiplied with at a time
+_block4, _block8, _few = _make_block(4, 4), _make_block(8, 2), _make_block(_FEW, 1)
 
 
 @shared(FLOATS, FLOATS, INT, INT, INT, INT, FLOATS, FLOATS)
@@ -151,18 +143,20 @@ def multiply(index, xs, ds, channels16, filters16, squares, all_squares, product
     c = 0
     while c < channels16:
         left = channels16 - c
-        if left >= 64:
+        if WIDE and left >= 64:
             for f in range(0, 16, 4):
                 to = at + f * channels16 + c
                 _block4(ds, d0 + f, filters16, xs, x0 + c, channels16, squares, products, to, channels16)
             c += 64
-        elif left >= 32:
+        elif WIDE and left >= 32:
             for f in range(0, 16, 8):
                 to = at + f * channels16 + c
                 _block8(ds, d0 + f, filters16, xs, x0 + c, channels16, squares, products, to, channels16)
             c += 32
         else:
-            _block16(ds, d0, filters16, xs, x0 + c, channels16, squares, products, at + c, channels16)
+            for f in range(0, 16, _FEW):
+                to = at + f * channels16 + c
+                _few(ds, d0 + f, filters16, xs, x0 + c, channels16, squares, products, to, channels16)
             c += 16
     if plane == 5:
         for first in range(0, squares, _RUN):
