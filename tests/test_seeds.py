@@ -3,12 +3,16 @@
 import dataclasses
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 from tiny_runs import NEURONS, assert_same_bits, carry_out, without_seconds
 
 from mnp.errors import MnpError
+from mnp.experiments import side_by_side
 from mnp.experiments.recipes import TrainRecipe
 from mnp.experiments.seeds import run_seeds
 from mnp.experiments.statistics import mean_and_sd, paired_interval, t_quantile
@@ -50,6 +54,17 @@ def test_a_seed_that_fails_says_why(tmp_path, monkeypatch):
     with pytest.raises(MnpError, match=r"seed 0: train\.batch = 1000") as caught:
         run_seeds(bad, [0, 1], tmp_path / "out", jobs=2, kernels="textbook", say=lambda _: None)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_misses_the_interrupt_is_ended(monkeypatch):
+    deaf = "import signal, time; signal.signal(2, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    monkeypatch.setattr(side_by_side, "PATIENCE", 0.2)
+    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        began = time.perf_counter()
+        side_by_side.stop(process)
+        assert process.returncode == -signal.SIGKILL and time.perf_counter() - began < 30
 
 
 def test_t_quantiles_are_the_tables_and_scipys():

@@ -104,15 +104,15 @@ def test_it_is_these_loops_that_ran(monkeypatch):
     def fails(self, *arguments):
         raise AssertionError(f"{self.function.__name__} ran")
 
-    x, weight, bias = np.ones((2, 8, 16, 16), np.float32), np.ones((4, 8, 3, 3), np.float32), np.ones(4)
+    x, weight, bias = np.ones((2, 8, 16, 16), np.float32), np.ones((5, 8, 3, 3), np.float32), np.ones(5)
     bias = bias.astype(np.float32)
     monkeypatch.setattr(parallel.Shared, "__call__", fails)
     with pytest.raises(AssertionError, match="make_factors ran"):
         tiled.conv2d_forward(x, weight, bias, 1, 1)
     with pytest.raises(AssertionError, match="make_factors ran"):
-        tiled.conv2d_backward(np.ones((2, 4, 16, 16), np.float32), x, weight, 1, 1)
+        tiled.conv2d_backward(np.ones((2, 5, 16, 16), np.float32), x, weight, 1, 1)
     with pytest.raises(AssertionError, match="lay_out ran"):
-        tiled.conv2d_backward(np.ones((2, 4, 16, 16), np.float32), x, weight, 1, 1, need_dx=False)
+        tiled.conv2d_backward(np.ones((2, 5, 16, 16), np.float32), x, weight, 1, 1, need_dx=False)
     with pytest.raises(AssertionError, match="make_factors ran"):
         tiled.conv2d_maxpool2d_forward(np.repeat(x, 8, 0), weight, bias, 1, 1, 2, 2)
 

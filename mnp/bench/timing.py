@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from mnp.kernels.registers import make_tile
+from mnp.kernels.registers import WIDE, make_tile
 
 BUSY = 0.5  # processes waiting for a processor, on average, above which figures are not to be trusted
 
@@ -56,7 +56,8 @@ def fma_peak(threads, seconds=1.0):
     """
     from mnp.kernels.tiled.parallel import FLOATS, INT, shared
 
-    tile = make_tile(6, 4)
+    columns = 4 if WIDE else 1  # as much as the registers hold
+    tile = make_tile(6, columns)
 
     @shared(FLOATS, FLOATS, FLOATS, INT)
     def multiply(index, w, x, y, count):
@@ -75,7 +76,7 @@ def fma_peak(threads, seconds=1.0):
         start = time.perf_counter()
         multiply(threads, w, x, y, count)
         best = min(best, time.perf_counter() - start)
-    return 2 * 6 * 64 * count * threads / best / 1e9
+    return 2 * 6 * columns * 16 * count * threads / best / 1e9
 
 
 __all__ = ["BUSY", "fma_peak", "interleaved", "load"]

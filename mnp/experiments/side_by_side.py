@@ -17,6 +17,7 @@ from mnp.experiments.run import refuse_strange
 from mnp.experiments.typed import to_dict
 
 LOG = "log.txt"
+PATIENCE = 20  # seconds that an interrupted run may take to end
 
 
 def side_by_side(runs, jobs, *, data_folder=None, kernels=None, say=print, source=None):
@@ -54,7 +55,7 @@ def side_by_side(runs, jobs, *, data_folder=None, kernels=None, say=print, sourc
         for process in running.values():
             process.send_signal(signal.SIGINT)
         for process in running.values():
-            process.wait()
+            stop(process)
     if failed:
         raise MnpError("; ".join(failed))
 
@@ -75,6 +76,16 @@ def start(experiment, folder, threads, data_folder, kernels, source):
             return subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT)
     except OSError as error:
         raise MnpError(f"{folder / LOG}: cannot be written ({error.strerror or error})") from None
+
+
+def stop(process):
+    """Wait for a process that was interrupted. One that was still starting may have missed the signal, and
+    would go on for hours; every file of a run is written whole, so ending it harms nothing."""
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def last_line(path):

@@ -48,7 +48,8 @@ _FLOAT, _BYTE, _INT, _LANE = ir.FloatType(), ir.IntType(8), ir.IntType(64), ir.I
 LINE = 16  # floats in a cache line of 64 bytes; vectors that start on one load fastest
 
 # Whether there are 32 registers of 16 lanes (AVX-512), or 16 of 8 (MNP_FORCE_AVX2=1 says so for tests).
-WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f")) and os.environ.get("MNP_FORCE_AVX2") != "1"
+_AVX512 = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
+WIDE = _AVX512 and os.environ.get("MNP_FORCE_AVX2") != "1"
 
 
 class TileType(types.Type):

@@ -1,7 +1,8 @@
 """Dense layers, alone or with ReLU, dropout and maxout behind them: the loops.
 
-Forward, a tile multiplies 6 examples by 4 neurons (or 1 by 8), lanes along the features, and adds the lanes
-up at the end; the maximum over each unit's neurons is taken while their sums are at hand:
+Forward, a tile multiplies 6 examples by 4 neurons (or 1 by 8; AVX2: 3 by 2, 1 by 4), lanes along the
+features, and adds the lanes up at the end; the maximum over each unit's neurons is taken while their sums
+are at hand:
 
       z[n, o] = bias[o] + sum_i weight[o, i] x[n, i],      o = u*k + j
 
@@ -15,7 +16,7 @@ Both are sums of few rows out of many: the rows are listed first, then added up 
 
 import numpy as np
 
-from mnp.kernels.registers import get, make_tile, put
+from mnp.kernels.registers import WIDE, get, make_tile, put
 from mnp.kernels.tiled.compiling import leaf
 from mnp.kernels.tiled.layouts import clear
 from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared
@@ -24,23 +25,26 @@ _row6, _row4 = make_tile(1, 6), make_tile(1, 4, 8)
 GROUP, _UNITS = 16, 32
 
 
-def _make_sums(rows, columns):
-    tile = make_tile(rows, columns)
+def _make_sums(rows, columns, high, wide):
+    tile = make_tile(high, wide)
 
     @leaf
     def sums(x, n, weight, o, depth, z, at, step):
         """z[at + p*step + q] = x[n + p] . weight[o + q] over whole vectors, for rows p and columns q."""
-        t = tile.zero()
-        for i in range(0, depth // 16 * 16, 16):
-            t = tile.dot(t, x, n * depth + i, depth, weight, o * depth + i, depth)
-        tile.sum_lanes(t, z, at, step)
+        for p in range(0, rows, high):
+            for q in range(0, columns, wide):
+                a, b, t = (n + p) * depth, (o + q) * depth, tile.zero()
+                for i in range(0, depth // 16 * 16, 16):
+                    t = tile.dot(t, x, a + i, depth, weight, b + i, depth)
+                tile.sum_lanes(t, z, at + p * step + q, step)
 
     return sums
 
 
 # Each product is added in the same order in all of them, so the bits are the same. For one example, 8 neurons
 # are as many streams of weights from memory at a time.
-_six, _one, _one_wide = _make_sums(6, 4), _make_sums(1, 4), _make_sums(1, 8)
+_six = _make_sums(6, 4, 6, 4) if WIDE else _make_sums(6, 4, 3, 2)
+_one, _one_wide = _make_sums(1, 4, 1, 4), _make_sums(1, 8, 1, 8 if WIDE else 4)
 
 
 @leaf

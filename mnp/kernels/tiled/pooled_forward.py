@@ -1,7 +1,7 @@
 """Convolution and 2x2 max pooling in one pass: the SIMD lanes are pooling windows.
 
-A register tile keeps, for P filters and 16 neighbouring windows, four sums each: one for each pixel of
-the window. When the last tap is in, the maximum and its winner are taken in registers, so that the
+A register tile keeps, for P filters and 16 neighbouring windows (AVX2: 8), four sums each: one for each
+pixel of the window. When the last tap is in, the maximum and its winner are taken in registers, so that the
 convolution's output is never written:
 
       y4[n, f, q] = bias[f] + sum_{c,i,j} weight[f,c,i,j] x[n, c, 2a + q/2 + i, 2b + q%2 + j]
@@ -16,18 +16,20 @@ and pixel q of a window meets tap (i, j) in the plane (u, v) = (i + q/2, j + q%2
 
 import numpy as np
 
-from mnp.kernels.registers import LINE, make_tile
+from mnp.kernels.registers import LINE, WIDE, make_tile
 from mnp.kernels.tiled.compiling import leaf
 from mnp.kernels.tiled.layouts import aligned, lay_out_windows, pad_image
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, shared, tuples
 
+LANES, MOST = (16, 6) if WIDE else (8, 2)  # windows, and at most so many filters, of a tile
+
 
 def _make_block(rows):
-    tile = make_tile(rows, 4)
+    tile = make_tile(rows, 4, LANES)
 
     @leaf
     def block(windows, start, wide, weight, f, shape, bias, y, winner, at, step):
-        """16 windows, `rows` filters from f on, all taps; y and winner lie `step` from filter to filter."""
+        """LANES windows, `rows` filters from f on, all taps; y and winner lie `step` from one to the next."""
         channels, kh, kw = shape
         taps = channels * kh * kw
         line = (kw + 1) * wide
@@ -46,17 +48,17 @@ def _make_block(rows):
     return block
 
 
-_block6, _block4, _block2, _block1 = _make_block(6), _make_block(4), _make_block(2), _make_block(1)
+_most, _block4, _block2, _block1 = _make_block(MOST), _make_block(4), _make_block(2), _make_block(1)
 
 
 @leaf
 def _filters(windows, start, wide, weight, f, end, shape, bias, y, winner, at, step):
-    """Filters f ... end-1 for 16 windows, as many rows a time as fit."""
+    """Filters f ... end-1 for LANES windows, as many rows a time as fit."""
     while f < end:
-        if end - f >= 6:
-            _block6(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
-            rows = 6
-        elif end - f >= 4:
+        if end - f >= MOST:
+            _most(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
+            rows = MOST
+        elif WIDE and end - f >= 4:
             _block4(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
             rows = 4
         elif end - f >= 2:
@@ -92,14 +94,14 @@ def conv_pool_forward(index, parts, x, shape, weight, bias, padding, y, winner):
     first, end = part * sixes // parts * 6, min((part + 1) * sixes // parts * 6, filters)
     taps = (channels, kh, kw)
     at = (n * filters + first) * pooled
-    spare_y, spare_winner = np.empty(filters * 16, np.float32), np.empty(filters * 16, np.uint8)
-    for start in range(0, line, 16):
-        whole = start + 16 <= pooled  # fewer than 16 windows left: whole vectors go to a spare place first
+    spare_y, spare_winner = np.empty(filters * LANES, np.float32), np.empty(filters * LANES, np.uint8)
+    for start in range(0, (pooled + LANES - 1) // LANES * LANES, LANES):
+        whole = start + LANES <= pooled  # fewer windows left: whole vectors go to a spare place first
         to_y, to_winner = (y, winner) if whole else (spare_y, spare_winner)
-        to, step = (at + start, pooled) if whole else (0, 16)
+        to, step = (at + start, pooled) if whole else (0, LANES)
         _filters(windows, start, line, weight, first, end, taps, bias, to_y, to_winner, to, step)
         if not whole:
             for f in range(end - first):
                 for lane in range(pooled - start):
-                    y[at + f * pooled + start + lane] = spare_y[f * 16 + lane]
-                    winner[at + f * pooled + start + lane] = spare_winner[f * 16 + lane]
+                    y[at + f * pooled + start + lane] = spare_y[f * LANES + lane]
+                    winner[at + f * pooled + start + lane] = spare_winner[f * LANES + lane]

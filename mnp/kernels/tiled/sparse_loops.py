@@ -14,12 +14,12 @@ and the sums stay in the CPU's registers until the row is finished.
 import numpy as np
 from numba import types
 
-from mnp.kernels.registers import make_tile
+from mnp.kernels.registers import WIDE, make_tile
 from mnp.kernels.tiled.compiling import inner
 from mnp.kernels.tiled.layouts import clear, transpose
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared
 
-LANES = 32  # examples in a block; 800 inputs of 32 examples are 100 KB and stay in the L2 cache
+LANES = 32 if WIDE else 16  # examples in a block; 800 inputs of 32 are 100 KB and stay in the L2 cache
 SPAN = 96  # pixels in a block, six vectors
 GROUP = 16  # units of a block that are written out together: a cache line of y
 UINTS = types.uint32[::1]

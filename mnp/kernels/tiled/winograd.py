@@ -103,8 +103,8 @@ def _multiply(kernel, channels, filters, factors, values, sums):
     for ab in range(16):
         a0, a1 = plane_of(kernel, ab // 4), plane_of(kernel, ab // 4 + 1)
         b0, b1 = plane_of(kernel, ab % 4), plane_of(kernel, ab % 4 + 1)
-        for f in range(0, filters, 4):
-            for lane in range(0, PANEL, STRIP):
+        for lane in range(0, PANEL, STRIP):
+            for f in range(0, filters, 4):
                 t = _tile.zero()
                 for a in range(a0, a1):
                     for b in range(b0, b1):
