@@ -56,8 +56,8 @@ def fma_peak(threads, seconds=1.0):
     """
     from mnp.kernels.tiled.parallel import FLOATS, INT, shared
 
-    columns = 4 if WIDE else 1  # as much as the registers hold
-    tile = make_tile(6, columns)
+    rows, columns = (6, 4) if WIDE else (4, 1)  # as much as the registers hold
+    tile = make_tile(rows, columns)
 
     @shared(FLOATS, FLOATS, FLOATS, INT)
     def multiply(index, w, x, y, count):
@@ -76,7 +76,7 @@ def fma_peak(threads, seconds=1.0):
         start = time.perf_counter()
         multiply(threads, w, x, y, count)
         best = min(best, time.perf_counter() - start)
-    return 2 * 6 * columns * 16 * count * threads / best / 1e9
+    return 2 * rows * columns * 16 * count * threads / best / 1e9
 
 
 __all__ = ["BUSY", "fma_peak", "interleaved", "load"]

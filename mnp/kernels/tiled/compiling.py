@@ -18,10 +18,11 @@ from mnp.kernels import compiling, registers
 
 
 @cache
-def sources_digest():
-    """A digest of every file whose code may be contained in a kernel of this tier, and of the tiles' size."""
+def sources_digest(own):
+    """A digest of every file whose code may be contained in a kernel of this tier, the file that has it
+    (`own`, elsewhere for the benchmark's loop) among them, and of the tiles' size."""
     digest = hashlib.sha256(str(registers.WIDE).encode())
-    for path in [Path(registers.__file__), *sorted(Path(__file__).parent.glob("*.py"))]:
+    for path in [Path(registers.__file__), Path(own), *sorted(Path(__file__).parent.glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -34,12 +35,13 @@ class _Cache(FunctionCache):
 
     def __init__(self, function):
         super().__init__(function)
-        name = f"{self._impl.filename_base}.{function.__module__.rpartition('.')[2]}.{sources_digest()[:16]}"
+        self._digest = sources_digest(getattr(function, "source", function.__code__.co_filename))
+        name = f"{self._impl.filename_base}.{function.__module__.rpartition('.')[2]}.{self._digest[:16]}"
         stamp = self._impl.locator.get_source_stamp()
         self._cache_file = IndexDataCacheFile(self._cache_path, name, stamp)
 
     def _index_key(self, signature, codegen):
-        return signature, codegen.magic_tuple(), function_name(self._py_func), sources_digest()
+        return signature, codegen.magic_tuple(), function_name(self._py_func), self._digest
 
 
 def function_name(function):

@@ -1,8 +1,7 @@
 """Dense layers, alone or with ReLU, dropout and maxout behind them: the loops.
 
-Forward, a tile multiplies 6 examples by 4 neurons (or 1 by 8; AVX2: 3 by 2, 1 by 4), lanes along the
-features, and adds the lanes up at the end; the maximum over each unit's neurons is taken while their sums
-are at hand:
+Forward, a tile multiplies 6 examples by 4 neurons (or 1 by 8; AVX2: 2 by 4), lanes along the features,
+and adds the lanes up at the end; the maximum over each unit's neurons is taken while their sums are at hand:
 
       z[n, o] = bias[o] + sum_i weight[o, i] x[n, i],      o = u*k + j
 
@@ -25,8 +24,11 @@ _row6, _row4 = make_tile(1, 6), make_tile(1, 4, 8)
 GROUP, _UNITS = 16, 32
 
 
+LANES = 16 if WIDE else 8  # features of a vector
+
+
 def _make_sums(rows, columns, high, wide):
-    tile = make_tile(high, wide)
+    tile = make_tile(high, wide, LANES)
 
     @leaf
     def sums(x, n, weight, o, depth, z, at, step):
@@ -34,7 +36,7 @@ def _make_sums(rows, columns, high, wide):
         for p in range(0, rows, high):
             for q in range(0, columns, wide):
                 a, b, t = (n + p) * depth, (o + q) * depth, tile.zero()
-                for i in range(0, depth // 16 * 16, 16):
+                for i in range(0, depth // LANES * LANES, LANES):
                     t = tile.dot(t, x, a + i, depth, weight, b + i, depth)
                 tile.sum_lanes(t, z, at + p * step + q, step)
 
@@ -43,8 +45,8 @@ def _make_sums(rows, columns, high, wide):
 
 # Each product is added in the same order in all of them, so the bits are the same. For one example, 8 neurons
 # are as many streams of weights from memory at a time.
-_six = _make_sums(6, 4, 6, 4) if WIDE else _make_sums(6, 4, 3, 2)
-_one, _one_wide = _make_sums(1, 4, 1, 4), _make_sums(1, 8, 1, 8 if WIDE else 4)
+_six = _make_sums(6, 4, 6 if WIDE else 2, 4)
+_one, _one_wide = _make_sums(1, 4, 1, 4), _make_sums(1, 8, 1, 8)
 
 
 @leaf
@@ -85,10 +87,10 @@ def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, 
             else:
                 _one(x, n, weight, start + o, depth, z, o, neurons)
         for p in range(rows):
-            if depth % 16:
+            if depth % LANES:
                 for o in range(neurons):
                     s = z[p * neurons + o]
-                    for i in range(depth // 16 * 16, depth):
+                    for i in range(depth // LANES * LANES, depth):
                         s += x[(n + p) * depth + i] * weight[(start + o) * depth + i]
                     z[p * neurons + o] = s
             for u in range(low, high):

@@ -176,6 +176,7 @@ class Shared:
         for part in (body, launch):  # Numba keeps compiled code under these names
             part.__module__ = self.function.__module__
             part.__qualname__ = f"{self.function.__qualname__}_{part.__name__}"
+            part.source = self.function.__code__.co_filename
         self._launch, body = compiled()(launch), compiled()(body)
         body.compile((INT, INT))
         self._launch.compile((INT, INT, types.Tuple(self.kinds)))

@@ -38,10 +38,15 @@ def _make_block(rows):
         for c in range(channels):
             for i in range(kh):
                 x = start + (c * (kh + 1) + i) * line
-                for _ in range(kw):
-                    t = tile.outer_at(t, weight, w, taps, windows, (x, x + wide, x + line, x + line + wide))
-                    w += 1
-                    x += wide
+                if kw == 5:  # a length that is known while compiling makes the loop a straight line
+                    for j in range(5):
+                        q, r = x + j * wide, x + j * wide + line
+                        t = tile.outer_at(t, weight, w + j, taps, windows, (q, q + wide, r, r + wide))
+                else:
+                    for j in range(kw):
+                        q, r = x + j * wide, x + j * wide + line
+                        t = tile.outer_at(t, weight, w + j, taps, windows, (q, q + wide, r, r + wide))
+                w += kw
         t = tile.add_rows(t, bias, f)
         tile.max_columns(t, y, winner, at, step)
 
