@@ -2,12 +2,12 @@
 
     python tests/covered.py [--json FILE]    # some ten minutes; needs the extras test, verify and dev
 
-Three parts, added up:
+Four parts, added up:
 
     plain     the tests with NUMBA_DISABLE_JIT=1: compiled loops run, and are counted, as Python. Left out are
               tests named in SLOW, which take minutes of plain loops
     tiles     the tests of the tiled kernels, also without the compiler, on the plain register tiles of
-              `plain_tiles.py`; only small sizes
+              `plain_tiles.py`; only small sizes. Once with the tiles of AVX-512, once (`narrow`) of AVX2
     compiler  what writes machine code cannot run without a compiler: `registers.py`, and in `tiled` what
               hands a loop to threads. While Numba compiles, these lines run as Python and are counted. (Four
               functions are machine code only, and say so: `no cover` in `parallel.py`.)
@@ -47,7 +47,8 @@ TILES = ("test_tiles_in_python", "test_sparse")
 NOT_WITHOUT = "not cache and not threads and not process and not without_a_compiler"
 PARTS = {
     "plain": [*sorted(p.stem for p in HERE.glob("test_*.py") if p.stem not in SLOW)],
-    "tiles": [name for name in TILES if (HERE / f"{name}.py").exists()],
+    "tiles": TILES,
+    "narrow": TILES,
     "compiler": ["test_registers", "test_tiled", "test_bench", "test_doctests", "test_accuracy"],
 }
 MARKS = {"mnp/kernels/*,mnp/pruning/*": 100, "mnp/*": 95}
@@ -64,7 +65,8 @@ def run(part, folder):
         words += ["-k", "not threads"]
     else:
         environment["NUMBA_DISABLE_JIT"] = "1"
-        words += ["-k", NOT_WITHOUT, *(["-p", "plain_tiles"] if part == "tiles" else [])]
+        environment["MNP_FORCE_AVX2"] = str(int(part == "narrow"))
+        words += ["-k", NOT_WITHOUT, *(["-p", "plain_tiles"] if PARTS[part] is TILES else [])]
     words += [str(HERE / f"{name}.py") for name in PARTS[part]]
     return subprocess.run(words, cwd=ROOT, env=environment).returncode
 

@@ -1,6 +1,8 @@
 """Register tiles in plain Python: the loops of the tiled kernels run, and are seen, without a compiler.
 
-    NUMBA_DISABLE_JIT=1 python -m pytest -p plain_tiles tests/test_tiled.py
+    NUMBA_DISABLE_JIT=1 python -m pytest -p plain_tiles tests/test_tiles_in_python.py
+
+With MNP_FORCE_AVX2=1 the tiles have AVX2's sizes, without it those of AVX-512.
 
 A pytest plugin for coverage, for mutants and for a debugger; users never get it. Importing it puts these
 functions in the place of those of `mnp.kernels.registers`, lets `@shared` functions run in a loop, and says
@@ -8,6 +10,7 @@ that the tier is available. A tile's value is an array (rows, columns, lanes). O
 these functions check their bounds: a vector that reaches behind its array is an error here.
 """
 
+import os
 from types import SimpleNamespace
 
 import numba
@@ -122,6 +125,7 @@ def install():
     """Before anything imports the tiled kernels: they take their functions by name."""
     for function in (make_tile, get, put, skip_to_line):
         setattr(registers, function.__name__, function)
+    registers.WIDE = os.environ.get("MNP_FORCE_AVX2") != "1"  # whatever this CPU has
     # The package's own file imports all loops, with the functions above; only then can these be changed.
     from mnp.kernels.tiled import parallel, support
 

@@ -1,5 +1,6 @@
 """Register tiles against the same sums written in NumPy."""
 
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from mnp.kernels.registers import LINE, get, make_tile, put, skip_to_line
+from mnp.kernels.registers import LINE, WIDE, get, make_tile, put, skip_to_line
 
 
 def floats(count, seed=0):
@@ -266,19 +267,16 @@ def test_functions_for_other_tiles_are_a_typing_error(name):
 
 
 def test_the_accumulators_stay_in_registers():
-    """The loop of a full tile has its 24 multiply-adds and no store: nothing is spilled (AVX-512 only)."""
-    import llvmlite.binding
-
-    if not llvmlite.binding.get_host_cpu_features().get("avx512f"):
-        pytest.skip("AVX2 has too few registers for this tile")
-    tile = make_tile(6, 4)
+    """The loop of a full tile has its multiply-adds and no store: nothing is spilled."""
+    rows, columns, sums_of_loop, register = (6, 4, 24, "zmm") if WIDE else (4, 1, 8, "ymm")
+    tile = make_tile(rows, columns)
 
     @njit
     def sums(w, x, y, depth):
         t = tile.zero()
         for i in range(depth):
-            t = tile.outer(t, w, i * 6, 1, x, i * 64, 16)
-        tile.store(t, y, 0, 64, 16)
+            t = tile.outer(t, w, i * rows, 1, x, i * 16 * columns, 16)
+        tile.store(t, y, 0, 16 * columns, 16)
 
     sums(np.zeros(6, np.float32), np.zeros(64, np.float32), np.zeros(384, np.float32), 1)
     (code,) = sums.inspect_asm().values()
@@ -288,11 +286,11 @@ def test_the_accumulators_stay_in_registers():
         if line.endswith(":"):
             blocks, block = [*blocks, block], []
         block.append(line)
-    loops = [b for b in blocks if sum("vfmadd" in line and "zmm" in line for line in b) >= 24]
+    loops = [b for b in blocks if sum("vfmadd" in line and register in line for line in b) >= sums_of_loop]
     assert loops
     for loop in loops:
         spills = [
-            line for line in loop if line.startswith("vmov") and "zmm" in line and line.endswith("(%rsp)")
+            line for line in loop if line.startswith("vmov") and register in line and line.endswith("(%rsp)")
         ]
         assert not spills
 
@@ -302,3 +300,20 @@ def test_importing_needs_no_compiler():
     env = {"NUMBA_DISABLE_JIT": "1", "PATH": "", "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert done.stdout == "imported\n", done.stderr
+
+
+def test_the_size_of_tiles_can_be_forced_to_avx2s_and_is_a_part_of_the_kept_codes_key():
+    code = (
+        "import mnp.kernels.registers as r; from mnp.kernels.tiled import compiling, dense_loops, winograd\n"
+        "print(r.WIDE, dense_loops.LANES, winograd.STRIP, compiling.sources_digest(r.__file__))"
+    )
+    found = []
+    for force in ("0", "1"):
+        env = {**os.environ, "MNP_FORCE_AVX2": force, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+        )
+        found.append(done.stdout.split())
+    assert found[1][:3] == ["False", "8", "16"]
+    assert found[0][:3] in (["True", "16", "64"], found[1][:3])
+    assert (found[0][3] == found[1][3]) == (found[0][0] == "False")

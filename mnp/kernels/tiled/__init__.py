@@ -14,7 +14,8 @@ sums in the CPU's registers. Around it:
     compiling     how it is compiled and kept
     support       when all this can run, and memory for it
 
-It is made for float32 and the shapes of LeNet-5 and VGG16. Whatever does not fit (float64, other strides,
+It is made for float32 and the shapes of LeNet-5 and VGG16; the tiles have the size that the CPU's registers
+hold, AVX-512's or AVX2's (`registers.WIDE`). Whatever does not fit (float64, other strides,
 a CPU without AVX2, no compiler) runs as in `jitted`, with equal results up to rounding, as do all kernels
 that are not named here.
 """
