@@ -350,7 +350,7 @@ def test_a_folder_of_something_else_is_refused_untouched(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.tex"]
     with pytest.raises(MnpError, match="is not a folder"):
         carry_out(NEURONS, tmp_path / "thesis.tex")
-    with pytest.raises(MnpError, match="no folder can be made"):
+    with pytest.raises(MnpError, match="cannot be written"):
         carry_out(NEURONS, tmp_path / "thesis.tex" / "deeper")
 
 

@@ -8,7 +8,7 @@ from mnp.bench import cases, growth, peers
 from mnp.bench.timing import BUSY, fma_peak, load
 from mnp.errors import MnpError
 from mnp.experiments import machine
-from mnp.kernels import get_kernels
+from mnp.kernels import get_kernels, registers
 
 LONG = ("stage", "compiled")
 
@@ -45,7 +45,7 @@ def bench(against=(), only="", quick=False, say=None):
     Returns
     -------
     report : dict
-        command, machine, threads, load, fma_peak_gflops, versions, warning, rows (`cases.FIELDS`).
+        command, machine, threads, tiles, load, fma_peak_gflops, versions, warning, rows (`cases.FIELDS`).
     """
     say = say or (lambda line: print(line, file=sys.stderr, flush=True))
     if not get_kernels("tiled").available():
@@ -64,6 +64,7 @@ def bench(against=(), only="", quick=False, say=None):
         "command": "mnp bench" + (f" --against {','.join(against)}" if against else ""),
         "machine": machine.cpu(),
         "threads": threads,
+        "tiles": "AVX-512" if registers.WIDE else "AVX2",
         "load": load(),
         "fma_peak_gflops": round(fma_peak(threads), 1),
         "versions": versions,

@@ -196,7 +196,8 @@ def write_results(args, results, out=None):
     """DIR/<recipe>.json, and beside it what a run on faces (in the folder `out`) said of its pairs."""
     if not args.results:
         return
-    from mnp.experiments.folder import PAIRS, make_folder, to_json, write_whole
+    from mnp.data.folders import make_folder
+    from mnp.experiments.folder import PAIRS, to_json, write_whole
 
     make_folder(args.results)
     path = os.path.join(args.results, results["recipe"]["name"])

@@ -14,7 +14,8 @@ def add_parser(subparsers):
 
 
 def main(args):
-    from mnp.experiments.folder import make_folder, to_json, write_whole
+    from mnp.data.folders import make_folder
+    from mnp.experiments.folder import to_json, write_whole
     from mnp.experiments.vgg_sizes import to_table, vgg16_sizes
     from mnp.pruning.sizes import FORMULAS
 

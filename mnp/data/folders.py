@@ -73,10 +73,10 @@ def cannot_write(path: Path, error: OSError) -> MnpError:
     return MnpError(f"{path}: cannot be written ({why}); make room or rights, or choose another folder")
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: str | Path) -> None:
     """Create a folder and those above it if they are not there. Raises MnpError if that is refused."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from None
 

@@ -65,16 +65,6 @@ def flush_folder(folder):
             os.close(handle)
 
 
-def make_folder(path):
-    """Make a folder and its parents, or say why not."""
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MnpError(
-            f"{path}: no folder can be made there ({error.strerror or error}); choose another"
-        ) from None
-
-
 def read_json(path, what):
     """Read a JSON object of a bounded size; anything else is one line that names the file."""
     path = Path(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mnp.data.folders import make_folder
 from mnp.errors import MnpError
 from mnp.experiments import machine
 from mnp.experiments.build import build, load_data
@@ -29,7 +30,6 @@ from mnp.experiments.folder import (
     SUMMARY,
     UNFINISHED,
     locked,
-    make_folder,
     sweep,
     to_json,
     write_whole,

@@ -8,13 +8,13 @@ out/summary.json                recipe, command, seeds, versions, rows, aggregat
 from dataclasses import replace
 from pathlib import Path
 
+from mnp.data.folders import make_folder
 from mnp.errors import MnpError
 from mnp.experiments.folder import (
     RECIPE,
     SEEDS,
     SUMMARY,
     locked,
-    make_folder,
     read_json,
     sweep,
     to_json,

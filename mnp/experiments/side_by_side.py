@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 
+from mnp.data.folders import make_folder
 from mnp.errors import MnpError
-from mnp.experiments.folder import RECIPE, make_folder, to_json, write_whole
+from mnp.experiments.folder import RECIPE, to_json, write_whole
 from mnp.experiments.run import refuse_strange
 from mnp.experiments.typed import to_dict
 

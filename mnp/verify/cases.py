@@ -11,6 +11,7 @@ import numpy as np
 
 from mnp.kernels import textbook
 from mnp.verify import cases_images, cases_vectors, reference
+from mnp.verify.gradcheck import numerical_gradient
 from mnp.verify.inputs import Draw
 
 DTYPES = (np.float64, np.float32)
@@ -75,17 +76,7 @@ def difference_quotients(scalar, points, h=1e-5):
     array([2., 6.])
     """
     points = [np.array(p, np.float64) for p in points]
-    gradients = [np.empty_like(p) for p in points]
-    for point, gradient in zip(points, gradients, strict=True):
-        for i in np.ndindex(point.shape):
-            middle = point[i]
-            point[i] = middle + h
-            above = scalar(*points)
-            point[i] = middle - h
-            below = scalar(*points)
-            point[i] = middle
-            gradient[i] = (above - below) / (2 * h)
-    return gradients
+    return [numerical_gradient(lambda: scalar(*points), point, h) for point in points]
 
 
 def _differences(draw):

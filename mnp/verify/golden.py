@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 
 import mnp
+from mnp.data.folders import make_folder
 from mnp.errors import MnpError
-from mnp.experiments.folder import make_folder, write_whole
+from mnp.experiments.folder import write_whole
 from mnp.verify import cases, golden_pipeline, reference, safetensors_file
 from mnp.verify.inputs import LAYOUTS
 

@@ -104,7 +104,8 @@ def records_table():
 
 def bench_table():
     """The benchmark, on every machine that it was recorded on."""
-    parts = [table_of_bench(results) for name in ("bench", "bench-intel") if (results := read(name))]
+    names = "bench", "bench-intel", "bench-avx2"
+    parts = [table_of_bench(results) for name in names if (results := read(name))]
     return "\n\nThe same on another machine:\n\n".join(parts) or "The benchmark has not been recorded yet."
 
 
@@ -128,9 +129,9 @@ def table_of_bench(results):
                 f"| {cell(r['ratio_best'])} | {cell(r['ratio_onnxruntime'])} | {share} |"
             )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    where = (
-        f"{results['machine']['model']}, {results['threads']} threads, load {results['load']}; {versions}."
-    )
+    tiles = f" ({results['tiles']})" if "tiles" in results else ""
+    where = f"{results['machine']['model']}{tiles}, {results['threads']} threads, "
+    where += f"load {results['load']}; {versions}."
     return "\n".join([*rows, "", f"`{results['command']}` on {where} {results['warning']}".rstrip()])
 
 
