@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shlex
 import signal
 import struct
 import subprocess
@@ -167,7 +168,7 @@ def test_an_interrupt_tells_how_to_go_on_and_exits_130(tmp_path):
 
 
 def test_a_reader_that_goes_away_is_no_error():
-    words = f"{sys.executable} -m mnp list | head -c 1; exit ${{PIPESTATUS[0]}}"
+    words = f"{shlex.quote(sys.executable)} -m mnp list | head -c 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", words], capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
 

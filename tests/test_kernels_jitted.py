@@ -31,6 +31,11 @@ def test_all_agreed_names_are_offered():
     assert set(jitted.__all__) == set(KERNELS) == set(textbook.__all__)
 
 
+# Sums of terms as large as the inputs. Where an output is one number, its terms may nearly cancel, and their
+# rounding errors stay. (`test_accuracy` holds each element to a bound of its own.)
+SUMS = ("conv2d_backward", "dense_backward", "batchnorm2d_backward", "sgd_step")
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(s=sizes(), seed=st.integers(0, 2**32 - 1), layout=st.sampled_from(LAYOUTS), data=st.data())
@@ -41,7 +46,9 @@ def test_equals_the_textbook(kernel, s, seed, layout, data):
     expected = call(textbook, kernel, copied(args))
     given_args = copied(args)
     results = call(jitted, kernel, given_args)
-    assert_results_close(results, expected, TEXTBOOK[dtype.__name__], kernel)
+    floats = [a for a in arrays_of(args) if a.dtype.kind == "f"] if kernel in SUMS else []
+    term = max((np.abs(a).max() for a in floats), default=0.0)
+    assert_results_close(results, expected, TEXTBOOK[dtype.__name__], kernel, term)
     if kernel != "sgd_step":
         for before, after in zip(arrays_of(args), arrays_of(given_args), strict=True):
             np.testing.assert_array_equal(after, before, err_msg=f"{kernel} changed its input")

@@ -150,8 +150,9 @@ def initial_weight(shape, fan_in, rng, init, dtype):
 
     Sources: Jia et al. 2014 (Caffe, filler.hpp); He et al. 2015, arXiv 1502.01852, section 2.2.
 
-    >>> initial_weight((2, 3), 3, None, "caffe", np.float32).sum()
-    np.float32(0.0)
+    >>> initial_weight((2, 2), 2, None, "caffe", np.float32)
+    array([[0., 0.],
+           [0., 0.]], dtype=float32)
     """
     if init not in ("caffe", "he"):
         raise MnpError(f'init is {init!r}; choose "caffe" or "he"')

@@ -68,8 +68,10 @@ def _softmax_cross_entropy(logits, labels, dlogits, losses):
             total += dlogits[n, c]
         losses[n] = np.log(total) - (logits[n, labels[n]] - largest)
         for c in range(classes):
-            dlogits[n, c] = dlogits[n, c] / total / n_examples
-        dlogits[n, labels[n]] -= logits.dtype.type(1) / n_examples
+            dlogits[n, c] /= total
+        dlogits[n, labels[n]] -= logits.dtype.type(1)  # first, for a probability of 1 leaves exactly nothing
+        for c in range(classes):
+            dlogits[n, c] /= n_examples
 
 
 @compiled(parallel=True)
