@@ -153,6 +153,9 @@ def play(python, folder, downloads, matrix):
     odd = Machine(python, folder / f"{version} wëg mit Lücken – 路径", downloads)
     odd.version = version
     matrix.add(odd, "odd path", "run", run)
+    for made in (newest, low):
+        if not (made.tree / ".venv").exists():  # the row that installs was not asked for
+            made.do("python3 -m venv .venv && .venv/bin/python -m pip install .")
     matrix.versions.append({"python": version, "newest": newest.installed(), "lowest": low.installed()})
 
     program = shlex.quote(str(newest.tree / ".venv/bin/python"))
