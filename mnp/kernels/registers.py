@@ -16,8 +16,9 @@ many times, while all the sums stay in the CPU's registers from the first term t
 Here 3 + 2 loads feed 6 multiply-adds of 16 lanes. A tile of 6 rows and 4 columns needs 6 + 4 loads for
 24, and its 24 accumulators, 4 vectors and a scalar fit the 32 registers of AVX-512. (28 accumulators do
 not: the compiler then "spills" them to memory, and the speed is gone. AVX2 has 16 registers of 8 lanes: a
-vector of 16 takes two, and a tile may have 6 such vectors. `WIDE` says which of the two it is; a tile that
-is too large is slower by four times, but just as right.)
+vector of 16 takes two, and 4 such accumulators, 8 registers, are enough to keep both multipliers busy; 12
+were spilled more often than not. `WIDE` says which of the two it is. A tile that is too large is slower by
+three or four times, but just as right.)
 
 `make_tile(rows, columns, lanes)` gives a namespace of functions to call inside jitted code:
 
@@ -206,7 +207,7 @@ def make_tile(rows, columns, lanes=16):
     ----------
     rows, columns, lanes : int
         rows * columns * lanes / 16 registers of AVX-512 hold the tile: stay at 24 or below. AVX2 needs
-        rows * columns * lanes / 8 of its own: stay at 12, or 14 if no vector is used twice.
+        rows * columns * lanes / 8 of its own: stay at 8, or time it (14 go well where no vector is used twice).
 
     Returns
     -------
