@@ -207,7 +207,7 @@ def make_tile(rows, columns, lanes=16):
     ----------
     rows, columns, lanes : int
         rows * columns * lanes / 16 registers of AVX-512 hold the tile: stay at 24 or below. AVX2 needs
-        rows * columns * lanes / 8 of its own: stay at 8, or time it (14 go well where no vector is used twice).
+        rows * columns * lanes / 8 of its own: stay at 8, or time it (14 go well if no vector is used twice).
 
     Returns
     -------
