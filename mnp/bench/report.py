@@ -61,7 +61,7 @@ def bench(against=(), only="", quick=False, say=None):
     if not chosen:
         raise MnpError(f"--only {only}: no such group; there are {', '.join(groups(threads))}")
     report = {
-        "command": "mnp bench" + (f" --against {','.join(against)}" if against else ""),
+        "command": "mnp bench" + (f" --against {','.join(against)}" if against else "") + " --quick" * quick,
         "machine": machine.cpu(),
         "threads": threads,
         "tiles": "AVX-512" if registers.WIDE else "AVX2",
