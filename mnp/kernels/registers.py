@@ -321,17 +321,17 @@ def make_tile(rows, columns, lanes=16):
     @intrinsic
     def max_columns(typing, t, y, winner, at, step):
         def emit(e, t, y, winner, at, step):
-            b, numbers = e.builder, ir.VectorType(_LANE, lanes)  # as wide as the floats that choose them
+            b, bytes_ = e.builder, ir.VectorType(_BYTE, lanes)
             for p in range(rows):
-                best, first = t[p * columns], ir.Constant(numbers, [0] * lanes)
+                best, first = t[p * columns], ir.Constant(bytes_, [0] * lanes)
                 for q in range(1, columns):
                     other = t[p * columns + q]
                     greater = b.fcmp_unordered(">", other, best)  # true for a NaN on either side
                     greater = b.and_(greater, b.fcmp_ordered("ord", best, best))  # but the first NaN stays
                     best = b.select(greater, other, best)
-                    first = b.select(greater, ir.Constant(numbers, [q] * lanes), first)
+                    first = b.select(greater, ir.Constant(bytes_, [q] * lanes), first)
                 y.store(best, at, step, p)
-                winner.store(b.trunc(first, ir.VectorType(_BYTE, lanes)), at, step, p)
+                winner.store(first, at, step, p)
 
         return _define(tile, types.void, emit, t, y, winner, at, step)
 

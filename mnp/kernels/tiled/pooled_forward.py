@@ -21,7 +21,7 @@ from mnp.kernels.tiled.compiling import leaf
 from mnp.kernels.tiled.layouts import aligned, lay_out_windows, pad_image
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, shared, tuples
 
-LANES, MOST = (16, 6) if WIDE else (8, 2)  # windows, and at most so many filters, of a tile
+LANES = 16 if WIDE else 8  # windows of a tile
 
 
 def _make_block(rows):
@@ -53,16 +53,16 @@ def _make_block(rows):
     return block
 
 
-_most, _block4, _block2, _block1 = _make_block(MOST), _make_block(4), _make_block(2), _make_block(1)
+_block6, _block4, _block2, _block1 = _make_block(6), _make_block(4), _make_block(2), _make_block(1)
 
 
 @leaf
 def _filters(windows, start, wide, weight, f, end, shape, bias, y, winner, at, step):
-    """Filters f ... end-1 for LANES windows, as many rows a time as fit."""
+    """Filters f ... end-1 for LANES windows, as many rows a time as fit; AVX2 holds no more than two."""
     while f < end:
-        if end - f >= MOST:
-            _most(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
-            rows = MOST
+        if WIDE and end - f >= 6:
+            _block6(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
+            rows = 6
         elif WIDE and end - f >= 4:
             _block4(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
             rows = 4
