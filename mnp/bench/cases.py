@@ -6,7 +6,7 @@ import numpy as np
 
 from mnp.bench import peers
 from mnp.bench.timing import interleaved
-from mnp.nn import SGD, evaluate, learning_rate, lenet5, loss_and_grads, train_epoch, vgg16
+from mnp.nn import SGD, Recorded, evaluate, learning_rate, lenet5, loss_and_grads, train_epoch, vgg16
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, count_wins, prune_neurons, weight_names
@@ -171,13 +171,14 @@ def to_one_neuron(net, images):
 
 
 def inference(against, peak, threads, batches=(1, 64, 1000)):
-    """Logits of a batch, before and after neuron pruning."""
+    """Logits of a batch, before and after neuron pruning: by `net.forward`, and by its recorded calls."""
     before = authors_net("tiled")
     nets = {"before pruning": before, "after pruning": to_one_neuron(before, examples(256)[0])}
     for when, net in nets.items():
         for batch in batches:
             x, _ = examples(batch)
-            calls = {"tiled": lambda net=net, x=x: net.forward(x)}
+            run = Recorded(net, x.shape)
+            calls = {"recorded": lambda run=run, x=x: run(x), "tiled": lambda net=net, x=x: net.forward(x)}
             if "torch" in against:
                 calls["torch"] = peers.torch_inference(net, x)
                 calls["torch_best"] = peers.torch_inference(net, x, best=True)
@@ -185,6 +186,7 @@ def inference(against, peak, threads, batches=(1, 64, 1000)):
                 calls["onnxruntime"] = peers.onnx_inference(net, x, threads)
             times = interleaved(calls, rounds=60, budget=5)
             yield row(f"LeNet inference, {when}", batch, "tiled", times, "tiled")
+            yield row(f"LeNet inference, {when}", batch, "tiled, recorded", times, "recorded")
 
 
 def ranking(against, peak, images=60_000):

@@ -1,7 +1,7 @@
 """Layers, networks and their training: what holds parameters and remembers.
 
 Reading order: base, layers, maxout, batchnorm, fused, network, losses, optimizers, training, models,
-folding.
+folding, recorded.
 """
 
 from mnp.nn.base import Layer
@@ -13,6 +13,7 @@ from mnp.nn.maxout import MaxoutDense
 from mnp.nn.models import dense_net, lenet5, units_of, vgg16
 from mnp.nn.network import Network
 from mnp.nn.optimizers import SGD, learning_rate
+from mnp.nn.recorded import Recorded
 from mnp.nn.training import EpochResult, Progress, evaluate, train_epoch
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Network",
     "Progress",
     "ReLU",
+    "Recorded",
     "dense_net",
     "evaluate",
     "fold_batchnorm",

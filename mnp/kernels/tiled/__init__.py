@@ -7,10 +7,11 @@ sums in the CPU's registers. Around it:
                   for the weights of few channels in `few_channels`
     pooled        convolution with max pooling in one; its loops are in `pooled_forward`, `pooled_backward`
     dense         dense layers, and maxout units with ReLU and dropout in one; loops in `dense_loops`
+    relu          ReLU
     learning      the SGD step over many arrays in one call
     sparse_loops  products with the CSR matrices of `mnp.pruning.sparse`
     layouts       copies of images in the order that a loop reads them
-    parallel      how a loop is shared out among threads
+    parallel      how a loop is shared out among threads, and how many calls become one
     compiling     how it is compiled and kept
     support       when all this can run, and memory for it
 
@@ -33,14 +34,15 @@ from mnp.kernels.jitted import (
     maxpool2d_backward,
     maxpool2d_forward,
     relu_backward,
-    relu_forward,
     softmax_cross_entropy,
     win_counts,
 )
 from mnp.kernels.tiled.convolution import conv2d_backward, conv2d_forward
 from mnp.kernels.tiled.dense import dense_backward, dense_forward, dense_maxout_backward, dense_maxout_forward
 from mnp.kernels.tiled.learning import sgd_step
+from mnp.kernels.tiled.parallel import record
 from mnp.kernels.tiled.pooled import conv2d_maxpool2d_backward, conv2d_maxpool2d_forward
+from mnp.kernels.tiled.relu import relu_forward
 from mnp.kernels.tiled.support import available
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "maxout_forward",
     "maxpool2d_backward",
     "maxpool2d_forward",
+    "record",
     "relu_backward",
     "relu_forward",
     "sgd_step",

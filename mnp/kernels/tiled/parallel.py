@@ -15,8 +15,12 @@ in its cache is still of use; when that is done it helps the others, so that a t
 to sleep holds up only what it is doing.
 
 Each index must own what it writes: then no bit depends on which thread ran it, or how many there are.
+
+For one example the loops of a small network take less time than Python needs to call them one by one.
+`record` keeps the calls that a function makes, and `Recording.run` makes all of them again at once.
 """
 
+import threading
 from functools import cache
 
 import numba
@@ -75,30 +79,42 @@ def _call(typing, address, index, arguments):
     return types.void(types.int64, types.int64, types.int64), code
 
 
+def _borrowed(context, builder, kind, value):
+    """A tuple with its arrays as borrowed: no reference counts, which all threads would fight over."""
+    if isinstance(kind, types.BaseTuple):
+        for i, item in enumerate(kind.types):
+            part = _borrowed(context, builder, item, builder.extract_value(value, i))
+            value = builder.insert_value(value, part, i)
+    elif isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value=value)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        array.parent = cgutils.get_null_value(array.parent.type)
+        value = array._getvalue()
+    return value
+
+
 @intrinsic
 def _put_down(typing, arguments):
-    """Store a tuple in this function's own memory and give its address, good until the function returns.
-
-    Arrays are stored as borrowed, without their reference count, which all threads would fight over.
-    """
+    """Store a tuple in this function's own memory and give its address, good until the function returns."""
 
     def code(context, builder, signature, values):
-        def borrowed(kind, value):
-            if isinstance(kind, types.BaseTuple):
-                for i, item in enumerate(kind.types):
-                    part = borrowed(item, builder.extract_value(value, i))
-                    value = builder.insert_value(value, part, i)
-            elif isinstance(kind, types.Array):
-                array = context.make_array(kind)(context, builder, value=value)
-                array.meminfo = cgutils.get_null_value(array.meminfo.type)
-                array.parent = cgutils.get_null_value(array.parent.type)
-                value = array._getvalue()
-            return value
-
-        value = borrowed(signature.args[0], values[0])
+        value = _borrowed(context, builder, signature.args[0], values[0])
         return builder.ptrtoint(cgutils.alloca_once_value(builder, value), _LONG)
 
     return types.int64(arguments), code
+
+
+@intrinsic
+def _put_at(typing, address, arguments):
+    """Store a tuple at an address; give the bytes that it takes. Address 0: nothing is stored."""
+
+    def code(context, builder, signature, values):
+        value = _borrowed(context, builder, signature.args[1], values[1])
+        with builder.if_then(builder.icmp_unsigned("!=", values[0], ir.Constant(_LONG, 0))):
+            builder.store(value, builder.inttoptr(values[0], value.type.as_pointer()))
+        return ir.Constant(_LONG, context.get_abi_sizeof(value.type))
+
+    return types.int64(types.int64, arguments), code
 
 
 def _make_pick_up(kind):
@@ -151,17 +167,33 @@ def _run(address, count, arguments):  # pragma: no cover - it calls an address: 
                 index = _take(counters, share * _APART)
 
 
+@compiled()
+def _run_all(calls):  # pragma: no cover - as _run
+    for i in range(len(calls)):
+        _run(calls[i, 0], calls[i, 1], calls[i, 2])
+
+
 class Shared:
     """A function made by `@shared`. Nothing is compiled before the first call."""
 
     def __init__(self, function, kinds):
-        self.function, self.kinds, self._address = function, kinds, None
+        self.function, self.kinds, self._address, self._store = function, kinds, None, None
 
     def __call__(self, count, *arguments):
         """Run the function for index = 0 ... count - 1 with these arguments, which must be of its types."""
         if self._address is None:
             self._compile()
+        if _recorded and threading.get_ident() in _recorded:
+            _recorded[threading.get_ident()].append((self, count, arguments))
         self._launch(self._address, count, arguments)
+
+    def kept(self, count, arguments):
+        """A call as (address, count, address of its arguments), and the memory that holds those."""
+        if self._store is None:
+            self._compile_store()
+        memory = np.empty(self._store(0, arguments) // 8, np.int64)
+        self._store(memory.ctypes.data, arguments)
+        return (self._address, count, memory.ctypes.data), memory
 
     def _compile(self):
         _start()
@@ -173,16 +205,26 @@ class Shared:
         def launch(address, count, arguments):  # pragma: no cover
             _run(address, count, _put_down(arguments))
 
-        for part in (body, launch):  # Numba keeps compiled code under these names
-            part.__module__ = self.function.__module__
-            part.__qualname__ = f"{self.function.__qualname__}_{part.__name__}"
-            part.source = self.function.__code__.co_filename
-        self._launch, body = compiled()(launch), compiled()(body)
-        body.compile((INT, INT))
-        self._launch.compile((INT, INT, types.Tuple(self.kinds)))
-        self._launch.disable_compile()  # other types are a mistake, not a reason to compile again
+        body = self._compiled(body, INT, INT)
+        self._launch = self._compiled(launch, INT, INT, types.Tuple(self.kinds))
         (code,) = body.overloads.values()
         self._address = code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name)
+
+    def _compile_store(self):
+        def store(address, arguments):  # pragma: no cover
+            return _put_at(address, arguments)
+
+        self._store = self._compiled(store, INT, types.Tuple(self.kinds))
+
+    def _compiled(self, part, *kinds):
+        # Numba keeps compiled code under these names.
+        part.__module__ = self.function.__module__
+        part.__qualname__ = f"{self.function.__qualname__}_{part.__name__}"
+        part.source = self.function.__code__.co_filename
+        part = compiled()(part)
+        part.compile(kinds)
+        part.disable_compile()  # other types are a mistake, not a reason to compile again
+        return part
 
 
 def shared(*kinds):
@@ -194,3 +236,35 @@ def shared(*kinds):
         Of the arguments behind the index. Arrays are flat and writable: FLOATS, BYTES, INTS.
     """
     return lambda function: Shared(function, kinds)
+
+
+_recorded = {}  # of a Python thread that is recording: the calls so far
+
+
+class Recording:
+    """Calls of shared loops, to be made again: `run()`. What Python computed in between is no part of it.
+
+    calls : list of (function, count, arguments)
+        The arguments are the same arrays each time.
+    """
+
+    def __init__(self, calls):
+        self.calls = calls
+        kept = [function.kept(count, arguments) for function, count, arguments in calls]
+        self._memory = [memory for _, memory in kept]  # the addresses are good as long as this
+        self._addresses = np.array([call for call, _ in kept], np.int64).reshape(-1, 3)
+
+    def run(self):
+        """Make the calls, in order."""
+        _run_all(self._addresses)
+
+
+def record(function, *arguments):
+    """Call function(*arguments); give the recording of the shared loops that it called, and its result."""
+    thread = threading.get_ident()
+    _recorded[thread] = calls = []
+    try:
+        result = function(*arguments)
+    finally:
+        del _recorded[thread]
+    return Recording(calls), result
