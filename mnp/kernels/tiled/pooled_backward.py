@@ -17,8 +17,9 @@ read from that border on.
         |...xxxxxxxxx|xxxxxxxxxxxx|xxx.........|         x: the run, .: lanes that nobody will look at
          `-' lead
 
-The winners of a filter are listed by their `lead`, four lists at most, as a pixel's channels are filled up to
-a multiple of 4; and each list's sum is added to the others' shifted by its lead. Where a whole row of a
+The winners of a filter are listed by their `lead`, four lists at most (AVX2, with shorter vectors: two), as a
+pixel's channels are filled up to a multiple of 4; and each list's sum is added to the others' shifted by its
+lead. Where a whole row of a
 patch fits 8 lanes (one channel), all rows of a patch go through one tile instead, from where they are.
 
 Sums over images are taken over fixed groups of images, and the groups' sums added in their order: the bits
@@ -27,15 +28,22 @@ depend on the batch, never on the number of threads.
 
 import numpy as np
 
-from mnp.kernels.registers import LINE, get, make_tile, put
+from mnp.kernels.registers import WIDE, get, make_tile, put
 from mnp.kernels.tiled.compiling import inlined, inner
 from mnp.kernels.tiled.layouts import aligned, channels_first, channels_last, clear, copy, transpose
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, INTS, shared, tuples
 
-_row7, _row4, _patch5, _lane16 = make_tile(1, 7), make_tile(1, 4), make_tile(1, 5, 8), make_tile(1, 1)
+LANES = 16 if WIDE else 8  # of a vector, whose borders are every so many floats
+_LONG, _SHORT = (7, 4) if WIDE else (13, 8)  # vectors of a tile
+_long, _short, _patch5, _lane16 = (
+    make_tile(1, _LONG, LANES),
+    make_tile(1, _SHORT, LANES),
+    make_tile(1, 5, 8),
+    make_tile(1, 1),
+)
 _PATCH = 8  # floats that a row of a patch may have, to go with others through one tile
-_STEP, _LEADS = 4, LINE // 4  # a pixel is filled up to a multiple of so many floats; the leads that leaves
-_SLACK = 8 * LINE
+_STEP, _LEADS = 4, LANES // 4  # a pixel is filled up to a multiple of so many floats; the leads that leaves
+_SLACK = 128
 
 
 def slack(line):
@@ -49,31 +57,31 @@ def steps(channels, w, kw):
     if kw * channels <= _PATCH:
         return channels, w * channels
     pixel = (channels + _STEP - 1) // _STEP * _STEP
-    return pixel, (w * pixel + LINE - 1) // LINE * LINE
+    return pixel, (w * pixel + LANES - 1) // LANES * LANES
 
 
 @inner
 def run_width(size):
-    """Floats reserved for a run of `size`: as many as its tiles touch, 7 vectors a time or 4."""
-    vectors = (size + LINE - 1) // LINE
-    rest = vectors % 7
-    return (vectors - rest + (7 if rest > 4 else (rest + 3) // 4 * 4)) * LINE
+    """Floats reserved for a run of `size`: as many as its tiles touch, long ones, the last may be short."""
+    vectors = (size + LANES - 1) // LANES
+    rest = vectors % _LONG
+    return (vectors - rest + (_LONG if rest > _SHORT else (rest > 0) * _SHORT)) * LANES
 
 
 @inlined
-def _add_runs(gradients, offsets, first, end, source, there, out, at, wide):
+def _add_runs(gradients, offsets, first, end, source, there, out, at, long):
     """out[at : ][:size] += sum over entries first ... end-1 of gradient * source[there + offset : ][:size];
-    the size is 7 vectors, or 4 if it is not wide."""
-    if wide:
-        t = _row7.load(out, at, 0, LINE)
+    the size is that of a long tile, or of a short one."""
+    if long:
+        t = _long.load(out, at, 0, LANES)
         for e in range(first, end):
-            t = _row7.axpy(t, get(gradients, e), source, there + get(offsets, e), LINE)
-        _row7.store(t, out, at, 0, LINE)
+            t = _long.axpy(t, get(gradients, e), source, there + get(offsets, e), LANES)
+        _long.store(t, out, at, 0, LANES)
     else:
-        u = _row4.load(out, at, 0, LINE)
+        u = _short.load(out, at, 0, LANES)
         for e in range(first, end):
-            u = _row4.axpy(u, get(gradients, e), source, there + get(offsets, e), LINE)
-        _row4.store(u, out, at, 0, LINE)
+            u = _short.axpy(u, get(gradients, e), source, there + get(offsets, e), LANES)
+        _short.store(u, out, at, 0, LANES)
 
 
 @inner
@@ -95,9 +103,9 @@ def _sort(offsets, gradients, count, listed, to_offsets, to_gradients):
         put(listed, lead, 0)
     for e in range(count):
         offset = np.int64(get(offsets, e))
-        lead = (offset & (LINE - 1)) // _STEP
+        lead = (offset & (LANES - 1)) // _STEP
         to = lead * count + get(listed, lead)
-        put(to_offsets, to, offset & -LINE)
+        put(to_offsets, to, offset & -LANES)
         put(to_gradients, to, get(gradients, e))
         put(listed, lead, get(listed, lead) + 1)
 
@@ -133,12 +141,12 @@ def _spread_patches(dy, winner, row, filters, places, line, pixel, size, kh, ws,
     for i in range(kh):
         column = 0
         while column < size:
-            wide, there = size - column > 4 * LINE, i * filters * width + column
+            long, there = size - column > _SHORT * LANES, i * filters * width + column
             for bucket in range(4 * pooled):
                 first, end = bucket * filters, bucket * filters + wins[bucket]
                 here = places[bucket // 4] + (bucket // 2 % 2 + i) * line + bucket % 2 * pixel + column
-                _add_runs(gs, rows, first, end, ws, there, dxs, here, wide)
-            column += 7 * LINE if wide else 4 * LINE
+                _add_runs(gs, rows, first, end, ws, there, dxs, here, long)
+            column += (_LONG if long else _SHORT) * LANES
 
 
 @inner
@@ -161,8 +169,8 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
     pixel, line = steps(channels, w, kw)
     pooled, image, size = places.size, h * line, kw * pixel
     patches = size <= _PATCH
-    before = 0 if patches else LINE  # room for leads in front of each row
-    width = _PATCH if patches else before + run_width(size + LINE - _STEP)
+    before = 0 if patches else LANES  # room for leads in front of each row
+    width = _PATCH if patches else before + run_width(size + LANES - _STEP)
     rows = (kh + 4) // 5 * 5 if patches else kh
     together = max(1, min(count, 6144 // image))  # images that share the first cache
     part, sums = aligned((end - first) * rows * width), aligned((end - first) * 16)
@@ -189,8 +197,8 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
                 continue
             _sort(offsets, gradients, entries, listed, borders, sorted_)
             column = 0
-            while column < size + LINE - _STEP:
-                wide = size + LINE - _STEP - column > 4 * LINE
+            while column < size + LANES - _STEP:
+                long = size + LANES - _STEP - column > _SHORT * LANES
                 for k in range(_LEADS):
                     start, stop = k * entries, k * entries + listed[k]
                     for i in range(kh):
@@ -198,8 +206,8 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
                             n * image + i * line + column,
                             at + i * width + before - k * _STEP + column,
                         )
-                        _add_runs(sorted_, borders, start, stop, xs, there, part, to, wide)
-                column += 7 * LINE if wide else 4 * LINE
+                        _add_runs(sorted_, borders, start, stop, xs, there, part, to, long)
+                column += (_LONG if long else _SHORT) * LANES
     taps = np.empty(kh * kw * channels, np.float32)
     for f in range(end - first):
         for i in range(kh):
