@@ -207,7 +207,8 @@ def make_tile(rows, columns, lanes=16):
     ----------
     rows, columns, lanes : int
         rows * columns * lanes / 16 registers of AVX-512 hold the tile: stay at 24 or below. AVX2 needs
-        rows * columns * lanes / 8 of its own: stay at 8, or time it (14 go well if no vector is used twice).
+        rows * columns * lanes / 8 of its own: stay at 8, or time it (14 go well if no vector is used twice,
+        `dot` with 12).
 
     Returns
     -------
@@ -270,10 +271,19 @@ def make_tile(rows, columns, lanes=16):
     @intrinsic
     def dot(typing, t, a, a_at, a_step, b, b_at, b_step):
         def emit(e, t, a, a_at, a_step, b, b_at, b_step):
-            vectors, out = [b.load(b_at, b_step, q) for q in range(columns)], []
-            for p in range(rows):
-                row = a.load(a_at, a_step, p)
-                out += [e.fma(row, vectors[q], t[p * columns + q]) for q in range(columns)]
+            out = list(t)
+            if rows < columns:  # the fewer vectors stay, the others come and go: registers are scarce
+                kept = [a.load(a_at, a_step, p) for p in range(rows)]
+                for q in range(columns):
+                    vector = b.load(b_at, b_step, q)
+                    for p in range(rows):
+                        out[p * columns + q] = e.fma(kept[p], vector, t[p * columns + q])
+            else:
+                kept = [b.load(b_at, b_step, q) for q in range(columns)]
+                for p in range(rows):
+                    vector = a.load(a_at, a_step, p)
+                    for q in range(columns):
+                        out[p * columns + q] = e.fma(vector, kept[q], t[p * columns + q])
             return out
 
         return _define(tile, tile, emit, t, a, a_at, a_step, b, b_at, b_step)

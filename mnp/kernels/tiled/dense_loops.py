@@ -1,6 +1,6 @@
 """Dense layers, alone or with ReLU, dropout and maxout behind them: the loops.
 
-Forward, a tile multiplies 6 examples by 4 neurons (or 1 by 8; AVX2: 2 by 4), lanes along the features,
+Forward, a tile multiplies 6 examples by 4 neurons (or 1 by 8; AVX2: 3 by 4), lanes along the features,
 and adds the lanes up at the end; the maximum over each unit's neurons is taken while their sums are at hand:
 
       z[n, o] = bias[o] + sum_i weight[o, i] x[n, i],      o = u*k + j
@@ -45,7 +45,7 @@ def _make_sums(rows, columns, high, wide):
 
 # Each product is added in the same order in all of them, so the bits are the same. For one example, 8 neurons
 # are as many streams of weights from memory at a time.
-_six = _make_sums(6, 4, 6 if WIDE else 2, 4)
+_six = _make_sums(6, 4, 6 if WIDE else 3, 4)
 _one, _one_wide = _make_sums(1, 4, 1, 4), _make_sums(1, 8, 1, 8)
 
 

@@ -19,8 +19,8 @@ read from that border on.
 
 The winners of a filter are listed by their `lead`, four lists at most (AVX2, with shorter vectors: two), as a
 pixel's channels are filled up to a multiple of 4; and each list's sum is added to the others' shifted by its
-lead. Where a whole row of a
-patch fits 8 lanes (one channel), all rows of a patch go through one tile instead, from where they are.
+lead. Where a whole row of a patch fits 8 lanes (one channel), all rows of a patch go through one tile
+instead, from where they are.
 
 Sums over images are taken over fixed groups of images, and the groups' sums added in their order: the bits
 depend on the batch, never on the number of threads.
