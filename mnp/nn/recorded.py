@@ -10,10 +10,11 @@ from mnp.nn.fused import plan
 class Recorded:
     """Run a network on batches of one shape, as `net.forward` does, to the same bits; for inference only.
 
-    For a few images the layers of a small network compute for less time than Python takes to go from one
-    to the next. So one forward pass is recorded here: which compiled loops it called, and with which
-    arrays. To run it again, the images are copied into the first of these arrays, and one compiled loop
-    makes all the calls. Every array between the layers is kept, none is made anew.
+    For one image a small network's layers are done so soon that Python, on its way from one to the next,
+    takes a good third of the time (`mnp bench`). So one forward pass is recorded here: which compiled
+    loops it called, and with which arrays. To run it again, the images are copied into the first of these
+    arrays, and one compiled loop makes all the calls. Every array between the layers is kept, none is made
+    anew.
 
     Parameters
     ----------

@@ -16,8 +16,9 @@ to sleep holds up only what it is doing.
 
 Each index must own what it writes: then no bit depends on which thread ran it, or how many there are.
 
-For one example the loops of a small network take less time than Python needs to call them one by one.
-`record` keeps the calls that a function makes, and `Recording.run` makes all of them again at once.
+For one example a small network's loops are so short that a good third of the time goes to Python, which calls
+them one by one. `record` keeps the calls that a function makes, and `Recording.run` makes all of them again
+at once.
 """
 
 import threading
@@ -173,6 +174,9 @@ def _run_all(calls):  # pragma: no cover - as _run
         _run(calls[i, 0], calls[i, 1], calls[i, 2])
 
 
+_recorded = {}  # of a Python thread that is recording: the calls so far
+
+
 class Shared:
     """A function made by `@shared`. Nothing is compiled before the first call."""
 
@@ -183,8 +187,8 @@ class Shared:
         """Run the function for index = 0 ... count - 1 with these arguments, which must be of its types."""
         if self._address is None:
             self._compile()
-        if _recorded and threading.get_ident() in _recorded:
-            _recorded[threading.get_ident()].append((self, count, arguments))
+        if _recorded:
+            _recorded.get(threading.get_ident(), []).append((self, count, arguments))
         self._launch(self._address, count, arguments)
 
     def kept(self, count, arguments):
@@ -236,9 +240,6 @@ def shared(*kinds):
         Of the arguments behind the index. Arrays are flat and writable: FLOATS, BYTES, INTS.
     """
     return lambda function: Shared(function, kinds)
-
-
-_recorded = {}  # of a Python thread that is recording: the calls so far
 
 
 class Recording:
