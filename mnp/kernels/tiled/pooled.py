@@ -136,7 +136,7 @@ def _backward(dy, winner, x, weight, shape, padding, need_dx):
         return None
     c, h, w, kh, kw = shape
     count, filters = x.shape[0], weight.shape[0]
-    blocks, images = min(filters, 16), count if need_dx else 0
+    blocks, images = min(filters, 4 * threads()), count if need_dx else 0
     pixel, line = pooled_backward.steps_of(c, w, kw)
     xs = workspace("images", count * h * line + pooled_backward.slack(line))
     ws = workspace("filters", kh * filters * pooled_backward.padded(kw * pixel)) if need_dx else NOTHING
@@ -173,6 +173,7 @@ def _backward(dy, winner, x, weight, shape, padding, need_dx):
 
 @cache
 def _places(ph, pw, line, pixel):
-    """Where, channels last, the first pixel of each pooling window lies."""
-    p = np.arange(ph * pw)
-    return (2 * (p // pw) * line + 2 * (p % pw) * pixel).astype(np.int32)
+    """Where, channels last, the four pixels of each pooling window lie."""
+    p = np.arange(ph * pw)[:, np.newaxis]
+    first = 2 * (p // pw) * line + 2 * (p % pw) * pixel
+    return (first + np.array([0, pixel, line, line + pixel])).astype(np.int32).ravel()

@@ -17,13 +17,14 @@ read from that border on.
         |...xxxxxxxxx|xxxxxxxxxxxx|xxx.........|         x: the run, .: lanes that nobody will look at
          `-' lead
 
-The winners of a filter are listed by their `lead`, four lists at most (AVX2, with shorter vectors: two), as a
-pixel's channels are filled up to a multiple of 4; and each list's sum is added to the others' shifted by its
-lead. Where a whole row of a patch fits 8 lanes (one channel), all rows of a patch go through one tile
-instead, from where they are.
+The winners of a filter are listed by their `lead`, four lists at most (AVX2, with shorter vectors: two),
+as a pixel's channels are filled up to a multiple of 4. Each list has a sum of its own, from border to
+border; at the end these are added up, each shifted by its lead. With AVX-512 two rows of a patch are
+summed at once: a number and its place are then read once for both. Where a whole row of a patch fits 8
+lanes (one channel), all rows of a patch go through one tile instead, from where they are.
 
-Sums over images are taken over fixed groups of images, and the groups' sums added in their order: the bits
-depend on the batch, never on the number of threads.
+A filter's sums are taken image by image, all by one thread, and an image's gradient by one thread, too: the
+bits depend on the batch, never on the number of threads.
 """
 
 import numpy as np
@@ -35,14 +36,10 @@ from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, INTS, shared, tuples
 
 LANES = 16 if WIDE else 8  # of a vector, whose borders are every so many floats
 _LONG, _SHORT = (7, 4) if WIDE else (13, 8)  # vectors of a tile
-_long, _short, _patch5, _lane16 = (
-    make_tile(1, _LONG, LANES),
-    make_tile(1, _SHORT, LANES),
-    make_tile(1, 5, 8),
-    make_tile(1, 1),
-)
+_patch5, _lane16 = make_tile(1, 5, 8), make_tile(1, 1)
 _PATCH = 8  # floats that a row of a patch may have, to go with others through one tile
 _STEP, _LEADS = 4, LANES // 4  # a pixel is filled up to a multiple of so many floats; the leads that leaves
+_CACHE = 9000  # floats: the images that go through the filters together, to be found in the first cache
 _SLACK = 128
 
 
@@ -68,70 +65,103 @@ def run_width(size):
     return (vectors - rest + (_LONG if rest > _SHORT else (rest > 0) * _SHORT)) * LANES
 
 
+def _make_add(vectors):
+    tile = make_tile(1, vectors, LANES)
+
+    @inlined
+    def one(gradients, offsets, first, end, source, there, out, at):
+        """out[at : ] += sum over entries first ... end-1 of gradient * source[there + offset : ], as many
+        floats as the tile holds."""
+        t = tile.load(out, at, 0, LANES)
+        for e in range(first, end):
+            t = tile.axpy(t, get(gradients, e), source, there + get(offsets, e), LANES)
+        tile.store(t, out, at, 0, LANES)
+
+    @inlined
+    def two(gradients, offsets, first, end, source, there, line, out, at, step):
+        """The same, and once more `line` further in source and `step` further in out."""
+        t, u = tile.load(out, at, 0, LANES), tile.load(out, at + step, 0, LANES)
+        for e in range(first, end):
+            g, offset = get(gradients, e), there + get(offsets, e)
+            t = tile.axpy(t, g, source, offset, LANES)
+            u = tile.axpy(u, g, source, offset + line, LANES)
+        tile.store(t, out, at, 0, LANES)
+        tile.store(u, out, at + step, 0, LANES)
+
+    return one, two
+
+
+(_add_long, _add_two_long), (_add_short, _add_two_short) = _make_add(_LONG), _make_add(_SHORT)
+
+
 @inlined
-def _add_runs(gradients, offsets, first, end, source, there, out, at, long):
-    """out[at : ][:size] += sum over entries first ... end-1 of gradient * source[there + offset : ][:size];
-    the size is that of a long tile, or of a short one."""
-    if long:
-        t = _long.load(out, at, 0, LANES)
-        for e in range(first, end):
-            t = _long.axpy(t, get(gradients, e), source, there + get(offsets, e), LANES)
-        _long.store(t, out, at, 0, LANES)
-    else:
-        u = _short.load(out, at, 0, LANES)
-        for e in range(first, end):
-            u = _short.axpy(u, get(gradients, e), source, there + get(offsets, e), LANES)
-        _short.store(u, out, at, 0, LANES)
+def _add_rows(gradients, offsets, first, end, source, there, line, out, at, step, rows, long):
+    """For i = 0 ... rows-1: out[at + i*step : ] += sum over entries of
+    gradient * source[there + i*line + offset : ], each as long as a long tile, or a short one."""
+    i = 0
+    while i < rows:
+        x, y = there + i * line, at + i * step
+        if WIDE and rows - i >= 2:
+            if long:
+                _add_two_long(gradients, offsets, first, end, source, x, line, out, y, step)
+            else:
+                _add_two_short(gradients, offsets, first, end, source, x, line, out, y, step)
+            i += 2
+        else:
+            if long:
+                _add_long(gradients, offsets, first, end, source, x, out, y)
+            else:
+                _add_short(gradients, offsets, first, end, source, x, out, y)
+            i += 1
 
 
 @inner
-def _collect(dy, winner, row, count, places, line, pixel, base, offsets, gradients, at):
-    """List the pixels that won one filter's windows (flat from `row`). True: a bad winner."""
-    bad, line, pixel, base = np.int32(0), np.int32(line), np.int32(pixel), np.int32(base)
+def _sort(dy, winner, row, count, places, base, listed, offsets, gradients):
+    """Append the pixels that won one filter's windows (flat from `row`) to the list of their lead, which goes
+    on at listed[lead // 4]; an offset is that of the border before the pixel. True: a bad winner."""
+    bad = np.int64(0)
     for p in range(count):
-        q = np.int32(get(winner, row + p))
+        q = np.int64(get(winner, row + p))
         bad |= q
-        put(offsets, at + p, base + get(places, p) + ((q >> 1) & 1) * line + (q & 1) * pixel)
-        put(gradients, at + p, get(dy, row + p))
+        offset = np.int64(get(places, 4 * p + (q & 3)))
+        lead = (offset & (LANES - 1)) // _STEP
+        to = get(listed, lead)
+        put(offsets, to, np.int32(base + (offset & -LANES)))
+        put(gradients, to, get(dy, row + p))
+        put(listed, lead, to + 1)
     return bad > 3
 
 
 @inner
-def _sort(offsets, gradients, count, listed, to_offsets, to_gradients):
-    """Sort the list into one for each lead: listed[lead // 4] entries, `count` apart, offsets of borders."""
-    for lead in range(_LEADS):
-        put(listed, lead, 0)
-    for e in range(count):
-        offset = np.int64(get(offsets, e))
-        lead = (offset & (LANES - 1)) // _STEP
-        to = lead * count + get(listed, lead)
-        put(to_offsets, to, offset & -LANES)
-        put(to_gradients, to, get(gradients, e))
-        put(listed, lead, get(listed, lead) + 1)
-
-
-@inner
-def _add_patches(offsets, gradients, count, xs, base, line, kh, part, at):
-    """part[at + 8*i : ][:8] += sum over the list of gradient * (row i of the patch at offset)."""
+def _add_patches(dy, winner, row, count, places, xs, base, line, kh, part, at):
+    """part[at + 8*i : ][:8] += sum over one filter's windows (flat from `row`) of gradient * (row i of the
+    patch whose pixel won), in the image at xs[base]. True: a bad winner."""
+    bad = np.int64(0)
     for i in range(0, kh, 5):  # five rows of 8 lanes; two tiles, to have enough sums under way
         t, u = _patch5.load(part, at + i * _PATCH, 0, _PATCH), _patch5.zero()
-        for e in range(0, count - 1, 2):
-            t = _patch5.axpy(t, get(gradients, e), xs, base + get(offsets, e) + i * line, line)
-            u = _patch5.axpy(u, get(gradients, e + 1), xs, base + get(offsets, e + 1) + i * line, line)
+        there = base + i * line
+        for p in range(0, count - 1, 2):
+            q, r = np.int64(get(winner, row + p)), np.int64(get(winner, row + p + 1))
+            bad |= q | r
+            a, b = there + get(places, 4 * p + (q & 3)), there + get(places, 4 * p + 4 + (r & 3))
+            t = _patch5.axpy(t, get(dy, row + p), xs, a, line)
+            u = _patch5.axpy(u, get(dy, row + p + 1), xs, b, line)
         if count % 2:
-            t = _patch5.axpy(
-                t, get(gradients, count - 1), xs, base + get(offsets, count - 1) + i * line, line
-            )
+            q = np.int64(get(winner, row + count - 1))
+            bad |= q
+            a = there + get(places, 4 * count - 4 + (q & 3))
+            t = _patch5.axpy(t, get(dy, row + count - 1), xs, a, line)
         _patch5.store(_patch5.add(t, u), part, at + i * _PATCH, 0, _PATCH)
+    return bad > 3
 
 
 @inner
 def _spread_patches(dy, winner, row, filters, places, line, pixel, size, kh, ws, dxs, wins, rows, gs):
     """dxs (channels last) += every filter's weights, placed where it won; one image, from `row` of dy."""
-    pooled, width = places.size, run_width(size)
+    pooled, width = places.size // 4, run_width(size)
     for bucket in range(4 * pooled):
         put(wins, bucket, 0)
-    for f in range(filters):  # bucket the filters of each window by the pixel that won
+    for f in range(filters):  # one bucket for every pixel of a window: the filters for which it won
         for p in range(pooled):
             bucket = 4 * p + (get(winner, row + f * pooled + p) & 3)
             won = get(wins, bucket)
@@ -144,21 +174,24 @@ def _spread_patches(dy, winner, row, filters, places, line, pixel, size, kh, ws,
             long, there = size - column > _SHORT * LANES, i * filters * width + column
             for bucket in range(4 * pooled):
                 first, end = bucket * filters, bucket * filters + wins[bucket]
-                here = places[bucket // 4] + (bucket // 2 % 2 + i) * line + bucket % 2 * pixel + column
-                _add_runs(gs, rows, first, end, ws, there, dxs, here, long)
+                here = get(places, bucket) + i * line + column
+                if long:
+                    _add_long(gs, rows, first, end, ws, there, dxs, here)
+                else:
+                    _add_short(gs, rows, first, end, ws, there, dxs, here)
             column += (_LONG if long else _SHORT) * LANES
 
 
 @inner
-def _sum_lanes(values, count, sums, at):
+def _sum_lanes(values, first, count, sums, at):
     """sums[at : ][:16] += the values, lane by lane: value e goes to lane e % 16."""
     e, t = 0, _lane16.load(sums, at, 0, 0)
     while e + 16 <= count:
-        t = _lane16.add(t, _lane16.load(values, e, 0, 0))
+        t = _lane16.add(t, _lane16.load(values, first + e, 0, 0))
         e += 16
     _lane16.store(t, sums, at, 0, 0)
     while e < count:
-        put(sums, at + e % 16, get(sums, at + e % 16) + get(values, e))
+        put(sums, at + e % 16, get(sums, at + e % 16) + get(values, first + e))
         e += 1
 
 
@@ -167,53 +200,52 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
     """dweight and dbias of filters first ... end-1, from all images. True: a bad winner."""
     channels, h, w, kh, kw = shape
     pixel, line = steps(channels, w, kw)
-    pooled, image, size = places.size, h * line, kw * pixel
+    pooled, image, size = places.size // 4, h * line, kw * pixel
     patches = size <= _PATCH
-    before = 0 if patches else LANES  # room for leads in front of each row
-    width = _PATCH if patches else before + run_width(size + LANES - _STEP)
+    leads = 1 if patches or pixel % LANES == 0 else _LEADS
+    reach = size + (leads - 1) * _STEP  # from a border to the end of a run behind it
+    width = _PATCH if patches else run_width(reach)
     rows = (kh + 4) // 5 * 5 if patches else kh
-    together = max(1, min(count, 6144 // image))  # images that share the first cache
-    part, sums = aligned((end - first) * rows * width), aligned((end - first) * 16)
+    together = max(1, min(count, _CACHE // image))  # images that share the first cache
+    part, sums = aligned((end - first) * leads * rows * width), aligned((end - first) * 16)
     clear(part, 0, part.size)
     clear(sums, 0, sums.size)
-    most = together * pooled
-    offsets, gradients = np.empty(most, np.int32), np.empty(most, np.float32)
-    by_lead = 0 if patches else _LEADS * most
-    borders, sorted_ = np.empty(by_lead, np.int32), np.empty(by_lead, np.float32)
-    listed = np.empty(_LEADS, np.int64)
+    most = 0 if patches else together * pooled
+    offsets, gradients = np.empty(leads * most, np.int32), np.empty(leads * most, np.float32)
+    listed = np.empty(leads, np.int64)
     bad = False
     for n in range(0, count, together):
-        images = min(together, count - n)
         for f in range(first, end):
-            for m in range(images):
-                row, base = ((n + m) * filters + f) * pooled, m * image
-                bad |= _collect(
-                    dy, winner, row, pooled, places, line, pixel, base, offsets, gradients, m * pooled
-                )
-            entries, at = images * pooled, (f - first) * rows * width
-            _sum_lanes(gradients, entries, sums, (f - first) * 16)
-            if patches:
-                _add_patches(offsets, gradients, entries, xs, n * image, line, kh, part, at)
-                continue
-            _sort(offsets, gradients, entries, listed, borders, sorted_)
-            column = 0
-            while column < size + LANES - _STEP:
-                long = size + LANES - _STEP - column > _SHORT * LANES
-                for k in range(_LEADS):
-                    start, stop = k * entries, k * entries + listed[k]
-                    for i in range(kh):
-                        there, to = (
-                            n * image + i * line + column,
-                            at + i * width + before - k * _STEP + column,
+            at = (f - first) * leads * rows * width
+            for k in range(leads):
+                put(listed, k, k * most)
+            for m in range(n, min(n + together, count)):
+                row, base = (m * filters + f) * pooled, m * image
+                _sum_lanes(dy, row, pooled, sums, (f - first) * 16)
+                if patches:
+                    bad |= _add_patches(dy, winner, row, pooled, places, xs, base, line, kh, part, at)
+                else:
+                    bad |= _sort(dy, winner, row, pooled, places, base, listed, offsets, gradients)
+            column = reach if patches else 0
+            while column < reach:
+                long = reach - column > _SHORT * LANES
+                for k in range(leads):
+                    start, stop, to = k * most, get(listed, k), at + k * rows * width + column
+                    if stop > start:
+                        _add_rows(
+                            gradients, offsets, start, stop, xs, column, line, part, to, width, kh, long
                         )
-                        _add_runs(sorted_, borders, start, stop, xs, there, part, to, long)
                 column += (_LONG if long else _SHORT) * LANES
     taps = np.empty(kh * kw * channels, np.float32)
     for f in range(end - first):
-        for i in range(kh):
-            for j in range(kw):
-                at = (f * rows + i) * width + before + j * pixel
-                copy(part, at, channels, taps, (i * kw + j) * channels)
+        clear(taps, 0, taps.size)
+        for k in range(leads):
+            for i in range(kh):
+                for j in range(kw):
+                    at = ((f * leads + k) * rows + i) * width + k * _STEP + j * pixel
+                    for c in range(channels):
+                        to = (i * kw + j) * channels + c
+                        put(taps, to, get(taps, to) + get(part, at + c))
         transpose(taps, 0, channels, kh * kw, channels, dweight, (first + f) * taps.size, kh * kw)
         total = np.float32(0)
         for lane in range(16):
@@ -242,7 +274,7 @@ def _image_gradient(n, dy, winner, shape, filters, padding, places, ws, dx):
     """dx of one image."""
     channels, h, w, kh, kw = shape
     pixel, line = steps(channels, w, kw)
-    pooled = places.size
+    pooled = places.size // 4
     dxs = aligned(h * line + _SLACK)
     clear(dxs, 0, dxs.size)
     wins = np.empty(4 * pooled, np.int64)
