@@ -27,6 +27,11 @@ SEVERAL = {  # runs of several arms have tables of their own: what was compared,
     "mnist-ranking": "Six rankings, each from the same trained network, retrained for two epochs a round "
     "where the tables above have five",
 }
+OTHER_MACHINES = {  # where the benchmark was recorded, too; what the file does not say itself
+    "bench-zen4": "AMD, AVX-512, older kernels",
+    "bench-intel": "Intel, AVX-512, older kernels",
+    "bench-avx2": "AMD, AVX2",
+}
 
 
 def read(name):
@@ -103,10 +108,57 @@ def records_table():
 
 
 def bench_table():
-    """The benchmark, on every machine that it was recorded on."""
-    names = "bench", "bench-intel", "bench-avx2"
-    parts = [table_of_bench(results) for name in names if (results := read(name))]
-    return "\n\nThe same on another machine:\n\n".join(parts) or "The benchmark has not been recorded yet."
+    """The benchmark where it was recorded last, and its ratios on other machines."""
+    results = read("bench")
+    if results is None:
+        return "The benchmark has not been recorded yet."
+    others = {name: found for name in OTHER_MACHINES if (found := read(name))}
+    return "\n\n".join([table_of_bench(results), *([other_machines(results, others)] if others else [])])
+
+
+def other_machines(results, others):
+    """A column for each machine: the peers' times over ours in the cases of `results`, and what it can do."""
+    rows = [
+        "| PyTorch / its best / ONNX Runtime over ours | batch | kernels | "
+        + " | ".join(OTHER_MACHINES[name] for name in others)
+        + " |",
+        "|---|---:|---|" + "---:|" * len(others),
+    ]
+    found = {
+        name: {(r["case"], r["batch"], r["kernels"]): r for r in other["rows"]}
+        for name, other in others.items()
+    }
+    for r in results["rows"]:
+        if r["ratio_default"]:
+            key = r["case"], r["batch"], r["kernels"]
+            ratios = [
+                " / ".join(
+                    f"{row[ratio]:.2f}"
+                    for ratio in ("ratio_default", "ratio_best", "ratio_onnxruntime")
+                    if row and row[ratio]
+                )
+                for row in (found[name].get(key) for name in others)
+            ]
+            rows.append("| " + " | ".join(map(str, [*key, *ratios])) + " |")
+    shares = [
+        [r["fma_share"] for r in other["rows"] if r["case"] == "LeNet training step" and r["fma_share"]]
+        for other in others.values()
+    ]
+    rows.append(
+        "| share of the FMA peak, training step | 64 to 256 | tiled | "
+        + " | ".join(f"{100 * min(s):.0f} to {100 * max(s):.0f} %" for s in shares)
+        + " |"
+    )
+    rows.append(
+        "| FMA peak, 1e9 operations a second | | | "
+        + " | ".join(f"{other['fma_peak_gflops']:.0f}" for other in others.values())
+        + " |"
+    )
+    rows.append(
+        "| load | | | " + " | ".join(str(other["load"]) for other in others.values()) + " |",
+    )
+    files = ", ".join(f"[{name}.json](notebooks/results/{name}.json)" for name in others)
+    return "\n".join([f"The same command on other machines ({files}):", "", *rows])
 
 
 def table_of_bench(results):
@@ -130,8 +182,8 @@ def table_of_bench(results):
             )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     tiles = f" ({results['tiles']})" if "tiles" in results else ""
-    where = f"{results['machine']['model']}{tiles}, {results['threads']} threads, "
-    where += f"load {results['load']}; {versions}."
+    where = f"{results['machine']['model']}{tiles}, {results['threads']} threads, FMA peak "
+    where += f"{results['fma_peak_gflops']:.0f}e9 operations a second, load {results['load']}; {versions}."
     return "\n".join([*rows, "", f"`{results['command']}` on {where} {results['warning']}".rstrip()])
 
 
