@@ -78,7 +78,8 @@ POOLED = [
 
 
 @pytest.mark.parametrize("n, c, f, kernel, h, w, padding", POOLED)
-def test_convolution_with_pooling(no_fallback, n, c, f, kernel, h, w, padding):
+def test_convolution_with_pooling(no_fallback, monkeypatch, n, c, f, kernel, h, w, padding):
+    monkeypatch.setattr(pooled, "threads", lambda: 2)  # which the number of blocks follows
     rng = np.random.default_rng(c + f)
     args = {"x": floats(rng, n, c, h, w), "weight": floats(rng, f, c, *kernel), "bias": floats(rng, f)}
     args |= {"stride": 1, "padding": padding, "size": 2, "pool_stride": 2}
@@ -146,7 +147,8 @@ def test_infinity_is_where_the_definition_has_it(where):
         (1, 272, 5, 2),
         (6, 272, 2, 2),
         (3, 31, 2, 2),
-        (2, 145, 40, 1),  # more units than share the first cache: dx is added to, whatever is left of a row
+        (2, 177, 40, 1),  # more units than are listed at a time: dx is added to, whatever is left of a row
+        (2, 305, 40, 1),  # and in several strips
     ],
 )
 @pytest.mark.parametrize("relu, dropped", [(False, False), (True, True)])

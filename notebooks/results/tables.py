@@ -30,7 +30,7 @@ SEVERAL = {  # runs of several arms have tables of their own: what was compared,
 OTHER_MACHINES = {  # where the benchmark was recorded, too; what the file does not say itself
     "bench-zen4": "AMD, AVX-512, older kernels",
     "bench-intel": "Intel, AVX-512, older kernels",
-    "bench-avx2": "AMD, AVX2",
+    "bench-avx2": "AMD, AVX2, older gradients",
 }
 
 
@@ -112,53 +112,50 @@ def bench_table():
     results = read("bench")
     if results is None:
         return "The benchmark has not been recorded yet."
-    others = {name: found for name in OTHER_MACHINES if (found := read(name))}
-    return "\n\n".join([table_of_bench(results), *([other_machines(results, others)] if others else [])])
+    parts = [table_of_bench(results)]
+    if others := {name: found for name in OTHER_MACHINES if (found := read(name))}:
+        parts.append(other_machines(results, others))
+    return "\n\n".join(parts)
 
 
 def other_machines(results, others):
     """A column for each machine: the peers' times over ours in the cases of `results`, and what it can do."""
+    ratios = "ratio_default", "ratio_best", "ratio_onnxruntime"
+
+    def line(*cells):
+        return f"| {' | '.join(map(str, cells))} |"
+
+    def ratios_of(other, case):
+        for r in other["rows"]:
+            if (r["case"], r["batch"], r["kernels"]) == case:
+                return " / ".join(f"{r[ratio]:.2f}" if r[ratio] else "-" for ratio in ratios)
+        return ""
+
+    def share_of(other):
+        shares = [r["fma_share"] for r in other["rows"] if r["fma_share"]]
+        return f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %" if shares else ""
+
+    columns = [OTHER_MACHINES[name] for name in others]
     rows = [
-        "| PyTorch / its best / ONNX Runtime over ours | batch | kernels | "
-        + " | ".join(OTHER_MACHINES[name] for name in others)
-        + " |",
+        line("PyTorch / its best / ONNX Runtime over ours", "batch", "kernels", *columns),
         "|---|---:|---|" + "---:|" * len(others),
     ]
-    found = {
-        name: {(r["case"], r["batch"], r["kernels"]): r for r in other["rows"]}
-        for name, other in others.items()
-    }
     for r in results["rows"]:
         if r["ratio_default"]:
-            key = r["case"], r["batch"], r["kernels"]
-            ratios = [
-                " / ".join(
-                    f"{row[ratio]:.2f}"
-                    for ratio in ("ratio_default", "ratio_best", "ratio_onnxruntime")
-                    if row and row[ratio]
-                )
-                for row in (found[name].get(key) for name in others)
-            ]
-            rows.append("| " + " | ".join(map(str, [*key, *ratios])) + " |")
-    shares = [
-        [r["fma_share"] for r in other["rows"] if r["case"] == "LeNet training step" and r["fma_share"]]
-        for other in others.values()
+            case = r["case"], r["batch"], r["kernels"]
+            rows.append(line(*case, *(ratios_of(other, case) for other in others.values())))
+    rows += [
+        line("share of the FMA peak, training steps", "", "tiled", *map(share_of, others.values())),
+        line(
+            "FMA peak, 1e9 operations a second",
+            "",
+            "",
+            *(f"{o['fma_peak_gflops']:.0f}" for o in others.values()),
+        ),
+        line("load", "", "", *(other["load"] for other in others.values())),
     ]
-    rows.append(
-        "| share of the FMA peak, training step | 64 to 256 | tiled | "
-        + " | ".join(f"{100 * min(s):.0f} to {100 * max(s):.0f} %" for s in shares)
-        + " |"
-    )
-    rows.append(
-        "| FMA peak, 1e9 operations a second | | | "
-        + " | ".join(f"{other['fma_peak_gflops']:.0f}" for other in others.values())
-        + " |"
-    )
-    rows.append(
-        "| load | | | " + " | ".join(str(other["load"]) for other in others.values()) + " |",
-    )
     files = ", ".join(f"[{name}.json](notebooks/results/{name}.json)" for name in others)
-    return "\n".join([f"The same command on other machines ({files}):", "", *rows])
+    return "\n".join([f"On other machines ({files}):", "", *rows])
 
 
 def table_of_bench(results):

@@ -10,8 +10,8 @@ Backward, only winners carry a gradient (of a plain dense layer, where k = 1, al
       dx[n, :]         = sum_u g[n, u] weight[u, winner[n, u], :]
       dweight[u, j, :] = sum_{n : winner[n, u] = j} g[n, u] x[n, :]
 
-Both are sums of few rows out of many: the rows are listed first, then added up 8 vectors at a time (AVX2: 6),
-in strips of columns that stay in the first cache while every list goes by.
+Both are sums of few rows out of many: the rows are listed first, then added up 128 columns at a time (AVX2:
+96). Such a strip of all rows stays in a near cache while every list goes by.
 """
 
 import numpy as np

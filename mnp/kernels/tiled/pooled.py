@@ -86,7 +86,7 @@ def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool
     Returns
     -------
     dx : like x, or None; dweight : like weight; dbias : (F,)
-        Sums over examples are taken in an order that depends on the shapes only.
+        Sums over examples are taken in an order that depends on the shapes and the winners only.
 
     Shapes that do not fit are a ShapeError, winners outside the window an MnpError.
 
@@ -136,7 +136,8 @@ def _backward(dy, winner, x, weight, shape, padding, need_dx):
         return None
     c, h, w, kh, kw = shape
     count, filters = x.shape[0], weight.shape[0]
-    blocks, images = min(filters, 4 * threads()), count if need_dx else 0
+    blocks = min(filters, 4 * threads())  # few, for each reads all images; no bit depends on them
+    images = count if need_dx else 0
     pixel, line = pooled_backward.steps_of(c, w, kw)
     xs = workspace("images", count * h * line + pooled_backward.slack(line))
     ws = workspace("filters", kh * filters * pooled_backward.padded(kw * pixel)) if need_dx else NOTHING

@@ -39,7 +39,7 @@ _LONG, _SHORT = (7, 4) if WIDE else (13, 8)  # vectors of a tile
 _patch5, _lane16 = make_tile(1, 5, 8), make_tile(1, 1)
 _PATCH = 8  # floats that a row of a patch may have, to go with others through one tile
 _STEP, _LEADS = 4, LANES // 4  # a pixel is filled up to a multiple of so many floats; the leads that leaves
-_CACHE = 9000  # floats: the images that go through the filters together, to be found in the first cache
+_CACHE = 9000  # floats of the images that go through the filters together: timed with a first cache of 48 KB
 _SLACK = 128
 
 
@@ -79,7 +79,7 @@ def _make_add(vectors):
 
     @inlined
     def two(gradients, offsets, first, end, source, there, line, out, at, step):
-        """The same, and once more `line` further in source and `step` further in out."""
+        """The same, and once more `line` further in source and `step` further in out: a tile or more."""
         t, u = tile.load(out, at, 0, LANES), tile.load(out, at + step, 0, LANES)
         for e in range(first, end):
             g, offset = get(gradients, e), there + get(offsets, e)
@@ -183,16 +183,33 @@ def _spread_patches(dy, winner, row, filters, places, line, pixel, size, kh, ws,
 
 
 @inner
-def _sum_lanes(values, first, count, sums, at):
-    """sums[at : ][:16] += the values, lane by lane: value e goes to lane e % 16."""
+def _sum_lanes(values, first, count, before, sums, at):
+    """sums[at : ][:16] += the values, lane by lane in turn; so many others came before them."""
     e, t = 0, _lane16.load(sums, at, 0, 0)
-    while e + 16 <= count:
+    while before % 16 == 0 and e + 16 <= count:
         t = _lane16.add(t, _lane16.load(values, first + e, 0, 0))
         e += 16
     _lane16.store(t, sums, at, 0, 0)
     while e < count:
-        put(sums, at + e % 16, get(sums, at + e % 16) + get(values, first + e))
+        lane = at + (before + e) % 16
+        put(sums, lane, get(sums, lane) + get(values, first + e))
         e += 1
+
+
+@inner
+def _add_lists(gradients, offsets, leads, most, listed, xs, base, line, reach, rows, part, at, width):
+    """part[at + (k*rows + i)*width : ][:reach] += sum over lead k's list of gradient * (row i from the border
+    at base + offset of xs), for i = 0 ... rows-1."""
+    column = 0
+    while column < reach:
+        long = reach - column > _SHORT * LANES
+        for k in range(leads):
+            first, end, to = k * most, get(listed, k), at + k * rows * width + column
+            if end > first:
+                _add_rows(
+                    gradients, offsets, first, end, xs, base + column, line, part, to, width, rows, long
+                )
+        column += (_LONG if long else _SHORT) * LANES
 
 
 @inner
@@ -220,22 +237,16 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
             for k in range(leads):
                 put(listed, k, k * most)
             for m in range(n, min(n + together, count)):
-                row, base = (m * filters + f) * pooled, m * image
-                _sum_lanes(dy, row, pooled, sums, (f - first) * 16)
+                row = (m * filters + f) * pooled
+                _sum_lanes(dy, row, pooled, m * pooled, sums, (f - first) * 16)
                 if patches:
-                    bad |= _add_patches(dy, winner, row, pooled, places, xs, base, line, kh, part, at)
-                else:
-                    bad |= _sort(dy, winner, row, pooled, places, base, listed, offsets, gradients)
-            column = reach if patches else 0
-            while column < reach:
-                long = reach - column > _SHORT * LANES
-                for k in range(leads):
-                    start, stop, to = k * most, get(listed, k), at + k * rows * width + column
-                    if stop > start:
-                        _add_rows(
-                            gradients, offsets, start, stop, xs, column, line, part, to, width, kh, long
-                        )
-                column += (_LONG if long else _SHORT) * LANES
+                    bad |= _add_patches(dy, winner, row, pooled, places, xs, m * image, line, kh, part, at)
+                else:  # offsets from the first of these images: they are 32 bits long
+                    bad |= _sort(dy, winner, row, pooled, places, (m - n) * image, listed, offsets, gradients)
+            if not patches:
+                _add_lists(
+                    gradients, offsets, leads, most, listed, xs, n * image, line, reach, kh, part, at, width
+                )
     taps = np.empty(kh * kw * channels, np.float32)
     for f in range(end - first):
         clear(taps, 0, taps.size)

@@ -133,11 +133,18 @@ def _outputs(sums, at, step, halves, y):
 
 
 @inner
-def _largest(four, bias, f, y, winner):
-    """The largest of each square's outputs, and which of them it is."""
-    for lane in range(0, PANEL, 16):
+def _largest(four, lanes, places, bias, f, at, spare, won, y, winner):
+    """y[at + places[lane]] = the largest of each square's outputs; in winner, which of them it is."""
+    for lane in range(0, lanes, 16):
         t = _four.add_rows(_four.load(four, lane, 0, PANEL), bias, f)
-        _four.max_columns(t, y, winner, lane, 0)
+        last = min(lane + 15, lanes - 1)
+        if get(places, last) - get(places, lane) == 15:  # side by side, all of one image
+            _four.max_columns(t, y, winner, at + get(places, lane), 0)
+        else:
+            _four.max_columns(t, spare, won, 0, 0)
+            for s in range(lane, last + 1):
+                put(y, at + get(places, s), get(spare, s - lane))
+                put(winner, at + get(places, s), get(won, s - lane))
 
 
 @inner
@@ -196,30 +203,23 @@ def convolve(index, x, shape, factors, bias, filters, padding, count, y, winner,
     whole = (filters + 3) // 4 * 4
     sums = aligned(16 * whole * PANEL)
     _multiply(kernel, channels, filters, factors, values, sums)
-    halves, four, spare, won = (
-        aligned(8 * PANEL),
-        aligned(4 * PANEL),
-        aligned(4 * PANEL),
-        np.empty(PANEL, np.uint8),
-    )
+    halves, four, spare = aligned(8 * PANEL), aligned(4 * PANEL), aligned(4 * PANEL)
+    won, places = np.empty(16, np.uint8), np.empty(PANEL, np.int64)
+    for lane in range(lanes):  # of a window in the first filter's part of y
+        n, square = (first + lane) // squares, (first + lane) % squares
+        put(places, lane, n * filters * squares + square)
     clear(odd, 16 * index, 16 * index + 16)
     for f in range(filters):
         _outputs(sums, f * PANEL, whole * PANEL, halves, four)
         _not_finite(four, odd, 16 * index)
         if pooled:
-            _largest(four, bias, f, spare, won)
-        else:
-            _interleave(four, bias, f, spare)
+            _largest(four, lanes, places, bias, f, f * squares, spare, won, y, winner)
+            continue
+        _interleave(four, bias, f, spare)
         for i in range(runs_count):
             lane, length, n = runs[_FIELDS * i], runs[_FIELDS * i + 1], runs[_FIELDS * i + 2]
             ty, tx = runs[_FIELDS * i + 3], runs[_FIELDS * i + 4]
-            if pooled:
-                to = ((n * filters + f) * rows + ty) * columns + tx
-                for s in range(length):
-                    put(y, to + s, get(spare, lane + s))
-                    put(winner, to + s, get(won, lane + s))
-            else:
-                for below in range(min(2, oh - 2 * ty)):
-                    to = ((n * filters + f) * oh + 2 * ty + below) * ow + 2 * tx
-                    for s in range(min(2 * length, ow - 2 * tx)):
-                        put(y, to + s, get(spare, 2 * (below * PANEL + lane) + s))
+            for below in range(min(2, oh - 2 * ty)):
+                to = ((n * filters + f) * oh + 2 * ty + below) * ow + 2 * tx
+                for s in range(min(2 * length, ow - 2 * tx)):
+                    put(y, to + s, get(spare, 2 * (below * PANEL + lane) + s))
