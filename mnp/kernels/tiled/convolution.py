@@ -146,9 +146,7 @@ def _short_gradients(dy, x, weight, padding):
     squares = (dy.shape[2] + 1) // 2 * ((dy.shape[3] + 1) // 2)
     planes = winograd_gradient.PLANES
     together = min(n, max(1, _CHUNK // (planes * squares * (channels16 + filters16))))
-    whole = (
-        together * squares + 1
-    )  # one to spare: planes a power of two apart would share a few lines of a cache
+    whole = together * squares + 1  # one to spare: planes a power of two apart would fight for cache lines
     xs = workspace("pixels", planes * whole * channels16)
     ds = workspace("outputs", planes * whole * filters16)
     products, dbias = workspace("products", planes * filters16 * channels16), np.zeros(filters16, np.float32)
