@@ -14,10 +14,12 @@ PEERS = (
 def ratios(rows, ax, size=7):
     """Draw bars of the peers' times over ours; right of the line at 1, we are faster.
 
-    rows : list of dict, `bench.cases.FIELDS`; those without any ratio are left out.
+    rows : list of dict, `bench.cases.FIELDS`
+        Left out are those without any ratio, and recorded ones of many images, which take as long unrecorded.
     size : float, of the cases' names in points
     """
     rows = [row for row in rows if any(row[field] for field, *_ in PEERS)]
+    rows = [row for row in rows if row["batch"] == 1 or "recorded" not in row["kernels"]]
     high = 0.8 / len(PEERS)
     for i, (field, label, colour, hatch) in enumerate(PEERS):
         bars = [(y, row[field]) for y, row in enumerate(rows) if row[field]]
