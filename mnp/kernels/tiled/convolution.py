@@ -154,7 +154,7 @@ def _short_gradients(dy, x, weight, padding):
     flat_x, flat_dy, shape = flat(x), flat(dy), (c, h, w, whole)
     for image in range(0, n, together):
         images = min(together, n - image)
-        winograd_gradient.lay_out(2 * images, image, images, flat_x, flat_dy, shape, f, int(padding), xs, ds)
+        winograd_gradient.lay_out(4 * images, image, images, flat_x, flat_dy, shape, f, int(padding), xs, ds)
         winograd_gradient.multiply(
             planes * filters16 // 16, xs, ds, channels16, filters16, images * squares, whole, products, dbias
         )

@@ -40,75 +40,82 @@ def _channels_last(x, at, channels, h, w, padding, high, wide, out):
 
 
 @inner
-def _pixels(image, rows, columns, channels, vectors, half, xs, first, plane):
-    """xs of one image's squares, from square `first` on: sums and differences of rows, then of columns."""
+def _pixels(image, rows, columns, channels, vectors, half, xs, first, plane, part):
+    """xs of one image's squares, from square `first` on: sums and differences of rows, then of columns.
+    part 0: the planes (A, A) ... (B, D); part 1: (C, A) ... (D, D)."""
     wide = 2 * columns + 2
     line, width = wide * channels, 16 * vectors
     for ty in range(rows):
         for tx in range(columns):
-            to = (first + ty * columns + tx) * width
+            to = 8 * part * plane + (first + ty * columns + tx) * width
             for v in range(0, width, LANES):
                 at = (2 * ty * wide + 2 * tx) * channels + v
-                r0, r1 = _four.load(image, at, 0, channels), _four.load(image, at + line, 0, channels)
-                r2, r3 = (
-                    _four.load(image, at + 2 * line, 0, channels),
-                    _four.load(image, at + 3 * line, 0, channels),
-                )
-                _four.store(_four.sub(r0, r2), half, 0, 0, LANES)
-                _four.store(_four.add(r1, r2), half, 4 * LANES, 0, LANES)
-                _four.store(_four.sub(r2, r1), half, 8 * LANES, 0, LANES)
-                _four.store(_four.sub(r3, r1), half, 12 * LANES, 0, LANES)
-                c0, c1 = _four.load(half, 0, 0, 4 * LANES), _four.load(half, LANES, 0, 4 * LANES)
-                c2, c3 = _four.load(half, 2 * LANES, 0, 4 * LANES), _four.load(half, 3 * LANES, 0, 4 * LANES)
-                _four.store(_four.sub(c0, c2), xs, to + v, 0, 4 * plane)
-                _four.store(_four.add(c1, c2), xs, to + v + plane, 0, 4 * plane)
-                _four.store(_four.sub(c2, c1), xs, to + v + 2 * plane, 0, 4 * plane)
-                _four.store(_four.sub(c3, c1), xs, to + v + 3 * plane, 0, 4 * plane)
+                r1 = _four.load(image, at + line, 0, channels)
+                r2 = _four.load(image, at + 2 * line, 0, channels)
+                if part == 0:
+                    _four.store(_four.sub(_four.load(image, at, 0, channels), r2), half, 0, 0, LANES)
+                    _four.store(_four.add(r1, r2), half, 4 * LANES, 0, LANES)
+                else:
+                    r3 = _four.load(image, at + 3 * line, 0, channels)
+                    _four.store(_four.sub(r2, r1), half, 0, 0, LANES)
+                    _four.store(_four.sub(r3, r1), half, 4 * LANES, 0, LANES)
+                c0, c1 = _two.load(half, 0, 0, 4 * LANES), _two.load(half, LANES, 0, 4 * LANES)
+                c2, c3 = _two.load(half, 2 * LANES, 0, 4 * LANES), _two.load(half, 3 * LANES, 0, 4 * LANES)
+                _two.store(_two.sub(c0, c2), xs, to + v, 0, 4 * plane)
+                _two.store(_two.add(c1, c2), xs, to + v + plane, 0, 4 * plane)
+                _two.store(_two.sub(c2, c1), xs, to + v + 2 * plane, 0, 4 * plane)
+                _two.store(_two.sub(c3, c1), xs, to + v + 3 * plane, 0, 4 * plane)
 
 
 @inner
-def _outputs(image, rows, columns, filters, vectors, half, ds, first, plane):
+def _outputs(image, rows, columns, filters, vectors, half, ds, first, plane, part):
     """ds of one image's squares, likewise."""
     wide, width = 2 * columns, 16 * vectors
     for ty in range(rows):
         for tx in range(columns):
-            to = (first + ty * columns + tx) * width
+            to = 8 * part * plane + (first + ty * columns + tx) * width
             for v in range(0, width, LANES):
                 at = (2 * ty * wide + 2 * tx) * filters + v
-                r0, r1 = (
-                    _two.load(image, at, 0, filters),
-                    _two.load(image, at + wide * filters, 0, filters),
-                )
-                _two.store(r0, half, 0, 0, LANES)
-                _two.store(_two.add(r0, r1), half, 2 * LANES, 0, LANES)
-                _two.store(_two.sub(r0, r1), half, 4 * LANES, 0, LANES)
-                _two.store(r1, half, 6 * LANES, 0, LANES)
-                c0, c1 = _four.load(half, 0, 0, 2 * LANES), _four.load(half, LANES, 0, 2 * LANES)
-                _four.store(c0, ds, to + v, 0, 4 * plane)
-                _four.store(_four.add(c0, c1), ds, to + v + plane, 0, 4 * plane)
-                _four.store(_four.sub(c0, c1), ds, to + v + 2 * plane, 0, 4 * plane)
-                _four.store(c1, ds, to + v + 3 * plane, 0, 4 * plane)
+                r0 = _two.load(image, at, 0, filters)
+                r1 = _two.load(image, at + wide * filters, 0, filters)
+                if part == 0:
+                    _two.store(r0, half, 0, 0, LANES)
+                    _two.store(_two.add(r0, r1), half, 2 * LANES, 0, LANES)
+                else:
+                    _two.store(_two.sub(r0, r1), half, 0, 0, LANES)
+                    _two.store(r1, half, 2 * LANES, 0, LANES)
+                c0, c1 = _two.load(half, 0, 0, 2 * LANES), _two.load(half, LANES, 0, 2 * LANES)
+                _two.store(c0, ds, to + v, 0, 4 * plane)
+                _two.store(_two.add(c0, c1), ds, to + v + plane, 0, 4 * plane)
+                _two.store(_two.sub(c0, c1), ds, to + v + 2 * plane, 0, 4 * plane)
+                _two.store(c1, ds, to + v + 3 * plane, 0, 4 * plane)
 
 
 @shared(INT, INT, FLOATS, FLOATS, tuples(INT, 4), INT, INT, FLOATS, FLOATS)
 def lay_out(index, image, images, x, dy, shape, filters, padding, xs, ds):
-    """Fill xs for image + index, or, from index = images on, ds; shape = (C, H, W, squares in all)."""
+    """Fill half the planes of xs for image + index, or, from index = images on, of ds; and from 2 * images on
+    the other half, so that a thread most often lays out what it is going to `multiply`.
+
+    shape = (C, H, W, squares in all)
+    """
     channels, h, w, squares = shape
     oh, ow = h + 2 * padding - 2, w + 2 * padding - 2
     rows, columns = (oh + 1) // 2, (ow + 1) // 2
-    half = aligned(256)
-    if index < images:
+    half = aligned(8 * LANES)
+    part, n = index // (2 * images), index % (2 * images)
+    if n < images:
         vectors = (channels + 15) // 16
         high, wide = 2 * rows + 2, 2 * columns + 2
         own = aligned(high * wide * channels + 16)  # and room for the last vector's lanes
-        _channels_last(x, (image + index) * channels * h * w, channels, h, w, padding, high, wide, own)
-        first, plane = index * rows * columns, squares * 16 * vectors
-        _pixels(own, rows, columns, channels, vectors, half, xs, first, plane)
+        _channels_last(x, (image + n) * channels * h * w, channels, h, w, padding, high, wide, own)
+        first, plane = n * rows * columns, squares * 16 * vectors
+        _pixels(own, rows, columns, channels, vectors, half, xs, first, plane, part)
     else:
-        vectors, n = (filters + 15) // 16, index - images
+        vectors, n = (filters + 15) // 16, n - images
         own = aligned(4 * rows * columns * filters + 16)
         _channels_last(dy, (image + n) * filters * oh * ow, filters, oh, ow, 0, 2 * rows, 2 * columns, own)
-        _outputs(own, rows, columns, filters, vectors, half, ds, n * rows * columns, squares * 16 * vectors)
+        first, plane = n * rows * columns, squares * 16 * vectors
+        _outputs(own, rows, columns, filters, vectors, half, ds, first, plane, part)
 
 
 def _make_block(rows, columns):
@@ -132,12 +139,13 @@ _block4, _block8, _few = _make_block(4, 4), _make_block(8, 2), _make_block(_FEW,
 
 @shared(FLOATS, FLOATS, INT, INT, INT, INT, FLOATS, FLOATS)
 def multiply(index, xs, ds, channels16, filters16, squares, all_squares, products, dbias):
-    """products[plane, 16 filters, :] += ds * xs for plane = index % 16, filters from 16 * (index / 16) on.
+    """products[plane, 16 filters, :] += ds * xs, one plane after the other, 16 filters at a time.
 
     Every number of plane (B, B) in ds is the sum of a square of the output's gradient; so the bias's
     gradient is its sum.
     """
-    plane, block = index % PLANES, index // PLANES * 16
+    blocks = filters16 // 16
+    plane, block = index // blocks, index % blocks * 16
     x0, d0 = plane * all_squares * channels16, plane * all_squares * filters16 + block
     at = (plane * filters16 + block) * channels16
     c = 0
