@@ -82,8 +82,8 @@ def bench(against=(), only="", quick=False, say=None):
 
 
 def with_peak(report, peak):
-    """The report with a peak that was measured again, if that is higher: a machine is slow at times, as when it
-    was idle before, and a share of too low a peak is too large.
+    """The report with a peak that was measured again, if that is higher: a machine is slow at times, as when
+    it was idle before, and a share of too low a peak is too large.
 
     >>> report = {"fma_peak_gflops": 100.0, "rows": [{"fma_share": 0.8}, {"fma_share": None}]}
     >>> with_peak(report, 160.0)["rows"]
