@@ -65,7 +65,7 @@ POOLED = [
     (3, 2, 13, (2, 3), 5, 37, 2),
     (1, 3, 1, (1, 1), 2, 2, 0),
     (2, 8, 5, (3, 3), 34, 34, 0),
-    (3, 9, 4, (5, 5), 33, 35, 1),
+    (3, 9, 4, (5, 5), 33, 37, 1),  # windows of two images among the 16 of a vector
     (16, 1, 2, (3, 2), 4, 5, 0),
     (1, 2, 4, (3, 2), 5, 6, 0),
     (1, 2, 10, (2, 2), 5, 6, 0),
@@ -291,3 +291,8 @@ def test_plain_dense_layers_of_float64_run_as_in_jitted():
     x, weight = floats(rng, 2, 20), floats(rng, 5, 20)
     with pytest.raises(ShapeError):
         tiled.sgd_step((x, weight), (x,), (x,), (None,), 0.1, 0.9, 0.0)
+
+
+def test_relu_keeps_nan(no_fallback):
+    x = np.array([-1.0, -0.0, 0.0, 2.0, np.nan, np.inf, -np.inf], np.float32)
+    np.testing.assert_array_equal(tiled.relu_forward(x), textbook.relu_forward(x))
