@@ -28,7 +28,7 @@ SEVERAL = {  # runs of several arms have tables of their own: what was compared,
     "where the tables above have five",
 }
 OTHER_MACHINES = {  # where the benchmark was recorded, too; what the file does not say itself
-    "bench-zen4": "AMD, AVX-512, older kernels",
+    "bench-amd": "AMD, AVX-512, older kernels",
     "bench-intel": "Intel, AVX-512, older kernels",
     "bench-avx2": "AMD, AVX2, older gradients",
 }
