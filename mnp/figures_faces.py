@@ -34,7 +34,7 @@ def roc_curves(curves, ax):
     """
     for curve, (colour, marker, dash) in zip(curves, ARMS * 3, strict=False):
         r = faces.roc(curve["distances"], curve["same"])
-        eer = 100 * faces.equal_error(curve["distances"], curve["same"])
+        eer = 100 * faces.equal_error_rate(curve["distances"], curve["same"])
         label = f"{curve['label']} ({eer:.1f} %)"
         ax.step(
             100 * r.false_positive,

@@ -18,9 +18,9 @@ from mnp.experiments.recipes import EXPERIMENTS
 SMALL = [
     *("model.conv1=2", "model.conv2=2", "model.neurons=12", "model.k=3"),
     *("data.train_images=80", "data.test_images=40"),
-    *("train.epochs=1", "train.batch=20", "prune.epochs=1"),
+    *("train.epochs=1", "train.batch_size=20", "prune.epochs=1"),
 ]
-RUN = ["run", "digits", "--kernels", "textbook"]
+RUN = ["run", "digits", "--backend", "textbook"]
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,7 @@ def test_results_of_several_seeds(capsys, tmp_path):
     assert status == 0 and "2 seeds: unpruned" in out and "paired 95 % interval" in out
     assert set(results) >= {"recipe", "command", "seeds", "versions", "rows", "aggregate"}
     assert results["seeds"] == [7, 8] and len(results["rows"]) == 6 and len(results["aggregate"]) == 3
-    assert results["command"].startswith("mnp run digits --seed 7 --seeds 2 --kernels textbook --set ")
+    assert results["command"].startswith("mnp run digits --seed 7 --seeds 2 --backend textbook --set ")
     assert str(tmp_path) not in json.dumps(results)
     # the same folder, with one more seed: what is finished is not repeated
     status, out, _ = mnp(capsys, "run", "--resume", "--out", "o", "--no-figures")
@@ -163,7 +163,7 @@ def test_an_interrupt_tells_how_to_go_on_and_exits_130(tmp_path):
         _, err = process.communicate()
     assert process.returncode == 130 and "Traceback" not in err
     assert err.strip().splitlines()[-1] == (
-        "mnp: interrupted; go on with: mnp run --resume --out 'an out' --kernels textbook"
+        "mnp: interrupted; go on with: mnp run --resume --out 'an out' --backend textbook"
     )
 
 
@@ -192,12 +192,12 @@ def test_a_reader_that_goes_away_is_no_error():
         (["run", "digits", "--seeds", "0"], "--seeds is 0: give 1 or more"),
         (["run", "digits", "--jobs", "0"], "--jobs is 0"),
         (["run", "digits", "--threads", "0"], "--threads is 0"),
-        (["run", "digits", "--kernels", "fast"], "invalid choice: 'fast'"),
+        (["run", "digits", "--backend", "fast"], "invalid choice: 'fast'"),
         (["run", "--resume"], "--resume --out DIR"),
         (["run", "--resume", "--out", "nowhere"], "nowhere: holds no run"),
         (["run", "--resume", "--out", "nowhere", "--seed", "1"], "belong to a RECIPE"),
         (["run", "mnist", "--data", "nowhere"], "nowhere"),
-        (["run", "digits", "--kernels", "textbook", "--set", "prune.to_k=0"], "prune.to_k"),
+        (["run", "digits", "--backend", "textbook", "--set", "prune.to_k=0"], "prune.to_k"),
         (["figures", "nowhere"], "nowhere: holds no finished run"),
     ],
 )
@@ -214,7 +214,7 @@ def test_a_folder_of_another_recipe(capsys, tmp_path):
 
 
 def test_a_loss_that_is_not_finite(capsys):
-    line = refused(capsys, *RUN, "--set", *SMALL, "train.learning_rate=1e30")
+    line = refused(capsys, *RUN, "--set", *SMALL, "train.lr=1e30")
     assert "loss became" in line and "layer" in line and "iteration" in line
 
 
@@ -251,7 +251,7 @@ def test_broken_mnist_files(capsys, tmp_path, damage, says):
     (tmp_path / "data").mkdir()
     for name, data in files.items():
         (tmp_path / "data" / name).write_bytes(data)
-    assert says in refused(capsys, "run", "mnist", "--kernels", "textbook", "--data", "data", "--out", "o")
+    assert says in refused(capsys, "run", "mnist", "--backend", "textbook", "--data", "data", "--out", "o")
 
 
 def test_a_bug_is_not_hidden(monkeypatch):

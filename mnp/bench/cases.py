@@ -9,7 +9,7 @@ from mnp.bench.timing import interleaved
 from mnp.nn import SGD, Recorded, evaluate, learning_rate, lenet5, loss_and_grads, train_epoch, vgg16
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
-from mnp.pruning.surgery import apply_masks, count_wins, prune_neurons, weight_names
+from mnp.pruning.surgery import apply_masks, collect_win_counts, prune_neurons, weight_names
 from mnp.pruning.weights import magnitude_mask
 
 FIELDS = (
@@ -31,7 +31,7 @@ FIELDS = (
 )
 
 
-def row(case, batch, kernels, times, name, flops=None, peak=None, note=""):
+def row(case, batch, backend, times, name, flops=None, peak=None, note=""):
     """One row: our best time under `name`, the peers', and the ratios of best times."""
     best = {key: value[0] for key, value in times.items()}
     ours = best[name]
@@ -43,7 +43,7 @@ def row(case, batch, kernels, times, name, flops=None, peak=None, note=""):
     made = {
         "case": case,
         "batch": batch,
-        "kernels": kernels,
+        "kernels": backend,
         "mnp_ms": round(ours, 4),
         "mnp_median_ms": round(times[name][1], 4),
         "torch_default_ms": best.get("torch"),
@@ -67,9 +67,9 @@ def examples(batch, size=28, channels=1, classes=10, seed=0):
     return images, rng.integers(0, classes, batch)
 
 
-def authors_net(kernels, units=64, k=4):
+def authors_net(backend, units=64, k=4):
     """The maxout LeNet of the authors, 20-52-256."""
-    return lenet5(20, 52, units, k, rng=0, kernels=kernels)
+    return lenet5(20, 52, units, k, rng=0, backend=backend)
 
 
 def training_step(net, images, labels):
@@ -144,9 +144,9 @@ def stage(against, peak, images=60_000, epochs=5, batch=64):
                 optimizer,
                 x,
                 y,
-                batch=batch,
+                batch_size=batch,
                 rng=rng,
-                lr_of_iteration=lambda i: learning_rate("inv", 0.01, i, 0),
+                lr=lambda i: learning_rate("inv", 0.01, i, 0),
                 first_iteration=epoch * (images // batch),
             )
 
@@ -168,7 +168,7 @@ def stage(against, peak, images=60_000, epochs=5, batch=64):
 def to_one_neuron(net, images):
     """Prune fc3 to k = 1 by the wins over some images."""
     while net["fc3"].__class__.__name__ == "MaxoutDense":
-        order = rank_neurons(count_wins(net, "fc3", [images]))
+        order = rank_neurons(collect_win_counts(net, "fc3", [images]))
         net = prune_neurons(net, "fc3", keep_top(order, n_keep=net["fc3"].k - 1))
     return net
 
@@ -198,7 +198,7 @@ def ranking(against, peak, images=60_000):
     x, y = examples(images)
     batches = [x[i : i + 1000] for i in range(0, images, 1000)]
     calls = {
-        "tiled": lambda: count_wins(net, "fc3", batches),
+        "tiled": lambda: collect_win_counts(net, "fc3", batches),
         "dense": lambda: evaluate(net, x, y),
     }
     times = interleaved(calls, rounds=5, budget=8)
@@ -211,8 +211,8 @@ def vgg_step(against, peak, batch=32):
     """The training step of VGG16 at a quarter of its width, 64x64, with batch normalisation."""
     x, y = examples(batch, 64, 3, 400)
 
-    def net(kernels):
-        return vgg16(0.25, 64, 256, 4, 400, batchnorm=True, rng=0, kernels=kernels)
+    def net(backend):
+        return vgg16(0.25, 64, 256, 4, 400, batchnorm=True, rng=0, backend=backend)
 
     calls = {"tiled": training_step(net("tiled"), x, y)}
     if "torch" in against:
@@ -225,7 +225,7 @@ def sparse(against, peak, sparsities=(0.95, 0.99), batches=(1, 64, 1000)):
     """Inference of the k = 1 network with weights pruned: CSR beside dense, and fc3 beside scipy.sparse."""
     from mnp.pruning.sparse import sparse_network
 
-    dense = to_one_neuron(lenet5(20, 50, 512, 4, rng=0, kernels="tiled"), examples(256)[0])
+    dense = to_one_neuron(lenet5(20, 50, 512, 4, rng=0, backend="tiled"), examples(256)[0])
     for sparsity in sparsities:
         weights = {name: dense.params()[name] for name in weight_names(dense)}
         masks = {name: magnitude_mask(weight, sparsity) for name, weight in weights.items()}

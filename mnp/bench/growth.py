@@ -41,7 +41,7 @@ def widths(against, peak, factors=(1, 2, 4, 8)):
     """The training step against the width of fc3: 256 to 2,048 neurons."""
     calls = {}
     for factor in factors:
-        net = lenet5(20, 52, 64 * factor, 4, rng=0, kernels="tiled")
+        net = lenet5(20, 52, 64 * factor, 4, rng=0, backend="tiled")
         calls[factor] = training_step(net, *examples(64))
     times = interleaved(calls, rounds=20, budget=10)
     for factor in factors:

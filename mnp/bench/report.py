@@ -8,7 +8,7 @@ from mnp.bench import cases, growth, peers
 from mnp.bench.timing import BUSY, fma_peak, load
 from mnp.errors import MnpError
 from mnp.experiments import machine
-from mnp.kernels import get_kernels, registers
+from mnp.kernels import get_backend, registers
 
 LONG = ("stage", "compiled")
 
@@ -30,7 +30,7 @@ def groups(threads):
     }
 
 
-def bench(against=(), only="", quick=False, say=None):
+def bench(against=(), only="", quick=False, log=None):
     """Measure, and return what `mnp bench --json` writes.
 
     Parameters
@@ -47,8 +47,8 @@ def bench(against=(), only="", quick=False, say=None):
     report : dict
         command, machine, threads, tiles, load, fma_peak_gflops, versions, warning, rows (`cases.FIELDS`).
     """
-    say = say or (lambda line: print(line, file=sys.stderr, flush=True))
-    if not get_kernels("tiled").available():
+    log = log or (lambda line: print(line, file=sys.stderr, flush=True))
+    if not get_backend("tiled").available():
         raise MnpError("bench: the tiled kernels cannot run here (no AVX2 or AVX-512, or the JIT is off)")
     threads = numba.get_num_threads()
     versions = machine.versions()
@@ -73,9 +73,9 @@ def bench(against=(), only="", quick=False, say=None):
     }
     if report["load"] is not None and report["load"] > BUSY:
         report["warning"] = f"the machine was busy (load {report['load']}): quote ratios with care"
-        say(report["warning"])
+        log(report["warning"])
     for name, group in chosen.items():
-        say(f"measuring: {name}")
+        log(f"measuring: {name}")
         report["rows"] += group(against, report["fma_peak_gflops"])
         report = with_peak(report, fma_peak(threads, 0.5))
     return report

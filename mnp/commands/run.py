@@ -33,7 +33,12 @@ def add_parser(subparsers):
         metavar="J",
         help="seeds or folds at the same time, in processes; same results",
     )
-    add("--kernels", choices=("textbook", "jitted", "tiled"), help="default: the fastest that fits")
+    add(
+        "--backend",
+        "--kernels",
+        choices=("textbook", "jitted", "tiled"),
+        help="default: the fastest that fits",
+    )
     add(
         "--threads",
         type=int,
@@ -118,7 +123,7 @@ def what_and_where(args):
     return read_experiment(args.out), args.out, read_seeds(args.out)
 
 
-def say(line):
+def log(line):
     print(line, flush=True)
 
 
@@ -126,10 +131,10 @@ def run_one(args, experiment, out):
     from mnp.experiments.rows import to_table
     from mnp.experiments.run import run
 
-    say(f"{experiment.name}, seed {experiment.seed}, into {out}")
-    how = {"data_folder": args.data, "kernels": args.kernels, "source": args.source, "jobs": args.jobs}
-    rows = run(experiment, out, say=say, **how)
-    say("\n" + to_table(rows))
+    log(f"{experiment.name}, seed {experiment.seed}, into {out}")
+    how = {"data_folder": args.data, "backend": args.backend, "source": args.source, "jobs": args.jobs}
+    rows = run(experiment, out, log=log, **how)
+    log("\n" + to_table(rows))
     if args.results:
         from mnp.experiments.seeds import results_of
 
@@ -142,7 +147,7 @@ def run_several(args, experiment, seeds, out):
     from mnp.experiments.rows import to_table_of_seeds
     from mnp.experiments.seeds import run_seeds, summary_line
 
-    say(f"{experiment.name}, seeds {seeds[0]} to {seeds[-1]}, into {out}")
+    log(f"{experiment.name}, seeds {seeds[0]} to {seeds[-1]}, into {out}")
     results = run_seeds(
         experiment,
         seeds,
@@ -150,12 +155,12 @@ def run_several(args, experiment, seeds, out):
         jobs=args.jobs,
         command=command_of(args, experiment, seeds),
         data_folder=args.data,
-        kernels=args.kernels,
-        say=say,
+        backend=args.backend,
+        log=log,
         source=args.source,
     )
-    say("\n" + to_table_of_seeds(results["aggregate"]))
-    say(summary_line(results))
+    log("\n" + to_table_of_seeds(results["aggregate"]))
+    log(summary_line(results))
     write_results(args, results)
     draw(args, out)
 
@@ -163,7 +168,7 @@ def run_several(args, experiment, seeds, out):
 def go_on(args, out):
     """The words that go on with a run: all that the recipe in its folder does not say."""
     words = ["mnp", "run", "--resume", "--out", out]
-    for flag in ("data", "kernels", "results", "threads"):
+    for flag in ("data", "backend", "results", "threads"):
         value = getattr(args, flag)
         words += [f"--{flag}", str(value)] if value is not None else []
     words += ["--from", args.source] if args.source else []
@@ -176,7 +181,7 @@ def command_of(args, experiment, seeds=None):
     words = ["mnp", "run", experiment.name]
     words += ["--seed", str(experiment.seed)] if experiment.seed else []
     words += ["--seeds", str(len(seeds))] if seeds else []
-    words += ["--kernels", args.kernels] if args.kernels else []
+    words += ["--backend", args.backend] if args.backend else []
     changed = args.set or changes(experiment)
     words += ["--set", *changed] if changed else []
     if args.results and not os.path.isabs(args.results):
@@ -202,11 +207,11 @@ def write_results(args, results, out=None):
     make_folder(args.results)
     path = os.path.join(args.results, results["recipe"]["name"])
     write_whole(f"{path}.json", to_json(results))
-    say(f"results: {path}.json")
+    log(f"results: {path}.json")
     if out is not None and os.path.exists(os.path.join(out, PAIRS)):
         with open(os.path.join(out, PAIRS), "rb") as file:
             write_whole(f"{path}-{PAIRS}", file.read())
-        say(f"results: {path}-{PAIRS}")
+        log(f"results: {path}-{PAIRS}")
 
 
 def draw(args, out):
@@ -215,4 +220,4 @@ def draw(args, out):
         from mnp.figures_faces import draw_roc
 
         for path in [*draw_run(out), *draw_roc(out)]:
-            say(f"figure: {path}")
+            log(f"figure: {path}")

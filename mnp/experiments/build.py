@@ -8,7 +8,7 @@ from mnp.nn import Network, lenet5, units_of
 from mnp.nn.training import check_finite
 
 
-def build(model, data, rng, kernels):
+def build(model, data, rng, backend):
     """The network that a recipe begins with."""
     channels, image, width = data.image_shape
     if image != width:
@@ -25,7 +25,7 @@ def build(model, data, rng, kernels):
         channels=channels,
         rng=rng,
         init=model.init,
-        kernels=kernels,
+        backend=backend,
     )
 
 
@@ -35,7 +35,7 @@ def with_dropout(net, share):
     architecture = [
         entry | {key[entry["type"]]: share} if entry["type"] in key else entry for entry in net.architecture()
     ]
-    return Network.from_architecture(architecture, net.state_dict(), net.masks(), net.kernels)
+    return Network.from_architecture(architecture, net.state_dict(), net.masks(), net.backend)
 
 
 def load_data(recipe, folder=None):

@@ -147,7 +147,7 @@ def under(arrays, folder):
     return {name.removeprefix(f"{folder}/"): a for name, a in arrays.items() if name.startswith(f"{folder}/")}
 
 
-def network_from(arrays, meta, kernels=None):
+def network_from(arrays, meta, backend=None):
     """Build the network that `network_entries` took apart; arrays and masks must fit the architecture.
 
     Raises MnpError where they do not, before anything larger than the arrays themselves is made, and for
@@ -164,7 +164,7 @@ def network_from(arrays, meta, kernels=None):
             if isinstance(value, int) and abs(value) > max(numbers, 1):
                 raise MnpError(f"the checkpoint says {name} = {value}, which its arrays cannot hold")
     try:
-        net = Network.from_architecture(architecture, state, masks, kernels)
+        net = Network.from_architecture(architecture, state, masks, backend)
         net.check_finite()
         return net
     except MnpError:
@@ -179,13 +179,13 @@ def save_network(path, net, **meta):
     save_checkpoint(path, arrays, {**meta, **architecture})
 
 
-def load_network(path, kernels=None):
+def load_network(path, backend=None):
     """The network of a checkpoint: one of `save_network`, or a step of a run.
 
     Raises MnpError, one line with the path, for anything that is not such a file.
     """
     arrays, meta = load_checkpoint(path)
     try:
-        return network_from(arrays, meta, kernels)
+        return network_from(arrays, meta, backend)
     except MnpError as error:
         raise MnpError(f"{path}: {error}") from None

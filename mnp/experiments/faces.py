@@ -126,14 +126,14 @@ def roc(distances, same):
     )
 
 
-def equal_error(distances, same):
+def equal_error_rate(distances, same):
     """The equal error rate: where as many pairs of two people are accepted as pairs of one are refused.
 
         false_positive(t) = 1 - true_positive(t),   on the straight line between two steps of the ROC
 
     distances (P,) float, same (P,) bool -> float in [0, 1].
 
-    >>> equal_error(np.array([0.1, 0.4, 0.3, 0.9]), np.array([True, True, False, False]))
+    >>> equal_error_rate(np.array([0.1, 0.4, 0.3, 0.9]), np.array([True, True, False, False]))
     0.5
     """
     curve = roc(distances, same)

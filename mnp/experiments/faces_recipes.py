@@ -73,8 +73,8 @@ class FacesTrainRecipe(TrainRecipe):
     """
 
     epochs: int = 44
-    batch: int = 32
-    learning_rate: float = 0.05
+    batch_size: int = 32
+    lr: float = 0.05
     policy: str = "cosine"
     warmup: int = 300
     shift: int = 4
@@ -127,12 +127,12 @@ def check(e):
     check_stages(e, demand)
 
 
-PRUNE = PruneRecipe(epochs=2, learning_rate=0.01, policy="cosine", layers=("fc6", "fc7"))
+PRUNE = PruneRecipe(epochs=2, lr=0.01, policy="cosine", layers=("fc6", "fc7"))
 WEIGHTS = WeightRecipe(
     reductions=(0.8, 0.95),
     floors=(("conv1_1", 0.5), ("conv1_2", 0.5), ("conv2_1", 0.5)),  # 7,344 weights that all others need
     epochs=3,
-    learning_rate=0.01,
+    lr=0.01,
     policy="cosine",
 )
 

@@ -23,12 +23,12 @@ from mnp.experiments.faces_pairs import (
 from mnp.experiments.faces_recipes import FOLDS
 from mnp.experiments.folder import HISTORY, PAIRS, SUMMARY, read_json, write_whole
 from mnp.experiments.rows import FACE_FIELDS, WHOLE, check_row, to_csv
-from mnp.experiments.run import Run, refuse_strange, run
+from mnp.experiments.run import Run, check_run_folder, run
 from mnp.experiments.side_by_side import side_by_side
 from mnp.experiments.stage import Stage
 from mnp.nn import Dense, Network, fold_batchnorm, units_of, vgg16
 from mnp.nn.augment import mirrored_and_moved
-from mnp.nn.base import kernels_name
+from mnp.nn.base import backend_name
 
 LAST_LAYER = 0.1  # scale of fc8's first weights
 BATCH = 100  # images at once where nothing is learned: a batch's activations stay in a few hundred MiB
@@ -86,7 +86,7 @@ def verify(features, data, name):
         "threshold": threshold,
         "accuracy": 100 * share,
         "accuracy_se": 100 * faces.binomial_standard_error(share, len(same)),
-        "eer": 100 * faces.equal_error(of["tested"], same),
+        "eer": 100 * faces.equal_error_rate(of["tested"], same),
         "distances": of["tested"],
         "same": same,
     }
@@ -105,7 +105,7 @@ class FacesStage(Stage):
         total = self.step.epochs * self.per_epoch
         warmup = min(self.experiment.train.warmup, total // 4) if self.step.kind == "train" else 0
         if iteration < warmup:
-            return self.section.learning_rate * (iteration + 1) / warmup
+            return self.section.lr * (iteration + 1) / warmup
         return super().learning_rate(iteration)
 
     def ranked(self):
@@ -155,7 +155,7 @@ class FacesRun(Run):
             dropout=m.dropout,
             rng=rng,
             init=m.init,
-            kernels=self.kernels,
+            backend=self.backend,
         )
         # A thousand classes: small logits at first, or the first steps only unlearn the random ones.
         net["fc8"].params["weight"] *= np.float32(LAST_LAYER)
@@ -182,12 +182,12 @@ class FoldsRun(Run):
         if left:  # for one process after another; those side by side find the decoded images in the cache
             self.faces = lfw.load(self.data_folder, variant=d.variant, crop=d.crop, size=d.size)
         # Processes get them by name.
-        kernels = kernels_name(self.kernels) if isinstance(self.kernels, ModuleType) else self.kernels
-        how = {"data_folder": self.data_folder, "kernels": kernels, "say": self.say}
+        backend = backend_name(self.backend) if isinstance(self.backend, ModuleType) else self.backend
+        how = {"data_folder": self.data_folder, "backend": backend, "log": self.log}
         if self.jobs > 1 and left:
             side_by_side({f"fold {fold}": (folds[fold], folders[fold]) for fold in left}, self.jobs, **how)
         for fold in left:
-            self.say(f"fold {fold} of 0 to {FOLDS - 1}")
+            self.log(f"fold {fold} of 0 to {FOLDS - 1}")
             of_folds[fold] = run(folds[fold], folders[fold], faces=self.faces, **how)
         write_pairs_of_folds(self.out, folders, [step.label for step in self.steps])
         self.rows = [over_folds(list(of_step)) for of_step in zip(*of_folds, strict=True)]
@@ -200,14 +200,14 @@ class FoldsRun(Run):
         """The rows of a fold that is finished, by its summary and its pairs; else None."""
         if not ((folder / SUMMARY).exists() and (folder / PAIRS).exists()):
             return None
-        refuse_strange(folder, experiment)
+        check_run_folder(folder, experiment)
         rows = read_json(folder / SUMMARY, "a summary").get("rows")
         try:
             for step, row in zip(self.steps, rows, strict=True):
                 check_row(row, FACE_FIELDS, step)
                 verified(folder, step.label)
         except (MnpError, TypeError, ValueError) as error:
-            self.say(f"{folder}: {error}; that fold is looked at again")
+            self.log(f"{folder}: {error}; that fold is looked at again")
             (folder / PAIRS).unlink(missing_ok=True)  # its checkpoints give a new one
             return None
         return rows

@@ -43,10 +43,10 @@ def cpu():
 
 
 @contextmanager
-def announced(say, seconds=2.0):
+def announced(log, seconds=2.0):
     """Say that kernels are being compiled if the block takes long; it does so once a machine."""
     line = "compiling the kernels for the first time on this machine; the next start will be quick"
-    timer = threading.Timer(seconds, say, [line])
+    timer = threading.Timer(seconds, log, [line])
     timer.daemon = True
     timer.start()
     try:

@@ -48,8 +48,8 @@ class TrainRecipe:
     """
 
     epochs: int = 5
-    batch: int = 64
-    learning_rate: float = 0.01
+    batch_size: int = 64
+    lr: float = 0.01
     policy: str = "inv"
     gamma: float = 1e-4
     power: float = 0.75
@@ -67,7 +67,7 @@ class PruneRecipe:
 
     to_k: int | None = 1
     epochs: int = 5
-    learning_rate: float = 0.01
+    lr: float = 0.01
     policy: str = "inv"
     rankings: tuple[str, ...] = ("win_counts",)
     layers: tuple[str, ...] = ("fc3",)
@@ -102,7 +102,7 @@ class WeightRecipe:
     ramp_epochs: int = 0
     every: int = 100
     splice: bool = False
-    learning_rate: float = 0.01
+    lr: float = 0.01
     policy: str = "inv"
     dropout: float | None = None
     weight_decay: float | None = None
@@ -168,9 +168,9 @@ def check_stages(e, demand):
     demand(e.seed >= 0, "seed", f"is {e.seed}: give 0 or more")
     for where, epochs in (("train", t.epochs), ("prune", p.epochs), ("weights", w.epochs)):
         demand(epochs >= 0, f"{where}.epochs", f"is {epochs}: give 0 or more")
-    demand(t.batch >= 1, "train.batch", f"is {t.batch}: a batch needs at least one image")
+    demand(t.batch_size >= 1, "train.batch_size", f"is {t.batch_size}: a batch needs at least one image")
     for where, section in (("train", t), ("prune", p), ("weights", w)):
-        demand(section.learning_rate > 0, f"{where}.learning_rate", "must be above 0")
+        demand(section.lr > 0, f"{where}.lr", "must be above 0")
         demand(section.policy in POLICIES, f"{where}.policy", f"is not one of {', '.join(POLICIES)}")
         demand(
             section.policy != "step" or t.step_epochs >= 1,
@@ -232,7 +232,7 @@ EXPERIMENTS = {
             "the embedded 8x8 digits, a small maxout LeNet, three rounds to k = 1: under a minute",
             data=DataRecipe("digits"),
             model=ModelRecipe(conv1=8, conv2=16, neurons=256, k=4, dropout=0.25),
-            train=TrainRecipe(epochs=20, batch=32),
+            train=TrainRecipe(epochs=20, batch_size=32),
             prune=PruneRecipe(epochs=10),
         ),
         Experiment(
@@ -286,7 +286,7 @@ EXPERIMENTS = {
                 scope="global",
                 epochs=40,
                 ramp_epochs=20,
-                learning_rate=0.03,
+                lr=0.03,
                 policy="cosine",
                 dropout=0.0,
             ),

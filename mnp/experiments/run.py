@@ -46,7 +46,7 @@ from mnp.pruning.sizes import count_sizes
 OURS = {PAIRS, RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
 
 
-def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=None, source=None, jobs=1):
+def run(experiment, out, *, data_folder=None, backend=None, log=print, faces=None, source=None, jobs=1):
     """Carry out an experiment in a folder, or what is left of it; steps that are finished stay.
 
     Parameters
@@ -56,7 +56,7 @@ def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=Non
         New, empty, or the folder of this same experiment; it is locked meanwhile.
     data_folder : str or Path, optional
         Where the data are looked for first.
-    kernels : module or str, optional
+    backend : module or str, optional
         The default is the fastest that fits.
     say : callable(str)
         Receives a line where there is something to tell.
@@ -77,18 +77,18 @@ def run(experiment, out, *, data_folder=None, kernels=None, say=print, faces=Non
     is harmed.
     """
     out = Path(out)
-    refuse_strange(out, experiment)
+    check_run_folder(out, experiment)
     make_folder(out / CHECKPOINTS)
     with locked(out):
         sweep(out)
-        refuse_strange(out, experiment)
+        check_run_folder(out, experiment)
         if not (out / RECIPE).exists():
             write_whole(out / RECIPE, to_json(to_dict(experiment)))
-        runner = runner_of(experiment)(experiment, out, data_folder, kernels, say)
+        runner = runner_of(experiment)(experiment, out, data_folder, backend, log)
         runner.faces, runner.jobs = faces, jobs
         if source is not None:
             for label in take_over(runner, source):
-                say(f"{label}: taken over from {source}")
+                log(f"{label}: taken over from {source}")
         return runner.carry_out()
 
 
@@ -101,7 +101,7 @@ def runner_of(experiment):
     return Run
 
 
-def refuse_strange(out, experiment, several=False):
+def check_run_folder(out, experiment, several=False):
     """Refuse a folder that is not new, empty, or this experiment's own (with one seed, or with several)."""
     if out.exists() and not out.is_dir():
         raise MnpError(f"{out}: is not a folder; choose another --out")
@@ -148,8 +148,8 @@ class Run:
 
     stage, at_the_end = Stage, (SUMMARY,)
 
-    def __init__(self, experiment, out, data_folder, kernels, say):
-        self.experiment, self.out, self.kernels, self.say = experiment, out, kernels, say
+    def __init__(self, experiment, out, data_folder, backend, log):
+        self.experiment, self.out, self.backend, self.log = experiment, out, backend, log
         self.data_folder, self.data, self.first = data_folder, None, None
         self.steps, self.rows = steps_of(experiment), []
 
@@ -160,7 +160,7 @@ class Run:
             self.prepare()
         for step, meta in zip(self.steps, finished, strict=True):
             if meta is None:
-                self.say(f"step {step.index} of {len(self.steps) - 1}: {step.label}")
+                self.log(f"step {step.index} of {len(self.steps) - 1}: {step.label}")
                 meta = self.stage(self, step).carry_out()
                 write_whole(self.out / HISTORY, to_csv([*self.rows, meta["row"]]))
             self.rows.append(meta["row"])
@@ -174,7 +174,7 @@ class Run:
         """Load the data, and refuse now what would otherwise fail after hours."""
         self.data = self.load()
         net = self.network(None)
-        self.kernels = net.kernels
+        self.backend = net.backend
         self.first = net.architecture()
         if any(step.kind == "neurons" for step in self.steps):
             for name in self.experiment.prune.layers:
@@ -188,7 +188,7 @@ class Run:
         """Refuse a round of weight pruning that would empty the network as the step will find it."""
         w, layers = self.experiment.weights, self.experiment.prune.layers
         entries = [e | {"k": step.k} if e["name"] in layers else e for e in self.first]
-        net = Network.from_architecture(entries, kernels=self.kernels)
+        net = Network.from_architecture(entries, backend=self.backend)
         check_target(net, Target(self.remaining_after(step.reduction, step.remaining), w.scope, w.floors))
 
     def load(self):
@@ -197,7 +197,7 @@ class Run:
 
     def network(self, rng):
         """The network that the recipe begins with; its weights drawn from rng, or zeros for None."""
-        return build(self.experiment.model, self.data, rng, self.kernels)
+        return build(self.experiment.model, self.data, rng, self.backend)
 
     def remaining_after(self, reduction=None, remaining=None):
         """How many parameters a weights round leaves; a reduction is counted against the unpruned network."""
@@ -222,7 +222,7 @@ class Run:
             check_meta(meta, self.stage.fields, step, self.path(step))
             return meta
         except MnpError as error:
-            self.say(f"{error}; that step is done again from the one before it")
+            self.log(f"{error}; that step is done again from the one before it")
             return None
 
     def generator(self, step, what="training"):
@@ -236,14 +236,14 @@ class Run:
         """What else belongs into the summary."""
         return {}
 
-    def summarise(self, kernels):
+    def summarise(self, backend):
         e = self.experiment
         summary = {
             "name": e.name,
             "recipe": to_dict(e),
             "seed": e.seed,
             "versions": machine.versions(),
-            "kernels": kernels,
+            "kernels": backend,
             "threads": machine.threads(),
             "cpu": machine.cpu(),
             "rows": self.rows,

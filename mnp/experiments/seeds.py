@@ -20,14 +20,14 @@ from mnp.experiments.folder import (
     to_json,
     write_whole,
 )
-from mnp.experiments.run import default_folder, refuse_strange, run
+from mnp.experiments.run import check_run_folder, default_folder, run
 from mnp.experiments.side_by_side import side_by_side
 from mnp.experiments.statistics import aggregate
 from mnp.experiments.typed import to_dict
 
 
 def run_seeds(
-    experiment, seeds, out, *, jobs=1, command="", data_folder=None, kernels=None, say=print, source=None
+    experiment, seeds, out, *, jobs=1, command="", data_folder=None, backend=None, log=print, source=None
 ):
     """Carry out a recipe for every seed, each in a folder of its own below `out`.
 
@@ -40,7 +40,7 @@ def run_seeds(
         How many run at the same time; above 1 each is a process of its own that writes seed-S/log.txt.
     command : str
         Written into the results: how to repeat them.
-    data_folder, kernels, say, source
+    data_folder, backend, say, source
         As in `run`; kernels by name.
 
     Returns
@@ -52,22 +52,22 @@ def run_seeds(
     """
     out = Path(out)
     experiments = {seed: replace(experiment, seed=seed) for seed in seeds}
-    refuse_strange(out, experiment, several=True)
+    check_run_folder(out, experiment, several=True)
     make_folder(out)
     with locked(out):
         sweep(out)
-        refuse_strange(out, experiment, several=True)
+        check_run_folder(out, experiment, several=True)
         write_whole(out / SEEDS, to_json({"seeds": list(seeds)}))
         write_whole(out / RECIPE, to_json(to_dict(experiment)))
         if jobs > 1:
             runs = {f"seed {seed}": (one, out / folder_of(seed)) for seed, one in experiments.items()}
-            side_by_side(runs, jobs, data_folder=data_folder, kernels=kernels, say=say, source=source)
+            side_by_side(runs, jobs, data_folder=data_folder, backend=backend, log=log, source=source)
         rows = {}
         for seed, one in experiments.items():
             if jobs == 1:
-                say(f"seed {seed} ({seeds.index(seed) + 1} of {len(seeds)})")
+                log(f"seed {seed} ({seeds.index(seed) + 1} of {len(seeds)})")
             folder = out / folder_of(seed)
-            rows[seed] = run(one, folder, data_folder=data_folder, kernels=kernels, say=say, source=source)
+            rows[seed] = run(one, folder, data_folder=data_folder, backend=backend, log=log, source=source)
         results = results_of(rows, experiment, folder, command)
         write_whole(out / SUMMARY, to_json(results))
     return results

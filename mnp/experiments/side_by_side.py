@@ -14,14 +14,14 @@ import time
 from mnp.data.folders import make_folder
 from mnp.errors import MnpError
 from mnp.experiments.folder import RECIPE, to_json, write_whole
-from mnp.experiments.run import refuse_strange
+from mnp.experiments.run import check_run_folder
 from mnp.experiments.typed import to_dict
 
 LOG = "log.txt"
 PATIENCE = 20  # seconds that an interrupted run may take to end
 
 
-def side_by_side(runs, jobs, *, data_folder=None, kernels=None, say=print, source=None):
+def side_by_side(runs, jobs, *, data_folder=None, backend=None, log=print, source=None):
     """Carry out runs in processes of their own, `jobs` at a time; return when all have ended well.
 
     Parameters
@@ -30,26 +30,26 @@ def side_by_side(runs, jobs, *, data_folder=None, kernels=None, say=print, sourc
     jobs : int
         The processors are shared out evenly among so many, unless NUMBA_NUM_THREADS says how many threads
         each gets.
-    data_folder, kernels, say, source
+    data_folder, backend, say, source
         As in `run.run`; kernels by name.
 
     Raises MnpError with the last words of each run that failed; none is started after the first failure.
     """
     threads = os.environ.get("NUMBA_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // jobs))
     waiting, running, failed = list(runs), {}, []
-    say(f"{len(runs)} runs, {jobs} at a time, {threads} thread(s) each; each writes {LOG} in its folder")
+    log(f"{len(runs)} runs, {jobs} at a time, {threads} thread(s) each; each writes {LOG} in its folder")
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 name = waiting.pop(0)
-                running[name] = start(*runs[name], threads, data_folder, kernels, source)
+                running[name] = start(*runs[name], threads, data_folder, backend, source)
             ended = [name for name, process in running.items() if process.poll() is not None]
             for name in ended:
                 if running.pop(name).returncode:
                     failed.append(f"{name}: {last_line(runs[name][1] / LOG)}")
                     waiting.clear()
                 else:
-                    say(f"{name} is done")
+                    log(f"{name} is done")
             if not ended:
                 time.sleep(0.2)
     finally:  # after Ctrl-C too: nothing is left running behind
@@ -61,15 +61,15 @@ def side_by_side(runs, jobs, *, data_folder=None, kernels=None, say=print, sourc
         raise MnpError("; ".join(failed))
 
 
-def start(experiment, folder, threads, data_folder, kernels, source):
+def start(experiment, folder, threads, data_folder, backend, source):
     """One run as a process; its output goes to a file in its folder."""
-    refuse_strange(folder, experiment)
+    check_run_folder(folder, experiment)
     make_folder(folder)
     if not (folder / RECIPE).exists():
         write_whole(folder / RECIPE, to_json(to_dict(experiment)))
     words = [sys.executable, "-m", "mnp", "run", "--resume", "--out", str(folder), "--no-figures"]
     words += ["--data", str(data_folder)] if data_folder else []
-    words += ["--kernels", kernels] if kernels else []
+    words += ["--backend", backend] if backend else []
     words += ["--from", str(source)] if source else []
     environment = {**os.environ, "NUMBA_NUM_THREADS": threads}
     try:

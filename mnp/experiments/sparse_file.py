@@ -45,7 +45,7 @@ def save_sparse(path, net, compact=False):
     return file_bytes(path)
 
 
-def load_sparse(path, kernels=None):
+def load_sparse(path, backend=None):
     """Read a file that `save_sparse` wrote: a Network for inference.
 
     Raises MnpError, one line, for a file that is missing, damaged, or no sparse network.
@@ -54,21 +54,21 @@ def load_sparse(path, kernels=None):
     if meta.get("kind") != KIND:
         raise MnpError(f"{path}: is a checkpoint, but of no sparse network; read it with load_checkpoint")
     try:
-        return _network(meta["architecture"], arrays, kernels)
+        return _network(meta["architecture"], arrays, backend)
     except MnpError as error:
         raise MnpError(f"{path}: {error}") from None
     except (KeyError, TypeError, AttributeError, ValueError, MemoryError) as error:
         raise MnpError(f"{path}: describes no network ({type(error).__name__}: {error})") from None
 
 
-def _network(architecture, arrays, kernels):
+def _network(architecture, arrays, backend):
     held, layers = sum(array.size for array in arrays.values()), []
     for entry in architecture:
         arguments = dict(entry)
         name, kind = arguments.pop("name"), arguments.pop("type")
         if any(isinstance(v, int) and v > max(held, 1 << 16) for v in arguments.values()):
             raise MnpError(f"layer {name!r} claims to be larger than the file")
-        layers.append((name, (LAYER_TYPES | SPARSE_TYPES)[kind](**arguments, kernels=kernels)))
+        layers.append((name, (LAYER_TYPES | SPARSE_TYPES)[kind](**arguments, backend=backend)))
     net = Network(layers)
     net.load_state_dict(arrays)
     net.check_finite()

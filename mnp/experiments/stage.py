@@ -20,10 +20,10 @@ from mnp.experiments.rows import FIELDS, sizes_row
 from mnp.experiments.typed import is_of, show, spell
 from mnp.kernels import textbook
 from mnp.nn import SGD, Progress, evaluate, learning_rate, loss_and_grads, train_epoch
-from mnp.nn.base import kernels_name
+from mnp.nn.base import backend_name
 from mnp.pruning.neurons import keep_top, wins_lost
 from mnp.pruning.relevance import rank_neurons
-from mnp.pruning.surgery import apply_masks, count_wins, measure_relevance, prune_neurons
+from mnp.pruning.surgery import apply_masks, collect_win_counts, measure_relevance, prune_neurons
 
 RANKING_BATCH = 1000
 # What progress.npz says beside the network; the generator's state and a gradual step's are checked apart.
@@ -52,11 +52,11 @@ class Stage:
         self.rng = run.generator(step)
         self.epoch, self.train_loss, self.found, self.lost = 0, None, {}, None
         self.seconds_before, self.began = 0.0, time.perf_counter()
-        self.per_epoch = len(self.data.train_labels) // self.experiment.train.batch
+        self.per_epoch = len(self.data.train_labels) // self.experiment.train.batch_size
         if self.per_epoch == 0:
             raise MnpError(
-                f"train.batch = {self.experiment.train.batch} is more than the {len(self.data.train_labels)} "
-                "training images; make it smaller"
+                f"train.batch_size = {self.experiment.train.batch_size} is more than the "
+                f"{len(self.data.train_labels)} training images; make it smaller"
             )
 
     def carry_out(self):
@@ -75,7 +75,7 @@ class Stage:
             self.net = run.network(self.rng)
         else:
             arrays, meta = load_checkpoint(run.path(run.steps[step.parent]))
-            self.net = network_from(arrays, meta, run.kernels)
+            self.net = network_from(arrays, meta, run.backend)
         self.warm_up()
         if step.kind == "neurons":
             self.remove_neurons()
@@ -94,7 +94,7 @@ class Stage:
         ranking, keeps, wins, lost = self.step.ranking, {}, 0, 0
         rng = self.run.generator(self.step, "ranking")  # what it draws changes none of the training's batches
         for name in self.experiment.prune.layers:
-            counts = count_wins(net, name, batches)
+            counts = collect_win_counts(net, name, batches)
             relevance = counts
             if ranking != "win_counts":
                 relevance = measure_relevance(net, name, ranking, batches, rng)
@@ -127,11 +127,11 @@ class Stage:
 
     def warm_up(self):
         """One training step on a copy, thrown away: from here on every kernel is compiled."""
-        net, batch = self.net.copy(), self.experiment.train.batch
-        if net.kernels is textbook:
+        net, batch = self.net.copy(), self.experiment.train.batch_size
+        if net.backend is textbook:
             return
         x, y = self.data.train_images[:batch], self.data.train_labels[:batch]
-        with machine.announced(self.run.say):
+        with machine.announced(self.run.log):
             loss_and_grads(net, x, y, np.random.default_rng(0))
             SGD(net).step(0.0)
             net.forward(x)
@@ -151,9 +151,9 @@ class Stage:
                     self.optimizer,
                     self.data.train_images,
                     self.data.train_labels,
-                    batch=self.experiment.train.batch,
+                    batch_size=self.experiment.train.batch_size,
                     rng=self.rng,
-                    lr_of_iteration=self.learning_rate,
+                    lr=self.learning_rate,
                     first_iteration=self.epoch * self.per_epoch,
                     augment=self.augment,
                     progress=progress,
@@ -172,7 +172,7 @@ class Stage:
         t = self.experiment.train
         return learning_rate(
             self.section.policy,
-            self.section.learning_rate,
+            self.section.lr,
             max(0, iteration - self.ramp),
             max(1, self.step.epochs * self.per_epoch - self.ramp),
             gamma=t.gamma,
@@ -223,7 +223,7 @@ class Stage:
             "row": {name: row[name] for name in self.fields},
             "rng": self.rng.bit_generator.state,
             "velocity_sha256": digest_of(self.optimizer.velocity),
-            "kernels": kernels_name(self.net.kernels),
+            "kernels": backend_name(self.net.backend),
             **architecture,
         }
         save_checkpoint(self.run.path(step), arrays | self.found, meta)
@@ -260,11 +260,11 @@ class Stage:
                 return False
             self.restore(arrays, meta)
         except MnpError as error:
-            self.run.say(f"{error}; the step begins anew")
+            self.run.log(f"{error}; the step begins anew")
             self.rng = self.run.generator(self.step)
             return False
         self.warm_up()
-        self.run.say(f"going on after epoch {self.epoch} of {self.step.epochs}")
+        self.run.log(f"going on after epoch {self.epoch} of {self.step.epochs}")
         return True
 
     def restore(self, arrays, meta):
@@ -274,7 +274,7 @@ class Stage:
                 raise MnpError(f"progress.npz says {name} = {show(meta.get(name))}, not {spell(hint)}")
         if not 0 <= meta["epoch"] <= self.step.epochs or meta["seconds"] < 0:
             raise MnpError(f"progress.npz says epoch {meta['epoch']} of {self.step.epochs}")
-        self.net = network_from(arrays, meta, self.run.kernels)
+        self.net = network_from(arrays, meta, self.run.backend)
         self.optimizer = self.new_optimizer()
         velocity, dense = under(arrays, "velocity"), under(arrays, "dense")
         for name, array in (velocity | dense).items():

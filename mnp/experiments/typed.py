@@ -13,6 +13,7 @@ import typing
 
 from mnp.errors import MnpError
 
+RENAMED = {"batch": "batch_size", "learning_rate": "lr"}  # fields of recipes written by mnp 0.1
 LONGEST_SHOWN = 60  # characters of a wrong value that an error line repeats
 
 
@@ -120,6 +121,7 @@ def from_dict(kind, values, path=""):
     if not isinstance(values, dict):
         raise MnpError(f"{path.rstrip('.') or kind.__name__} is {show(values)} where a section is wanted")
     hints = dict(fields_of(kind))
+    values = {RENAMED.get(name, name): value for name, value in values.items()}
     for name in values:
         if name not in hints:
             raise MnpError(f"no field {path}{show(name)}{nearest(name, hints)}")
@@ -162,9 +164,9 @@ def override(section, *assignments):
     1
     >>> override(named("digits"), "model.k=3", "model.neurons=255").model.k
     3
-    >>> override(named("digits"), "train.bach=1")
+    >>> override(named("digits"), "train.epoch=1")
     Traceback (most recent call last):
-    mnp.errors.MnpError: --set train.bach=1: no field train.bach: did you mean batch?
+    mnp.errors.MnpError: --set train.epoch=1: no field train.epoch: did you mean epochs or step_epochs?
     """
     values, said = to_dict(section), " ".join(show(assignment)[1:-1] for assignment in assignments)
     for assignment in assignments:
@@ -186,6 +188,7 @@ def put(values, kind, names, text, path):
     """Put a text's value into the dict of a dataclass, where the names say."""
     hints = dict(fields_of(kind))
     name, *rest = names
+    name = RENAMED.get(name, name)
     sections = [n for n, h in hints.items() if dataclasses.is_dataclass(h)]
     if rest:
         if name not in sections:

@@ -7,7 +7,7 @@ Three come with the package, a reader's staircase:
     jitted     says it fast and readably: Numba loops, NumPy matrix products
     tiled      says it as fast as the machine can: register-blocked, fused; falls back to jitted
 
-Rules that hold in every implementation, tested in `tests/test_kernels_*.py`:
+Rules that hold in every implementation, tested in `tests/kernels/`:
 
 - dtype in = dtype out, float32 or float64; inputs may have any strides and are never changed
   (`sgd_step`, whose job it is, is the one exception);
@@ -60,12 +60,12 @@ FUSED = {
     ),
 }
 
-TIERS = ("textbook", "jitted", "tiled")
+BACKENDS = ("textbook", "jitted", "tiled")
 
-__all__ = ["FUSED", "KERNELS", "TIERS", "ShapeError", "default_kernels", "get_kernels"]
+__all__ = ["BACKENDS", "FUSED", "KERNELS", "ShapeError", "default_backend", "get_backend"]
 
 
-def get_kernels(name):
+def get_backend(name):
     """Import one of the package's kernel modules by its name.
 
     Parameters
@@ -75,30 +75,30 @@ def get_kernels(name):
 
     Returns
     -------
-    kernels : module
-        Hand it to a layer (`Conv2d(..., kernels=kernels)`) or to `net.with_kernels(kernels)`.
+    backend : module
+        Hand it to a layer (`Conv2d(..., backend=backend)`) or to `net.with_backend(backend)`.
 
     Any other name is an MnpError.
 
-    >>> get_kernels("textbook").__name__
+    >>> get_backend("textbook").__name__
     'mnp.kernels.textbook'
     """
-    if name not in TIERS or importlib.util.find_spec(f"mnp.kernels.{name}") is None:
-        raise MnpError(f"there is no kernel module {name!r}: choose one of {', '.join(TIERS)}")
+    if name not in BACKENDS or importlib.util.find_spec(f"mnp.kernels.{name}") is None:
+        raise MnpError(f"there is no kernel module {name!r}: choose one of {', '.join(BACKENDS)}")
     return importlib.import_module(f"mnp.kernels.{name}")
 
 
-def default_kernels():
+def default_backend():
     """Import the fastest kernel module that this machine can run.
 
     `tiled` where it says that it is available (the CPU has the vector instructions and Numba may
     compile), otherwise `jitted`, which runs everywhere.
 
-    >>> default_kernels().__name__ in ("mnp.kernels.tiled", "mnp.kernels.jitted")
+    >>> default_backend().__name__ in ("mnp.kernels.tiled", "mnp.kernels.jitted")
     True
     """
     if importlib.util.find_spec("mnp.kernels.tiled") is not None:
-        tiled = get_kernels("tiled")
+        tiled = get_backend("tiled")
         if tiled.available():
             return tiled
-    return get_kernels("jitted")
+    return get_backend("jitted")

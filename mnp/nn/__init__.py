@@ -10,7 +10,7 @@ from mnp.nn.folding import fold_batchnorm
 from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.losses import loss_and_grads
 from mnp.nn.maxout import MaxoutDense
-from mnp.nn.models import dense_net, lenet5, units_of, vgg16
+from mnp.nn.models import lenet5, mlp, units_of, vgg16
 from mnp.nn.network import Network
 from mnp.nn.optimizers import SGD, learning_rate
 from mnp.nn.recorded import Recorded
@@ -32,12 +32,12 @@ __all__ = [
     "Progress",
     "ReLU",
     "Recorded",
-    "dense_net",
     "evaluate",
     "fold_batchnorm",
     "learning_rate",
     "lenet5",
     "loss_and_grads",
+    "mlp",
     "train_epoch",
     "units_of",
     "vgg16",

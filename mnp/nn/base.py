@@ -6,11 +6,11 @@ import operator
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.kernels import default_kernels, get_kernels
+from mnp.kernels import default_backend, get_backend
 from mnp.kernels.shapes import ShapeError
 
 # Arguments of a constructor that say how a layer starts, not what it is.
-_NOT_CONFIG = ("self", "rng", "init", "kernels")
+_NOT_CONFIG = ("self", "rng", "init", "backend")
 
 
 class Layer:
@@ -28,16 +28,16 @@ class Layer:
         True = kept, in the parameter's shape. A parameter without an entry is not pruned.
     cache : NamedTuple or None
         What the last `forward` kept for `backward`: open to look at.
-    kernels : module
+    backend : module
         The functions on arrays that do the work: any module with the agreed names.
     """
 
-    def __init__(self, kernels=None):
-        if kernels is None:
-            kernels = default_kernels()
-        elif isinstance(kernels, str):
-            kernels = get_kernels(kernels)
-        self.kernels = kernels
+    def __init__(self, backend=None):
+        if backend is None:
+            backend = default_backend()
+        elif isinstance(backend, str):
+            backend = get_backend(backend)
+        self.backend = backend
         self.params, self.grads, self.buffers, self.masks = {}, {}, {}, {}
         self.cache = None
 
@@ -58,15 +58,15 @@ class Layer:
         values = {name: getattr(self, name) for name in _arguments(type(self))}
         return {name: v.name if isinstance(v, np.dtype) else v for name, v in values.items()}
 
-    def with_kernels(self, kernels):
+    def with_backend(self, backend):
         """The same layer on other kernels: a new object that shares params, buffers and masks."""
-        layer = type(self)(**self.config(), kernels=kernels)
+        layer = type(self)(**self.config(), backend=backend)
         layer.params, layer.buffers, layer.masks = self.params, self.buffers, self.masks
         return layer
 
     def copy(self):
         """A layer of its own: every array copied, the cache and the gradients left behind."""
-        layer = type(self)(**self.config(), kernels=self.kernels)
+        layer = type(self)(**self.config(), backend=self.backend)
         for kind in ("params", "buffers", "masks"):
             setattr(layer, kind, {name: array.copy() for name, array in getattr(self, kind).items()})
         return layer
@@ -82,19 +82,19 @@ class Layer:
                     shown.append(f"{name}=np.{value.name}")
             elif value != argument.default:
                 shown.append(f"{name}={value!r}")
-        if self.kernels is not default_kernels():
-            shown.append(f"kernels={kernels_name(self.kernels)}")
+        if self.backend is not default_backend():
+            shown.append(f"backend={backend_name(self.backend)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
     # What the layers below share.
 
-    def _filed(self):
+    def _saved(self):
         """The cache of the last forward, or the one line that says which forward is missing."""
         if self.cache is None:
             raise MnpError(f"{self!r}: backward needs a forward first; call forward(x) on this layer")
         return self.cache
 
-    def _expect(self, x, wanted):
+    def _check_input(self, x, wanted):
         """Refuse an x of another shape or dtype than this layer's weights work on.
 
         wanted: the axes after N, a number where it is fixed, a letter where it is free: (1, "H", "W").
@@ -108,7 +108,7 @@ class Layer:
                 f"convert with x.astype(np.{weight.dtype})"
             )
 
-    def _expect_example(self, shape, wanted):
+    def _check_input_shape(self, shape, wanted):
         """Refuse the shape of one example as `_expect` does; return it as a tuple."""
         if not _fits(shape, wanted):
             raise ShapeError(f"{self!r} expects examples of shape {_axes(*wanted)}, got {tuple(shape)}")
@@ -128,9 +128,9 @@ def _axes(*wanted):
     return f"({', '.join(map(str, wanted))}{',' if len(wanted) == 1 else ''})"
 
 
-def kernels_name(kernels):
+def backend_name(backend):
     """The short name of a kernel module: "textbook", "jitted", "tiled", or that of your own."""
-    return getattr(kernels, "__name__", type(kernels).__name__).rpartition(".")[2]
+    return getattr(backend, "__name__", type(backend).__name__).rpartition(".")[2]
 
 
 def _arguments(layer_class):
@@ -138,7 +138,7 @@ def _arguments(layer_class):
     return {name: p for name, p in found.items() if name not in _NOT_CONFIG}
 
 
-def initial_weight(shape, fan_in, rng, init, dtype):
+def init_weight(shape, fan_in, rng, init, dtype):
     """Draw a layer's first weights, or zeros where rng is None (ready to be loaded).
 
         "caffe": uniform in [-b, b], b = sqrt(3 / fan_in)    (Caffe's "xavier" filler)
@@ -150,7 +150,7 @@ def initial_weight(shape, fan_in, rng, init, dtype):
 
     Sources: Jia et al. 2014 (Caffe, filler.hpp); He et al. 2015, arXiv 1502.01852, section 2.2.
 
-    >>> initial_weight((2, 2), 2, None, "caffe", np.float32)
+    >>> init_weight((2, 2), 2, None, "caffe", np.float32)
     array([[0., 0.],
            [0., 0.]], dtype=float32)
     """
@@ -179,25 +179,25 @@ def float_dtype(dtype):
     return np.dtype(found)
 
 
-def whole(name, value, least=1):
+def check_int(name, value, minimum=1):
     """value as an int of at least `least`, or one line that names the argument.
 
-    >>> whole("stride", np.int64(2))
+    >>> check_int("stride", np.int64(2))
     2
     """
     try:
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool) or number < least:
-        raise MnpError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+    if number is None or isinstance(value, bool) or number < minimum:
+        raise MnpError(f"{name} is {value!r}; it must be a whole number of at least {minimum}")
     return number
 
 
-def share_dropped(name, p):
+def check_probability(name, p):
     """p as a float in [0, 1), the share of values that dropout sets to zero.
 
-    >>> share_dropped("p", 0.5)
+    >>> check_probability("p", 0.5)
     0.5
     """
     if not (isinstance(p, (int, float, np.floating)) and 0.0 <= p < 1.0):

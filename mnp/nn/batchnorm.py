@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.nn.base import Layer, float_dtype, whole
+from mnp.nn.base import Layer, check_int, float_dtype
 
 
 class BatchNormCache(NamedTuple):
@@ -33,9 +33,9 @@ class BatchNorm2d(Layer):
     array([1., 1., 1.], dtype=float32)
     """
 
-    def __init__(self, channels, eps=1e-5, momentum=0.1, *, dtype=np.float32, kernels=None):
-        super().__init__(kernels)
-        self.channels = whole("channels", channels)
+    def __init__(self, channels, eps=1e-5, momentum=0.1, *, dtype=np.float32, backend=None):
+        super().__init__(backend)
+        self.channels = check_int("channels", channels)
         self.eps, self.momentum = float(eps), float(momentum)
         if not (self.eps > 0.0 and 0.0 <= self.momentum <= 1.0):
             raise MnpError(f"BatchNorm2d needs eps > 0 and momentum in [0, 1], got {eps!r} and {momentum!r}")
@@ -47,32 +47,32 @@ class BatchNorm2d(Layer):
         }
 
     def forward(self, x, training=False, rng=None):
-        self._expect(x, (self.channels, "H", "W"))
+        self._check_input(x, (self.channels, "H", "W"))
         weight, bias = self.params["weight"], self.params["bias"]
         running_mean, running_var = self.buffers["running_mean"], self.buffers["running_var"]
         if not training:
             self.cache = BatchNormCache(x, None, None)
-            return self.kernels.batchnorm2d_inference(x, weight, bias, running_mean, running_var, self.eps)
+            return self.backend.batchnorm2d_inference(x, weight, bias, running_mean, running_var, self.eps)
         values = x.size // self.channels
         if values < 2:
             raise MnpError(f"{self!r} got one value a channel in training; give it a larger batch or image")
-        y, mean, var = self.kernels.batchnorm2d_forward(x, weight, bias, self.eps)
+        y, mean, var = self.backend.batchnorm2d_forward(x, weight, bias, self.eps)
         self.cache = BatchNormCache(x, mean, var)
-        # In place: with_kernels shares these arrays.
+        # In place: with_backend shares these arrays.
         running_mean += self.momentum * (mean - running_mean)
         running_var += self.momentum * (var * (values / (values - 1)) - running_var)
         return y
 
     def backward(self, dy, need_dx=True):
-        cache = self._filed()
+        cache = self._saved()
         if cache.mean is None:
             raise MnpError(
                 f"{self!r}: the last forward was in evaluation mode; call forward(x, training=True)"
             )
-        dx, self.grads["weight"], self.grads["bias"] = self.kernels.batchnorm2d_backward(
+        dx, self.grads["weight"], self.grads["bias"] = self.backend.batchnorm2d_backward(
             dy, cache.x, self.params["weight"], cache.mean, cache.var, self.eps
         )
         return dx if need_dx else None
 
     def output_shape(self, shape):
-        return self._expect_example(shape, (self.channels, "H", "W"))
+        return self._check_input_shape(shape, (self.channels, "H", "W"))

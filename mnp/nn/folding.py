@@ -11,7 +11,7 @@ def fold_batchnorm(net):
     """Return a new network whose convolutions have taken in the BatchNorm2d that follows them.
 
         scale[f]           = weight_bn[f] / sqrt(running_var[f] + eps)
-        weight[f, c, p, q] = weight_conv[f, c, p, q] * scale[f]
+        weight[f, c, i, j] = weight_conv[f, c, i, j] * scale[f]
         bias[f]            = (bias_conv[f] - running_mean[f]) * scale[f] + bias_bn[f]
 
     For inference: in evaluation mode the outputs equal those of `net` up to rounding (worked out in
@@ -20,7 +20,7 @@ def fold_batchnorm(net):
     Conv2d stays where it is.
 
     >>> from mnp.kernels import textbook
-    >>> net = Network([("conv", Conv2d(1, 2, 3, kernels=textbook)), ("bn", BatchNorm2d(2, kernels=textbook))])
+    >>> net = Network([("conv", Conv2d(1, 2, 3, backend=textbook)), ("bn", BatchNorm2d(2, backend=textbook))])
     >>> list(fold_batchnorm(net).layers)
     ['conv']
     """

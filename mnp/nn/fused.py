@@ -19,15 +19,15 @@ class ConvPool:
         return (
             isinstance(first, Conv2d)
             and isinstance(second, MaxPool2d)
-            and first.kernels is second.kernels
-            and hasattr(first.kernels, "conv2d_maxpool2d_forward")
+            and first.backend is second.backend
+            and hasattr(first.backend, "conv2d_maxpool2d_forward")
         )
 
     def forward(self, x, training=False, rng=None):
         """Equal to pool.forward(conv.forward(x))."""
         conv, pool = self.conv, self.pool
         conv.check(x)
-        y, winner = conv.kernels.conv2d_maxpool2d_forward(
+        y, winner = conv.backend.conv2d_maxpool2d_forward(
             x, conv.params["weight"], conv.params["bias"], conv.stride, conv.padding, pool.size, pool.stride
         )
         conv.cache = ConvCache(x)
@@ -39,11 +39,11 @@ class ConvPool:
     def backward(self, dy, need_dx=True):
         """Equal to conv.backward(pool.backward(dy))."""
         conv, pool = self.conv, self.pool
-        winner = pool._filed().winner
-        dx, conv.grads["weight"], conv.grads["bias"] = conv.kernels.conv2d_maxpool2d_backward(
+        winner = pool._saved().winner
+        dx, conv.grads["weight"], conv.grads["bias"] = conv.backend.conv2d_maxpool2d_backward(
             dy,
             winner,
-            conv._filed().x,
+            conv._saved().x,
             conv.params["weight"],
             conv.stride,
             conv.padding,

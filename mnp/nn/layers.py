@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mnp.kernels.shapes import conv2d_output_size, pool2d_output_size
-from mnp.nn.base import Layer, draw_keep, float_dtype, initial_weight, share_dropped, whole
+from mnp.nn.base import Layer, check_int, check_probability, draw_keep, float_dtype, init_weight
 
 
 class ConvCache(NamedTuple):
@@ -40,11 +40,11 @@ class DenseCache(NamedTuple):
 class Conv2d(Layer):
     """Slide `out_channels` filters over each image.
 
-        y[n, f, i, j] = bias[f] + sum_c,p,q x[n, c, i * stride + p - padding, j * stride + q - padding]
-                                            * weight[f, c, p, q]
+        y[n, f, p, q] = bias[f] + sum_{c, i, j} weight[f, c, i, j]
+                                  * x[n, c, p*stride + i - padding, q*stride + j - padding]
 
     x is (N, in_channels, H, W); params: weight (F, C, KH, KW), bias (F,); kernels are square.
-    rng=None gives zero weights, ready to be loaded; init is "caffe" or "he" (see `initial_weight`).
+    rng=None gives zero weights, ready to be loaded; init is "caffe" or "he" (see `init_weight`).
     Errors: ShapeError for an x of other channels, MnpError for an x of another dtype.
 
     >>> conv = Conv2d(1, 20, 5)
@@ -63,17 +63,17 @@ class Conv2d(Layer):
         rng=None,
         dtype=np.float32,
         init="caffe",
-        kernels=None,
+        backend=None,
     ):
-        super().__init__(kernels)
-        self.in_channels = whole("in_channels", in_channels)
-        self.out_channels = whole("out_channels", out_channels)
-        self.kernel_size = whole("kernel_size", kernel_size)
-        self.stride = whole("stride", stride)
-        self.padding = whole("padding", padding, least=0)
+        super().__init__(backend)
+        self.in_channels = check_int("in_channels", in_channels)
+        self.out_channels = check_int("out_channels", out_channels)
+        self.kernel_size = check_int("kernel_size", kernel_size)
+        self.stride = check_int("stride", stride)
+        self.padding = check_int("padding", padding, minimum=0)
         self.dtype = float_dtype(dtype)
         shape = (self.out_channels, self.in_channels, self.kernel_size, self.kernel_size)
-        self.params["weight"] = initial_weight(
+        self.params["weight"] = init_weight(
             shape, self.in_channels * self.kernel_size**2, rng, init, self.dtype
         )
         self.params["bias"] = np.zeros(self.out_channels, self.dtype)
@@ -81,48 +81,48 @@ class Conv2d(Layer):
     def check(self, x):
         """Refuse an x that is not (N, in_channels, H, W) of the weights' dtype."""
         if x.ndim != 4 or x.shape[1] != self.in_channels or x.dtype != self.dtype:
-            self._expect(x, (self.in_channels, "H", "W"))
+            self._check_input(x, (self.in_channels, "H", "W"))
 
     def forward(self, x, training=False, rng=None):
         self.check(x)
-        y = self.kernels.conv2d_forward(
+        y = self.backend.conv2d_forward(
             x, self.params["weight"], self.params["bias"], self.stride, self.padding
         )
         self.cache = ConvCache(x)
         return y
 
     def backward(self, dy, need_dx=True):
-        x = self._filed().x
-        dx, self.grads["weight"], self.grads["bias"] = self.kernels.conv2d_backward(
+        x = self._saved().x
+        dx, self.grads["weight"], self.grads["bias"] = self.backend.conv2d_backward(
             dy, x, self.params["weight"], self.stride, self.padding, need_dx
         )
         return dx
 
     def output_shape(self, shape):
-        _, h, w = self._expect_example(shape, (self.in_channels, "H", "W"))
+        _, h, w = self._check_input_shape(shape, (self.in_channels, "H", "W"))
         oh, ow = conv2d_output_size(h, w, self.kernel_size, self.kernel_size, self.stride, self.padding)
         return (self.out_channels, oh, ow)
 
 
 class _Pool2d(Layer):
-    def __init__(self, size, stride=None, *, kernels=None):
-        super().__init__(kernels)
-        self.size = whole("size", size)
-        self.stride = self.size if stride is None else whole("stride", stride)
+    def __init__(self, size, stride=None, *, backend=None):
+        super().__init__(backend)
+        self.size = check_int("size", size)
+        self.stride = self.size if stride is None else check_int("stride", stride)
 
     def check(self, x):
         """Refuse an x that is not a batch of images."""
-        self._expect(x, ("C", "H", "W"))
+        self._check_input(x, ("C", "H", "W"))
 
     def output_shape(self, shape):
-        c, h, w = self._expect_example(shape, ("C", "H", "W"))
+        c, h, w = self._check_input_shape(shape, ("C", "H", "W"))
         return (c, *pool2d_output_size(h, w, self.size, self.stride))
 
 
 class MaxPool2d(_Pool2d):
     """Keep the largest value of every window; the lowest index, row by row, wins a tie.
 
-        y[n, c, i, j] = max_p,q x[n, c, i * stride + p, j * stride + q]
+        y[n, c, p, q] = max_{i, j} x[n, c, p*stride + i, q*stride + j]      0 <= i, j < size
 
     stride=None means stride = size: windows side by side. No padding; rows and columns left over at
     the lower and right edge belong to no window.
@@ -133,19 +133,19 @@ class MaxPool2d(_Pool2d):
 
     def forward(self, x, training=False, rng=None):
         self.check(x)
-        y, winner = self.kernels.maxpool2d_forward(x, self.size, self.stride)
+        y, winner = self.backend.maxpool2d_forward(x, self.size, self.stride)
         self.cache = PoolCache(winner, x.shape)
         return y
 
     def backward(self, dy, need_dx=True):
-        cache = self._filed()
+        cache = self._saved()
         if not need_dx:
             return None
-        return self.kernels.maxpool2d_backward(dy, cache.winner, cache.x_shape, self.size, self.stride)
+        return self.backend.maxpool2d_backward(dy, cache.winner, cache.x_shape, self.size, self.stride)
 
 
 class AvgPool2d(_Pool2d):
-    """Take the mean of every window: y[n, c, i, j] = mean_p,q x[n, c, i * stride + p, j * stride + q].
+    """Take the mean of every window: y[n, c, p, q] = mean_{i, j} x[n, c, p*stride + i, q*stride + j].
 
     >>> AvgPool2d(3, stride=2).output_shape((4, 7, 7))
     (4, 3, 3)
@@ -153,15 +153,15 @@ class AvgPool2d(_Pool2d):
 
     def forward(self, x, training=False, rng=None):
         self.check(x)
-        y = self.kernels.avgpool2d_forward(x, self.size, self.stride)
+        y = self.backend.avgpool2d_forward(x, self.size, self.stride)
         self.cache = ShapeCache(x.shape)
         return y
 
     def backward(self, dy, need_dx=True):
-        cache = self._filed()
+        cache = self._saved()
         if not need_dx:
             return None
-        return self.kernels.avgpool2d_backward(dy, cache.x_shape, self.size, self.stride)
+        return self.backend.avgpool2d_backward(dy, cache.x_shape, self.size, self.stride)
 
 
 class ReLU(Layer):
@@ -171,17 +171,17 @@ class ReLU(Layer):
     {}
     """
 
-    def __init__(self, *, kernels=None):
-        super().__init__(kernels)
+    def __init__(self, *, backend=None):
+        super().__init__(backend)
 
     def forward(self, x, training=False, rng=None):
-        y = self.kernels.relu_forward(x)
+        y = self.backend.relu_forward(x)
         self.cache = ReLUCache(y)
         return y
 
     def backward(self, dy, need_dx=True):
-        y = self._filed().y
-        return self.kernels.relu_backward(dy, y) if need_dx else None
+        y = self._saved().y
+        return self.backend.relu_backward(dy, y) if need_dx else None
 
 
 class Dropout(Layer):
@@ -195,9 +195,9 @@ class Dropout(Layer):
     Dropout(0.5)
     """
 
-    def __init__(self, p, *, kernels=None):
-        super().__init__(kernels)
-        self.p = share_dropped("p", p)
+    def __init__(self, p, *, backend=None):
+        super().__init__(backend)
+        self.p = check_probability("p", p)
 
     def forward(self, x, training=False, rng=None):
         if not training or self.p == 0.0:
@@ -205,13 +205,13 @@ class Dropout(Layer):
             return x
         keep = draw_keep(x.shape, self.p, rng, self)
         self.cache = DropoutCache(keep)
-        return self.kernels.dropout_forward(x, keep, self.p)
+        return self.backend.dropout_forward(x, keep, self.p)
 
     def backward(self, dy, need_dx=True):
-        keep = self._filed().keep
+        keep = self._saved().keep
         if not need_dx:
             return None
-        return dy if keep is None else self.kernels.dropout_backward(dy, keep, self.p)
+        return dy if keep is None else self.backend.dropout_backward(dy, keep, self.p)
 
 
 class Flatten(Layer):
@@ -221,15 +221,15 @@ class Flatten(Layer):
     (832,)
     """
 
-    def __init__(self, *, kernels=None):
-        super().__init__(kernels)
+    def __init__(self, *, backend=None):
+        super().__init__(backend)
 
     def forward(self, x, training=False, rng=None):
         self.cache = ShapeCache(x.shape)
         return x.reshape(x.shape[0], -1)
 
     def backward(self, dy, need_dx=True):
-        return dy.reshape(self._filed().x_shape)
+        return dy.reshape(self._saved().x_shape)
 
     def output_shape(self, shape):
         return (int(np.prod(shape, dtype=np.int64)),)
@@ -239,36 +239,36 @@ class Dense(Layer):
     """Multiply every row by the weights and add the bias: y[n, o] = bias[o] + sum_i x[n, i] * weight[o, i].
 
     params: weight (out_features, in_features), bias (out_features,), as PyTorch's nn.Linear.
-    rng=None gives zero weights, ready to be loaded; init is "caffe" or "he" (see `initial_weight`).
+    rng=None gives zero weights, ready to be loaded; init is "caffe" or "he" (see `init_weight`).
     Errors: ShapeError for an x of other width, MnpError for an x of another dtype.
 
     >>> Dense(64, 10).output_shape((64,))
     (10,)
     """
 
-    def __init__(self, in_features, out_features, *, rng=None, dtype=np.float32, init="caffe", kernels=None):
-        super().__init__(kernels)
-        self.in_features = whole("in_features", in_features)
-        self.out_features = whole("out_features", out_features)
+    def __init__(self, in_features, out_features, *, rng=None, dtype=np.float32, init="caffe", backend=None):
+        super().__init__(backend)
+        self.in_features = check_int("in_features", in_features)
+        self.out_features = check_int("out_features", out_features)
         self.dtype = float_dtype(dtype)
-        self.params["weight"] = initial_weight(
+        self.params["weight"] = init_weight(
             (self.out_features, self.in_features), self.in_features, rng, init, self.dtype
         )
         self.params["bias"] = np.zeros(self.out_features, self.dtype)
 
     def forward(self, x, training=False, rng=None):
-        self._expect(x, (self.in_features,))
-        y = self.kernels.dense_forward(x, self.params["weight"], self.params["bias"])
+        self._check_input(x, (self.in_features,))
+        y = self.backend.dense_forward(x, self.params["weight"], self.params["bias"])
         self.cache = DenseCache(x)
         return y
 
     def backward(self, dy, need_dx=True):
-        x = self._filed().x
-        dx, self.grads["weight"], self.grads["bias"] = self.kernels.dense_backward(
+        x = self._saved().x
+        dx, self.grads["weight"], self.grads["bias"] = self.backend.dense_backward(
             dy, x, self.params["weight"], need_dx
         )
         return dx
 
     def output_shape(self, shape):
-        self._expect_example(shape, (self.in_features,))
+        self._check_input_shape(shape, (self.in_features,))
         return (self.out_features,)

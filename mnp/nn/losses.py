@@ -24,12 +24,12 @@ def loss_and_grads(net, x, labels, rng=None, training=True):
     >>> import numpy as np
     >>> from mnp.kernels import textbook
     >>> from mnp.nn import Dense, Network
-    >>> net = Network([("fc", Dense(3, 2, dtype=np.float64, kernels=textbook))])
+    >>> net = Network([("fc", Dense(3, 2, dtype=np.float64, backend=textbook))])
     >>> loss, logits = loss_and_grads(net, np.ones((1, 3)), np.array([0]))
     >>> round(float(loss), 4), net.grads()["fc.bias"].tolist()      # log 2; softmax minus one-hot
     (0.6931, [-0.5, 0.5])
     """
     logits = net.forward(x, training=training, rng=rng)
-    loss, dlogits = net.kernels.softmax_cross_entropy(logits, labels)
+    loss, dlogits = net.backend.softmax_cross_entropy(logits, labels)
     net.backward(dlogits)
     return loss, logits

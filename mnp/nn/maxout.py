@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnp.nn.base import Layer, draw_keep, float_dtype, initial_weight, share_dropped, whole
+from mnp.nn.base import Layer, check_int, check_probability, draw_keep, float_dtype, init_weight
 
 
 class MaxoutCache(NamedTuple):
@@ -44,7 +44,7 @@ class MaxoutDense(Layer):
     arXiv 1707.06838, and its published Caffe network (the order).
 
     >>> from mnp.kernels import textbook
-    >>> layer = MaxoutDense(1, units=2, k=2, kernels=textbook)
+    >>> layer = MaxoutDense(1, units=2, k=2, backend=textbook)
     >>> layer.params["weight"][:, :, 0] = [[1, -1], [2, 0]]      # |x| and max(2 x, 0)
     >>> layer.forward(np.array([[3.0], [-3.0]], np.float32))
     array([[3., 6.],
@@ -64,68 +64,68 @@ class MaxoutDense(Layer):
         rng=None,
         dtype=np.float32,
         init="caffe",
-        kernels=None,
+        backend=None,
     ):
-        super().__init__(kernels)
-        self.in_features = whole("in_features", in_features)
-        self.units = whole("units", units)
-        self.k = whole("k", k)
+        super().__init__(backend)
+        self.in_features = check_int("in_features", in_features)
+        self.units = check_int("units", units)
+        self.k = check_int("k", k)
         self.relu = bool(relu)
-        self.dropout = share_dropped("dropout", dropout)
+        self.dropout = check_probability("dropout", dropout)
         self.dtype = float_dtype(dtype)
-        self.params["weight"] = initial_weight(
+        self.params["weight"] = init_weight(
             (self.units, self.k, self.in_features), self.in_features, rng, init, self.dtype
         )
         self.params["bias"] = np.zeros((self.units, self.k), self.dtype)
 
     def forward(self, x, training=False, rng=None):
-        self._expect(x, (self.in_features,))
+        self._check_input(x, (self.in_features,))
         keep = None
         if training and self.dropout > 0.0:
             keep = draw_keep((x.shape[0], self.units, self.k), self.dropout, rng, self)
         relu_first = self.relu and training
-        if hasattr(self.kernels, "dense_maxout_forward"):
+        if hasattr(self.backend, "dense_maxout_forward"):
             z = None
-            y, winner = self.kernels.dense_maxout_forward(
+            y, winner = self.backend.dense_maxout_forward(
                 x, self.params["weight"], self.params["bias"], relu_first, keep, self.dropout
             )
         else:
             z, y, winner = self._step_by_step(x, relu_first, keep)
         if self.relu and not training:
-            y = self.kernels.relu_forward(y)
+            y = self.backend.relu_forward(y)
         self.cache = MaxoutCache(x, winner, y, keep, z, training)
         return y
 
     def _step_by_step(self, x, relu_first, keep):
         # The same numbers as a dense layer of units * k rows: k adjacent neurons make a unit.
         weight, bias = self.params["weight"], self.params["bias"]
-        z = self.kernels.dense_forward(x, weight.reshape(-1, self.in_features), bias.reshape(-1))
+        z = self.backend.dense_forward(x, weight.reshape(-1, self.in_features), bias.reshape(-1))
         z = z.reshape(x.shape[0], self.units, self.k)
         if relu_first:
-            z = self.kernels.relu_forward(z)
+            z = self.backend.relu_forward(z)
         if keep is not None:
-            z = self.kernels.dropout_forward(z, keep, self.dropout)
-        y, winner = self.kernels.maxout_forward(z)
+            z = self.backend.dropout_forward(z, keep, self.dropout)
+        y, winner = self.backend.maxout_forward(z)
         return z, y, winner
 
     def backward(self, dy, need_dx=True):
-        cache = self._filed()
+        cache = self._saved()
         if self.relu and not cache.training:
-            dy = self.kernels.relu_backward(dy, cache.y)
+            dy = self.backend.relu_backward(dy, cache.y)
         weight = self.params["weight"]
         relu_first = self.relu and cache.training
         if cache.z is None:
-            dx, self.grads["weight"], self.grads["bias"] = self.kernels.dense_maxout_backward(
+            dx, self.grads["weight"], self.grads["bias"] = self.backend.dense_maxout_backward(
                 dy, cache.y, cache.winner, cache.x, weight, relu_first, cache.keep, self.dropout, need_dx
             )
             return dx
-        dz = self.kernels.maxout_backward(dy, cache.winner, self.k)
+        dz = self.backend.maxout_backward(dy, cache.winner, self.k)
         if cache.keep is not None:
-            dz = self.kernels.dropout_backward(dz, cache.keep, self.dropout)
+            dz = self.backend.dropout_backward(dz, cache.keep, self.dropout)
         if relu_first:
             # z went through the dropout too, but what it zeroed has no gradient left to stop.
-            dz = self.kernels.relu_backward(dz, cache.z)
-        dx, dweight, dbias = self.kernels.dense_backward(
+            dz = self.backend.relu_backward(dz, cache.z)
+        dx, dweight, dbias = self.backend.dense_backward(
             dz.reshape(dz.shape[0], -1), cache.x, weight.reshape(-1, self.in_features), need_dx
         )
         self.grads["weight"] = dweight.reshape(weight.shape)
@@ -133,5 +133,5 @@ class MaxoutDense(Layer):
         return dx
 
     def output_shape(self, shape):
-        self._expect_example(shape, (self.in_features,))
+        self._check_input_shape(shape, (self.in_features,))
         return (self.units,)

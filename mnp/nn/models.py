@@ -10,7 +10,7 @@ feed the next layer, through ReLU and dropout.
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.nn.base import whole
+from mnp.nn.base import check_int
 from mnp.nn.batchnorm import BatchNorm2d
 from mnp.nn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.maxout import MaxoutDense
@@ -23,7 +23,7 @@ def units_of(neurons, k):
     >>> units_of(2048, 4)
     512
     """
-    neurons, k = whole("neurons", neurons), whole("k", k)
+    neurons, k = check_int("neurons", neurons), check_int("k", k)
     if neurons % k:
         raise MnpError(
             f"{neurons} neurons do not make whole units of k = {k}; choose a k that divides {neurons}"
@@ -46,7 +46,7 @@ def lenet5(
     rng=None,
     dtype=np.float32,
     init="caffe",
-    kernels=None,
+    backend=None,
 ):
     """Build LeNet-5 as Caffe has it, with a maxout layer of `units` units of k neurons.
 
@@ -64,20 +64,20 @@ def lenet5(
     >>> [lenet5(20, 52, 64, k).count_params() for k in (4, 3, 2, 1)]
     [240470, 187158, 133846, 80534]
     """
-    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "kernels": kernels}
+    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "backend": backend}
     layers = [
         ("conv1", Conv2d(channels, conv1, 5, **rest)),
-        ("pool1", MaxPool2d(2, kernels=kernels)),
+        ("pool1", MaxPool2d(2, backend=backend)),
         ("conv2", Conv2d(conv1, conv2, 5, **rest)),
-        ("pool2", MaxPool2d(2, kernels=kernels)),
-        ("flatten", Flatten(kernels=kernels)),
+        ("pool2", MaxPool2d(2, backend=backend)),
+        ("flatten", Flatten(backend=backend)),
     ]
     width = _flat_width(layers, (channels, image, image))
     fc3, width = _maxout_or_dense("fc3", width, units, k, maxout, relu, dropout, rest)
     return Network([*layers, *fc3, ("fc4", Dense(width, classes, **rest))])
 
 
-def dense_net(
+def mlp(
     units=(128, 64),
     k=4,
     classes=10,
@@ -90,7 +90,7 @@ def dense_net(
     rng=None,
     dtype=np.float32,
     init="caffe",
-    kernels=None,
+    backend=None,
 ):
     """Build a network of dense layers only, like the authors' second one: fc1, fc2, ... and the classes.
 
@@ -98,11 +98,11 @@ def dense_net(
 
     The authors' widths are not known to us; 784-128-64-10 units is this project's choice.
 
-    >>> list(dense_net().layers), dense_net().count_params()
+    >>> list(mlp().layers), mlp().count_params()
     (['flatten', 'fc1', 'fc2', 'fc3'], 435594)
     """
-    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "kernels": kernels}
-    layers, width = [("flatten", Flatten(kernels=kernels))], channels * image * image
+    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "backend": backend}
+    layers, width = [("flatten", Flatten(backend=backend))], channels * image * image
     for number, units_here in enumerate(units, start=1):
         more, width = _maxout_or_dense(f"fc{number}", width, units_here, k, maxout, relu, dropout, rest)
         layers += more
@@ -128,7 +128,7 @@ def vgg16(
     rng=None,
     dtype=np.float32,
     init="he",
-    kernels=None,
+    backend=None,
 ):
     """Build VGG16 at a share of its width, with maxout in its dense layers fc6 and fc7.
 
@@ -161,25 +161,25 @@ def vgg16(
     for part in _VGG16:
         if part[1] * width != int(part[1] * width) or width <= 0:
             raise MnpError(f"width is {width!r}; give a positive multiple of 1/64, such as 0.25")
-    if whole("image", image) < 32:
+    if check_int("image", image) < 32:
         raise MnpError(f"image is {image!r}; VGG16 halves it five times, so give at least 32")
     names = {True: ("fc6", "fc7"), False: ()}[maxout] if isinstance(maxout, bool) else tuple(maxout)
     if not set(names) <= {"fc6", "fc7"}:
         raise MnpError(f"maxout is {maxout!r}; name layers out of fc6 and fc7, or give True or False")
-    units = units_of(int(4096 * width), k) if units is None else whole("units", units)
+    units = units_of(int(4096 * width), k) if units is None else check_int("units", units)
 
-    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "kernels": kernels}
+    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "backend": backend}
     layers, came = [], channels
     for block, (convolutions, full) in enumerate(_VGG16, start=1):
         out = int(full * width)
         for number in range(1, convolutions + 1):
             layers.append((f"conv{block}_{number}", Conv2d(came, out, 3, padding=1, **rest)))
             if batchnorm:
-                layers.append((f"bn{block}_{number}", BatchNorm2d(out, dtype=dtype, kernels=kernels)))
-            layers.append((f"relu{block}_{number}", ReLU(kernels=kernels)))
+                layers.append((f"bn{block}_{number}", BatchNorm2d(out, dtype=dtype, backend=backend)))
+            layers.append((f"relu{block}_{number}", ReLU(backend=backend)))
             came = out
-        layers.append((f"pool{block}", MaxPool2d(2, kernels=kernels)))
-    layers.append(("flatten", Flatten(kernels=kernels)))
+        layers.append((f"pool{block}", MaxPool2d(2, backend=backend)))
+    layers.append(("flatten", Flatten(backend=backend)))
     came = _flat_width(layers, (channels, image, image))
     for name in ("fc6", "fc7"):
         more, came = _maxout_or_dense(name, came, units, k, name in names, relu, dropout, rest)
@@ -191,12 +191,12 @@ def _maxout_or_dense(name, width, units, k, maxout, relu, dropout, rest):
     """The layers of one hidden dense stage, and how many values it hands on."""
     if maxout and k != 1:
         return [(name, MaxoutDense(width, units, k, relu=relu, dropout=dropout, **rest))], units
-    neurons = whole("units", units) * whole("k", k)
+    neurons = check_int("units", units) * check_int("k", k)
     layers = [(name, Dense(width, neurons, **rest))]
     if relu:
-        layers.append((f"{name}_relu", ReLU(kernels=rest["kernels"])))
+        layers.append((f"{name}_relu", ReLU(backend=rest["backend"])))
     if dropout:
-        layers.append((f"{name}_dropout", Dropout(dropout, kernels=rest["kernels"])))
+        layers.append((f"{name}_dropout", Dropout(dropout, backend=rest["backend"])))
     return layers, neurons
 
 
@@ -208,4 +208,4 @@ def _flat_width(layers, shape):
 def _generator(rng):
     if rng is None or isinstance(rng, np.random.Generator):
         return rng
-    return np.random.Generator(np.random.PCG64(whole("rng", rng, least=0)))
+    return np.random.Generator(np.random.PCG64(check_int("rng", rng, minimum=0)))

@@ -5,7 +5,7 @@ from types import MappingProxyType
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.nn.base import Layer, kernels_name
+from mnp.nn.base import Layer, backend_name
 from mnp.nn.batchnorm import BatchNorm2d
 from mnp.nn.fused import plan
 from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
@@ -32,7 +32,7 @@ class Network:
     a layer refuses is reported with the layer's name in front.
 
     >>> from mnp.kernels import textbook
-    >>> net = Network([("fc", Dense(3, 2, kernels=textbook))])
+    >>> net = Network([("fc", Dense(3, 2, backend=textbook))])
     >>> net["fc"].params["weight"][:] = [[1, 0, 0], [0, 1, 1]]
     >>> net.forward(np.array([[1, 2, 3]], np.float32))
     array([[1., 5.]], dtype=float32)
@@ -70,9 +70,9 @@ class Network:
         return f"Network([{inside}])"
 
     @property
-    def kernels(self):
+    def backend(self):
         """The kernel module of the last layer, which also computes the loss."""
-        return next(reversed(self.layers.values())).kernels
+        return next(reversed(self.layers.values())).backend
 
     @property
     def dtype(self):
@@ -107,12 +107,12 @@ class Network:
                 raise type(error)(f"layer {name!r}: {error}") from None
         return dy
 
-    def trace(self, x, training=False, rng=None):
+    def layer_outputs(self, x, training=False, rng=None):
         """Yield (name, output) layer by layer, nothing fused: the way of a batch through the network.
 
         >>> from mnp.kernels import textbook
-        >>> net = Network([("flatten", Flatten(kernels=textbook)), ("fc", Dense(4, 2, kernels=textbook))])
-        >>> [(name, y.shape) for name, y in net.trace(np.zeros((1, 1, 2, 2), np.float32))]
+        >>> net = Network([("flatten", Flatten(backend=textbook)), ("fc", Dense(4, 2, backend=textbook))])
+        >>> [(name, y.shape) for name, y in net.layer_outputs(np.zeros((1, 1, 2, 2), np.float32))]
         [('flatten', (1, 4)), ('fc', (1, 2))]
         """
         for name, layer in self.layers.items():
@@ -218,12 +218,12 @@ class Network:
         ]
 
     @classmethod
-    def from_architecture(cls, architecture, state=None, masks=None, kernels=None):
+    def from_architecture(cls, architecture, state=None, masks=None, backend=None):
         """Build a network from `architecture()`; zero weights unless `state` brings them.
 
         >>> from mnp.kernels import textbook
-        >>> net = Network([("fc", Dense(3, 2, kernels=textbook))])
-        >>> Network.from_architecture(net.architecture(), kernels=textbook)["fc"].output_shape((3,))
+        >>> net = Network([("fc", Dense(3, 2, backend=textbook))])
+        >>> Network.from_architecture(net.architecture(), backend=textbook)["fc"].output_shape((3,))
         (2,)
         """
         layers = []
@@ -231,7 +231,7 @@ class Network:
             try:
                 arguments = dict(entry)
                 name, type_name = arguments.pop("name"), arguments.pop("type")
-                layers.append((name, LAYER_TYPES[type_name](**arguments, kernels=kernels)))
+                layers.append((name, LAYER_TYPES[type_name](**arguments, backend=backend)))
             except MnpError as error:
                 raise MnpError(f"architecture entry {number} {entry!r}: {error}") from None
             except (KeyError, TypeError, ValueError) as error:
@@ -246,9 +246,9 @@ class Network:
             net.set_masks(masks)
         return net
 
-    def with_kernels(self, kernels):
+    def with_backend(self, backend):
         """The same network on other kernels (a module or a tier's name), sharing its arrays and masks."""
-        return Network([(name, layer.with_kernels(kernels)) for name, layer in self.layers.items()])
+        return Network([(name, layer.with_backend(backend)) for name, layer in self.layers.items()])
 
     def copy(self):
         """A network of its own, every array copied; caches and gradients are left behind."""
@@ -291,7 +291,7 @@ class Network:
             layer = self.layers[name]
             size = sum(array.size for array in layer.params.values())
             rows.append((name, repr(layer), " x ".join(map(str, shape)), f"{size:,}"))
-        rows.append(("", f"kernels: {kernels_name(self.kernels)}", "total", f"{self.count_params():,}"))
+        rows.append(("", f"kernels: {backend_name(self.backend)}", "total", f"{self.count_params():,}"))
         wide = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = (
             f"{row[0]:<{wide[0]}}  {row[1]:<{wide[1]}}  {row[2]:>{wide[2]}}  {row[3]:>{wide[3]}}"

@@ -36,7 +36,7 @@ class SGD:
 
     >>> from mnp.kernels import textbook
     >>> from mnp.nn import Dense, Network
-    >>> net = Network([("fc", Dense(1, 1, dtype=np.float64, kernels=textbook))])
+    >>> net = Network([("fc", Dense(1, 1, dtype=np.float64, backend=textbook))])
     >>> optimizer = SGD(net, momentum=0.5, weight_decay=0.0)
     >>> net["fc"].grads = {"weight": np.array([[2.0]]), "bias": np.array([1.0])}
     >>> optimizer.step(lr=0.5)
@@ -62,7 +62,7 @@ class SGD:
             grads = tuple(layer.grads[key] for layer, key in slots)
         except KeyError:
             raise MnpError("SGD.step needs gradients; run loss_and_grads(net, x, labels) first") from None
-        self.net.kernels.sgd_step(
+        self.net.backend.sgd_step(
             tuple(layer.params[key] for layer, key in slots),
             grads,
             tuple(self.velocity.values()),

@@ -24,16 +24,16 @@ def train_epoch(
     images,
     labels,
     *,
-    batch,
+    batch_size,
     rng,
-    lr_of_iteration,
+    lr,
     first_iteration=0,
     augment=None,
     progress=None,
 ):
     """Show every example once, in a fresh random order, and make a step after each batch.
 
-    Only full batches are used: the len(images) % batch examples at the end of the order sit this
+    Only full batches are used: the len(images) % batch_size examples at the end of the order sit this
     epoch out, as a step on a few examples would weigh each of them more. (The order is new in every
     epoch, so none is left out for long.)
 
@@ -42,12 +42,12 @@ def train_epoch(
     net, optimizer : Network, SGD
         Changed in place.
     images : (N, C, H, W) of the network's dtype; labels : (N,) int64
-    batch : int
+    batch_size : int
         Examples a step; at most N.
     rng : numpy Generator
         Draws the order, then for each batch the augmentation and the dropout. Save its
         `bit_generator.state` between epochs to go on with the same bits.
-    lr_of_iteration : callable
+    lr : callable
         iteration -> learning rate; see `optimizers.learning_rate`.
     first_iteration : int
         The number of this epoch's first iteration, counted from the start of the training.
@@ -65,10 +65,11 @@ def train_epoch(
     and the step is not made.
     """
     check_examples(images, labels, net)
-    iterations = len(images) // batch if batch >= 1 else 0
+    iterations = len(images) // batch_size if batch_size >= 1 else 0
     if iterations == 0:
         raise MnpError(
-            f"batch is {batch}, the training set has {len(images)} examples; give 1 to {len(images)}"
+            f"batch_size is {batch_size}, the training set has {len(images)} examples; "
+            f"give 1 to {len(images)}"
         )
     started = time.perf_counter()
     order = rng.permutation(len(images))
@@ -76,7 +77,7 @@ def train_epoch(
     # A diverging network overflows before its loss is seen to be infinite: one error is enough.
     with np.errstate(over="ignore", invalid="ignore"):
         for number in range(iterations):
-            chosen = order[number * batch : (number + 1) * batch]
+            chosen = order[number * batch_size : (number + 1) * batch_size]
             x, y = images[chosen], labels[chosen]
             if augment is not None:
                 x = augment(x, rng)
@@ -84,33 +85,35 @@ def train_epoch(
             loss, logits = loss_and_grads(net, x, y, rng)
             if not np.isfinite(loss):
                 _stop(net, x, loss, f"at iteration {iteration}")
-            optimizer.step(lr_of_iteration(iteration))
+            optimizer.step(lr(iteration))
             wrong = int(np.count_nonzero(logits.argmax(axis=1) != y))
             loss_sum += float(loss)
             wrong_sum += wrong
             if progress is not None:
-                progress(iteration, float(loss), wrong, batch)
+                progress(iteration, float(loss), wrong, batch_size)
     seconds = time.perf_counter() - started
-    return EpochResult(loss_sum / iterations, 100.0 * wrong_sum / (iterations * batch), iterations, seconds)
+    return EpochResult(
+        loss_sum / iterations, 100.0 * wrong_sum / (iterations * batch_size), iterations, seconds
+    )
 
 
-def evaluate(net, images, labels, batch=1000):
+def evaluate(net, images, labels, batch_size=1000):
     """Return (loss, error_percent) of a network over a data set, in evaluation mode.
 
-    The loss is the mean over all examples; a last, smaller batch counts by its size. An example is
+    The loss is the mean over all examples; a last, smaller batch_size counts by its size. An example is
     wrong where the largest logit (the lowest index in a tie) is not its label's.
 
     Errors: as `train_epoch`.
     """
     check_examples(images, labels, net)
-    if batch < 1:
-        raise MnpError(f"batch is {batch}; give 1 or more")
+    if batch_size < 1:
+        raise MnpError(f"batch_size is {batch_size}; give 1 or more")
     loss_sum, wrong = 0.0, 0
     with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(images), batch):
-            x, y = images[start : start + batch], labels[start : start + batch]
+        for start in range(0, len(images), batch_size):
+            x, y = images[start : start + batch_size], labels[start : start + batch_size]
             logits = net.forward(x)
-            loss, _ = net.kernels.softmax_cross_entropy(logits, y)
+            loss, _ = net.backend.softmax_cross_entropy(logits, y)
             if not np.isfinite(loss):
                 _stop(net, x, loss, f"in evaluation, examples {start} to {start + len(x) - 1}")
             loss_sum += float(loss) * len(x)
@@ -159,7 +162,7 @@ def first_nonfinite(net, x):
     """Say where the first NaN or infinity is, from the images to the logits; "" if there is none."""
     if not np.isfinite(x).all():
         return "the input images hold NaN or infinity"
-    for name, y in net.trace(x):
+    for name, y in net.layer_outputs(x):
         for key, array in (net[name].params | net[name].buffers).items():
             if not np.isfinite(array).all():
                 return f"the {key} of layer {name!r} holds NaN or infinity"

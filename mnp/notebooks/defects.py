@@ -1,6 +1,6 @@
 """The three mistakes of the published Caffe code, rebuilt on arrays so that their harm can be measured.
 
-Nothing else in the package calls these. `tests/test_authors_defects.py` has them on small integers.
+Nothing else in the package calls these. `tests/pruning/test_authors_defects.py` has them on small integers.
 """
 
 import numpy as np

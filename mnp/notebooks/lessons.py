@@ -30,7 +30,7 @@ def way(net, x):
 
     >>> from mnp.nn import lenet5
     >>> from mnp.kernels import textbook
-    >>> print(way(lenet5(2, 3, 4, 2, kernels=textbook), np.zeros((1, 1, 28, 28), np.float32)))
+    >>> print(way(lenet5(2, 3, 4, 2, backend=textbook), np.zeros((1, 1, 28, 28), np.float32)))
     image            1 x 28 x 28      784 numbers
     conv1            2 x 24 x 24    1,152 numbers      52 parameters
     pool1            2 x 12 x 12      288 numbers
@@ -41,7 +41,7 @@ def way(net, x):
     fc4              10                10 numbers      50 parameters
     """
     lines = [_line("image", x.shape[1:], 0, "")]
-    for name, y in net.trace(x):
+    for name, y in net.layer_outputs(x):
         layer = net[name]
         remark = f"  the largest of k = {layer.k} neurons" if hasattr(layer, "units") else ""
         lines.append(_line(name, y.shape[1:], sum(p.size for p in layer.params.values()), remark))
@@ -104,7 +104,7 @@ def gradient_table(net, x, labels, *, each=6, rng=None, h=1e-6):
             losses = []
             for step in (h, -h):
                 flat[place] = before + step
-                losses.append(net.kernels.softmax_cross_entropy(net.forward(x), labels)[0])
+                losses.append(net.backend.softmax_cross_entropy(net.forward(x), labels)[0])
             flat[place] = before
             numerical[i] = (losses[0] - losses[1]) / (2 * h)
         rows.append((name, len(places), float(gradient_error(grads[name].reshape(-1)[places], numerical))))
@@ -126,14 +126,14 @@ class Finished(NamedTuple):
     found: list  # {"counts": {layer: (units, k)}, "keep": {layer: (units, n_keep)}} a step
 
 
-def run_here(experiment, kernels=None):
+def run_here(experiment, backend=None):
     """Carry out a recipe in a folder that is gone afterwards, and without a word."""
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
-        rows = run(experiment, Path(folder) / "run", kernels=kernels, say=lambda line: None)
+        rows = run(experiment, Path(folder) / "run", backend=backend, log=lambda line: None)
         nets, found = [], []
         for path in sorted((Path(folder) / "run" / CHECKPOINTS).glob("[0-9]*.npz")):
             arrays, meta = load_checkpoint(path)
-            nets.append(network_from(arrays, meta, kernels))
+            nets.append(network_from(arrays, meta, backend))
             found.append({kind: under(arrays, kind) for kind in ("counts", "keep")})
     return Finished(rows, nets, found)
 

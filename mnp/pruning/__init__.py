@@ -14,7 +14,7 @@ new one.
     sparse         pruned layers as CSR: in memory, on disk, and how they run
 """
 
-from mnp.pruning.neurons import keep_top, keep_winning, take_neurons, wins_lost
+from mnp.pruning.neurons import keep_ever_winning, keep_top, take_neurons, wins_lost
 from mnp.pruning.relevance import (
     activation_sums,
     mean_activation,
@@ -25,14 +25,14 @@ from mnp.pruning.relevance import (
     win_counts,
 )
 from mnp.pruning.sensitivity import sensitivity_scan
-from mnp.pruning.shrink import drop_unheard
+from mnp.pruning.shrink import remove_dead_units
 from mnp.pruning.sizes import compression, count_sizes, ratios, reduction, without_maxout
 from mnp.pruning.sparse import sparse_network
 from mnp.pruning.splicing_sgd import SplicingSGD
 from mnp.pruning.surgery import (
     MEASURES,
     apply_masks,
-    count_wins,
+    collect_win_counts,
     measure_relevance,
     prune_neurons,
     weight_names,
@@ -54,15 +54,14 @@ __all__ = [
     "SplicingSGD",
     "activation_sums",
     "apply_masks",
+    "collect_win_counts",
     "compression",
     "count_sizes",
-    "count_wins",
     "cubic_schedule",
-    "drop_unheard",
     "global_magnitude_masks",
     "iterative_schedule",
+    "keep_ever_winning",
     "keep_top",
-    "keep_winning",
     "magnitude_mask",
     "mean_activation",
     "measure_relevance",
@@ -71,6 +70,7 @@ __all__ = [
     "rank_neurons",
     "ratios",
     "reduction",
+    "remove_dead_units",
     "reversed_counts",
     "sensitivity_scan",
     "sparse_network",

@@ -5,14 +5,14 @@ import numpy as np
 from mnp.errors import MnpError
 
 
-def zeros_at(sparsity, size):
+def count_zeros(sparsity, size):
     """Turn a sparsity into a number of weights, by exact count.
 
         zeros = floor(sparsity * size + 1/2)
 
     Raises MnpError if `sparsity` lies outside [0, 1) or would leave no weight of `size` at all.
 
-    >>> zeros_at(0.29, 100), zeros_at(0.25, 10)
+    >>> count_zeros(0.29, 100), count_zeros(0.25, 10)
     (29, 3)
     """
     check_sparsity(sparsity)
@@ -67,10 +67,10 @@ def check_weight(name, weight):
     return weight
 
 
-def refuse_empty(mask, name, cause):
+def check_not_empty(mask, name, cause):
     """Refuse a mask that keeps nothing; `cause` says what asked for it.
 
-    >>> refuse_empty(np.array([False, True]), "w", "sparsity 0.5")
+    >>> check_not_empty(np.array([False, True]), "w", "sparsity 0.5")
     """
     if not mask.any():
         raise MnpError(f"{cause} would remove every weight of {name}: ask for less, one must stay")

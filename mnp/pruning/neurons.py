@@ -47,7 +47,7 @@ def keep_top(order, n_keep):
     return np.sort(order[:, :n_keep], axis=1).astype(np.int64)
 
 
-def keep_winning(counts):
+def keep_ever_winning(counts):
     """Pick every neuron that ever won, and as few others as equal rows allow.
 
         n_keep = max_u #{ j : counts[u, j] > 0 }
@@ -65,7 +65,7 @@ def keep_winning(counts):
     keep : (units, n_keep) int64
         Ascending in every row.
 
-    >>> keep_winning(np.array([[0, 7, 0, 3], [0, 0, 10, 0]]))
+    >>> keep_ever_winning(np.array([[0, 7, 0, 3], [0, 0, 10, 0]]))
     array([[1, 3],
            [0, 2]])
     """

@@ -25,7 +25,7 @@ _NAMES = {
 _ONE_TO_ONE = (Flatten, BatchNorm2d, ReLU, Dropout, MaxPool2d, AvgPool2d)  # each output from one channel
 
 
-def drop_unheard(net):
+def remove_dead_units(net):
     """Remove every unit and filter whose outputs the next layer multiplies by zeros only.
 
         unit u of a layer goes if weight_next[r, u] = 0 for all rows r that stay themselves
@@ -48,9 +48,9 @@ def drop_unheard(net):
     Raises MnpError for a layer of another kind, such as a sparse one.
 
     >>> from mnp.kernels import textbook
-    >>> net = Network([("a", Dense(2, 3, kernels=textbook)), ("b", Dense(3, 1, kernels=textbook))])
+    >>> net = Network([("a", Dense(2, 3, backend=textbook)), ("b", Dense(3, 1, backend=textbook))])
     >>> net["b"].params["weight"][:] = [[5, 0, 7]]
-    >>> small = drop_unheard(net)
+    >>> small = remove_dead_units(net)
     >>> small["a"].params["weight"].shape, small["b"].params["weight"]
     ((2, 2), array([[5., 7.]], dtype=float32))
     """
@@ -110,7 +110,7 @@ def _smaller(layer, rows, columns):
 
 def _like(layer, changed, part):
     """A layer of the same kind with some constructor arguments changed and a part of every array."""
-    new = type(layer)(**(layer.config() | changed), kernels=layer.kernels)
+    new = type(layer)(**(layer.config() | changed), backend=layer.backend)
     for kind in ("params", "buffers", "masks"):
         arrays = getattr(layer, kind).items()
         getattr(new, kind).update({key: np.ascontiguousarray(part(array)) for key, array in arrays})

@@ -142,7 +142,7 @@ def _pays(layer):
 
 def _converted(layer, pool):
     csr, bias = to_csr(_matrix(layer)), layer.params["bias"].reshape(-1)
-    common = {"dtype": layer.dtype, "kernels": layer.kernels}
+    common = {"dtype": layer.dtype, "backend": layer.backend}
     if isinstance(layer, Conv2d):
         window = {} if pool is None else {"pool": pool.size, "pool_stride": pool.stride}
         sparse = SparseConv2d(

@@ -4,15 +4,15 @@ import numpy as np
 
 from mnp.errors import MnpError
 from mnp.kernels.shapes import conv2d_output_size, pool2d_output_size
-from mnp.nn.base import Layer, float_dtype, kernels_name, whole
+from mnp.nn.base import Layer, backend_name, check_int, float_dtype
 from mnp.pruning import sparse_loops
 
 ROOM = 96  # elements behind a flat image that a vector may touch
 
 
-def _loops_for(kernels, dtype):
+def _loops_for(backend, dtype):
     """The tiled loops for the tiled kernels in float32, the plain ones for all others."""
-    if kernels_name(kernels) == "tiled" and kernels.available() and dtype == np.float32:
+    if backend_name(backend) == "tiled" and backend.available() and dtype == np.float32:
         from mnp.pruning import sparse_tiles
 
         return sparse_tiles
@@ -22,16 +22,16 @@ def _loops_for(kernels, dtype):
 class _Sparse(Layer):
     """What both have in common: buffers values (nnz,), columns (nnz,), starts (rows + 1,), bias (rows,)."""
 
-    def __init__(self, rows, width, nonzero, dtype, kernels):
-        super().__init__(kernels)
-        self.nonzero = whole("nonzero", nonzero, least=0)
+    def __init__(self, rows, width, nonzero, dtype, backend):
+        super().__init__(backend)
+        self.nonzero = check_int("nonzero", nonzero, minimum=0)
         if self.nonzero > rows * width or rows * width >= 2**31:
             raise MnpError(
                 f"{type(self).__name__} with {self.nonzero} non-zeros in {rows}x{width} weights: there are "
                 "fewer places, or more than an int32 counts"
             )
         self.rows, self.width, self.dtype = rows, width, float_dtype(dtype)
-        self.loops = _loops_for(self.kernels, self.dtype)
+        self.loops = _loops_for(self.backend, self.dtype)
         self.buffers = {
             "values": np.zeros(self.nonzero, self.dtype),
             "columns": np.zeros(self.nonzero, np.int32),
@@ -57,7 +57,7 @@ class _Sparse(Layer):
     def _ready(self, x, training, wanted):
         if training:
             raise MnpError(f"{self!r} is for inference: train the masked network, then make it sparse again")
-        self._expect(x, wanted)
+        self._check_input(x, wanted)
         if x.dtype != self.dtype:
             raise MnpError(f"{self!r} got {x.dtype} x; convert with x.astype(np.{self.dtype})")
 
@@ -80,14 +80,14 @@ class SparseDense(_Sparse):
     """
 
     def __init__(
-        self, in_features, out_features, nonzero, *, k=1, relu=False, dtype=np.float32, kernels=None
+        self, in_features, out_features, nonzero, *, k=1, relu=False, dtype=np.float32, backend=None
     ):
         self.in_features, self.out_features = (
-            whole("in_features", in_features),
-            whole("out_features", out_features),
+            check_int("in_features", in_features),
+            check_int("out_features", out_features),
         )
-        super().__init__(self.out_features, self.in_features, nonzero, dtype, kernels)
-        self.k, self.relu = whole("k", k), bool(relu)
+        super().__init__(self.out_features, self.in_features, nonzero, dtype, backend)
+        self.k, self.relu = check_int("k", k), bool(relu)
         if self.out_features % self.k:
             raise MnpError(f"k={self.k} does not divide the {self.out_features} neurons of {self!r}")
 
@@ -102,10 +102,10 @@ class SparseDense(_Sparse):
             b["bias"],
             self.k,
         )
-        return self.kernels.relu_forward(y) if self.relu else y
+        return self.backend.relu_forward(y) if self.relu else y
 
     def output_shape(self, shape):
-        self._expect_example(shape, (self.in_features,))
+        self._check_input_shape(shape, (self.in_features,))
         return (self.out_features // self.k,)
 
 
@@ -138,14 +138,14 @@ class SparseConv2d(_Sparse):
         pool=1,
         pool_stride=1,
         dtype=np.float32,
-        kernels=None,
+        backend=None,
     ):
-        self.in_channels = whole("in_channels", in_channels)
-        self.out_channels = whole("out_channels", out_channels)
-        self.kernel_size = whole("kernel_size", kernel_size)
-        super().__init__(self.out_channels, self.in_channels * self.kernel_size**2, nonzero, dtype, kernels)
-        self.stride, self.padding = whole("stride", stride), whole("padding", padding, least=0)
-        self.pool, self.pool_stride = whole("pool", pool), whole("pool_stride", pool_stride)
+        self.in_channels = check_int("in_channels", in_channels)
+        self.out_channels = check_int("out_channels", out_channels)
+        self.kernel_size = check_int("kernel_size", kernel_size)
+        super().__init__(self.out_channels, self.in_channels * self.kernel_size**2, nonzero, dtype, backend)
+        self.stride, self.padding = check_int("stride", stride), check_int("padding", padding, minimum=0)
+        self.pool, self.pool_stride = check_int("pool", pool), check_int("pool_stride", pool_stride)
 
     def forward(self, x, training=False, rng=None):
         self._ready(x, training, (self.in_channels, "H", "W"))
@@ -172,7 +172,7 @@ class SparseConv2d(_Sparse):
         )
 
     def output_shape(self, shape):
-        _, h, w = self._expect_example(shape, (self.in_channels, "H", "W"))
+        _, h, w = self._check_input_shape(shape, (self.in_channels, "H", "W"))
         size = conv2d_output_size(h, w, self.kernel_size, self.kernel_size, self.stride, self.padding)
         return (self.out_channels, *pool2d_output_size(*size, self.pool, self.pool_stride))
 

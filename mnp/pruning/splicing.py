@@ -10,7 +10,7 @@ Source: Guo, Yao and Chen 2016, *Dynamic Network Surgery for Efficient DNNs*, se
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.pruning.checks import check_masks, check_weight, refuse_empty, zeros_at
+from mnp.pruning.checks import check_masks, check_not_empty, check_weight, count_zeros
 
 
 def splice_mask(weight, mask, lower, upper):
@@ -49,7 +49,7 @@ def splice_mask(weight, mask, lower, upper):
     mask = check_masks({"weight": weight}, {"weight": mask})["weight"]
     size = np.abs(weight)
     new = (size >= upper) | (mask & (size >= lower))
-    refuse_empty(new, "weight", f"threshold {lower}")
+    check_not_empty(new, "weight", f"threshold {lower}")
     return new
 
 
@@ -78,7 +78,7 @@ def splice_thresholds(weight, sparsity, margin=0.1):
     weight = check_weight("weight", weight)
     if not 0 <= margin < 1:
         raise MnpError(f"margin {margin} is outside [0, 1): it is half the gap between the two thresholds")
-    zeros = zeros_at(sparsity, weight.size)
+    zeros = count_zeros(sparsity, weight.size)
     edge = float(np.partition(np.abs(weight).ravel(), zeros)[zeros])
     return (1 - margin) * edge, (1 + margin) * edge
 

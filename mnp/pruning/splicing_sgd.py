@@ -35,7 +35,7 @@ class SplicingSGD:
 
     >>> from mnp.kernels import textbook
     >>> from mnp.nn import Dense, Network
-    >>> net = Network([("fc", Dense(2, 1, dtype=np.float64, kernels=textbook))])
+    >>> net = Network([("fc", Dense(2, 1, dtype=np.float64, backend=textbook))])
     >>> net["fc"].params["weight"][:] = [[1.0, 2.0]]
     >>> optimizer = SplicingSGD(net, momentum=0.0, weight_decay=0.0)
     >>> optimizer.set_masks({"fc.weight": np.array([[False, True]])})
@@ -64,7 +64,7 @@ class SplicingSGD:
         missing = [name for name in self.dense if name not in grads]
         if missing:
             raise MnpError(f"SplicingSGD.step needs the gradient of {missing[0]}; run loss_and_grads first")
-        self.net.kernels.sgd_step(
+        self.net.backend.sgd_step(
             tuple(self.dense.values()),
             tuple(grads[name] for name in self.dense),
             tuple(self.velocity.values()),

@@ -1,6 +1,6 @@
 """Apply a decision to a Network and hand back a new, smaller one; the old one is never touched.
 
-counts = count_wins(net, "fc3", batches)           # measure, in evaluation mode
+counts = collect_win_counts(net, "fc3", batches)           # measure, in evaluation mode
 keep = keep_top(rank_neurons(counts), n_keep=3)    # decide, on arrays
 net = prune_neurons(net, "fc3", keep)              # operate
 """
@@ -51,7 +51,7 @@ def winners(net, name, x):
     return layer.cache.winner
 
 
-def count_wins(net, name, batches, *, training=False, rng=None):
+def collect_win_counts(net, name, batches, *, training=False, rng=None):
     """Count how often each neuron of a maxout layer wins, over all batches: the paper's relevance.
 
         counts[u, j] = sum over batches of #{ n : winner[n, u] = j }
@@ -77,7 +77,7 @@ def count_wins(net, name, batches, *, training=False, rng=None):
     counts = np.zeros((layer.units, layer.k), dtype=np.int64)
     for x in _images(batches):
         net.forward(x, training=training, rng=rng, until=name)
-        counts += layer.kernels.win_counts(layer.cache.winner, layer.k)
+        counts += layer.backend.win_counts(layer.cache.winner, layer.k)
     return counts
 
 
@@ -123,7 +123,7 @@ def measure_relevance(net, name, measure, batches=(), rng=None):
         return mean_activation(sums, examples)
     if measure not in MEASURES:
         raise MnpError(f"there is no measure {measure!r}: choose one of {', '.join(MEASURES)}")
-    counts = count_wins(net, name, batches, training=measure == "win_counts_training", rng=rng)
+    counts = collect_win_counts(net, name, batches, training=measure == "win_counts_training", rng=rng)
     return reversed_counts(counts) if measure == "reversed" else counts
 
 
@@ -162,7 +162,7 @@ def prune_neurons(net, name, keep):
         raise MnpError(f"layer {name!r} has k=1: no neuron can go without the whole unit; stop pruning here")
     keep = check_keep(keep, layer.units, layer.k)
     n_keep = keep.shape[1]
-    common = {"dtype": layer.dtype, "kernels": layer.kernels}
+    common = {"dtype": layer.dtype, "backend": layer.backend}
     if n_keep > 1:
         small = MaxoutDense(
             layer.in_features, layer.units, n_keep, relu=layer.relu, dropout=layer.dropout, **common
@@ -172,16 +172,16 @@ def prune_neurons(net, name, keep):
         small = Dense(layer.in_features, layer.units, **common)
         result = [(name, small)]
         if layer.relu:
-            result.append((f"{name}_relu", ReLU(kernels=layer.kernels)))
+            result.append((f"{name}_relu", ReLU(backend=layer.backend)))
         if layer.dropout > 0:
-            result.append((f"{name}_dropout", Dropout(layer.dropout, kernels=layer.kernels)))
+            result.append((f"{name}_dropout", Dropout(layer.dropout, backend=layer.backend)))
     shapes = {key: array.shape for key, array in small.params.items()}
     for mine, theirs in ((small.params, layer.params), (small.masks, layer.masks)):
         mine.update({key: take_rows(array, keep).reshape(shapes[key]) for key, array in theirs.items()})
     return net.replace(name, result)
 
 
-def apply_masks(net, masks, may_return=False):
+def apply_masks(net, masks, allow_regrowth=False):
     """Set the weights that masks remove to zero and return the masked network.
 
         weight[i] = 0 where mask[i] is False
@@ -195,7 +195,7 @@ def apply_masks(net, masks, may_return=False):
         Untouched.
     masks : dict of full name ("fc3.weight") -> bool array in the weight's shape, True = kept
         Parameters that are not named keep the mask they have.
-    may_return : bool
+    allow_regrowth : bool
         A mask only shrinks, and one that would bring back a weight is refused, unless this is True
         (dynamic network surgery). What returns starts at zero: `SplicingSGD` knows its dense value.
 
@@ -218,13 +218,13 @@ def apply_masks(net, masks, may_return=False):
             continue  # set_masks will say so
         if not mask.any():
             raise MnpError(f"the mask of {name} keeps nothing: a layer needs at least one weight")
-        if may_return or name not in before or mask.shape != before[name].shape:
+        if allow_regrowth or name not in before or mask.shape != before[name].shape:
             continue
         back = int(np.count_nonzero(mask & ~before[name]))
         if back:
             raise MnpError(
                 f"the mask of {name} would bring back {back} pruned weights: masks only shrink, "
-                "combine it with the earlier mask (or pass may_return=True, for splicing)"
+                "combine it with the earlier mask (or pass allow_regrowth=True, for splicing)"
             )
     masked = net.copy()
     masked.set_masks(masks)
@@ -261,5 +261,5 @@ def _images(batches):
 def _before_maximum(layer):
     """z (N, units, k) of the layer's last forward; a fused kernel never wrote it, so compute it again."""
     weight, bias = layer.params["weight"], layer.params["bias"]
-    z = layer.kernels.dense_forward(layer.cache.x, weight.reshape(-1, layer.in_features), bias.reshape(-1))
+    z = layer.backend.dense_forward(layer.cache.x, weight.reshape(-1, layer.in_features), bias.reshape(-1))
     return z.reshape(-1, layer.units, layer.k)

@@ -14,7 +14,7 @@ growing sparsities therefore give nested masks.
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.pruning.checks import check_masks, check_sparsity, check_weight, refuse_empty, zeros_at
+from mnp.pruning.checks import check_masks, check_not_empty, check_sparsity, check_weight, count_zeros
 from mnp.pruning.splicing import splice_mask, splice_thresholds, splice_thresholds_std
 
 __all__ = [
@@ -104,13 +104,13 @@ def global_magnitude_masks(weights, sparsity, masks=None):
     for name, part in _parts(weights):
         if name in masks:
             magnitudes[part][~masks[name].ravel()] = -1
-    n_keep = magnitudes.size - zeros_at(sparsity, magnitudes.size)
+    n_keep = magnitudes.size - count_zeros(sparsity, magnitudes.size)
     n_keep = min(n_keep, int(np.count_nonzero(magnitudes >= 0)))
     kept = np.zeros(magnitudes.size, dtype=bool)
     kept[np.argsort(-magnitudes, kind="stable")[:n_keep]] = True
     result = {name: kept[part].reshape(weights[name].shape) for name, part in _parts(weights)}
     for name, mask in result.items():
-        refuse_empty(mask, name, f"sparsity {sparsity}")
+        check_not_empty(mask, name, f"sparsity {sparsity}")
     return result
 
 
@@ -148,9 +148,9 @@ def std_threshold_mask(weight, factor, mask=None):
     weight = check_weight("weight", weight)
     before = check_masks({"weight": weight}, {} if mask is None else {"weight": mask}).get("weight")
     before = np.ones(weight.shape, dtype=bool) if before is None else before
-    refuse_empty(before, "weight", "the mask passed in")
+    check_not_empty(before, "weight", "the mask passed in")
     after = before & (np.abs(weight) >= factor * weight[before].std(dtype=np.float64))
-    refuse_empty(after, "weight", f"factor {factor}")
+    check_not_empty(after, "weight", f"factor {factor}")
     return after
 
 

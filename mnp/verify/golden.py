@@ -92,12 +92,12 @@ def vectors(seed=0):
         A file for each agreed name, and "pipeline".
     manifest : dict
     """
-    files, kernels = {}, {}
+    files, backend = {}, {}
     for kernel, signature in reference.AGREED.items():
         files[kernel], entries = kernel_vectors(kernel, seed)
         looser = cases.LOOSER.get(kernel.split("_")[0], 1.0)
         tolerance = {dtype: looser * value for dtype, value in TOLERANCE.items()}
-        kernels[kernel] = {"signature": kernel + signature, "tolerance": tolerance, "cases": entries}
+        backend[kernel] = {"signature": kernel + signature, "tolerance": tolerance, "cases": entries}
     files["pipeline"], meaning = golden_pipeline.pipeline(seed)
     described = {}
     for stem, arrays in files.items():
@@ -115,7 +115,7 @@ def vectors(seed=0):
         "mnp": mnp.__version__,
         "seed": seed,
         "rules": RULES,
-        "kernels": kernels,
+        "kernels": backend,
         "pipeline": {"tolerance": {"float64": 1e-9, "float32": 1e-5}, **golden_pipeline.settings()},
         "files": described,
     }

@@ -7,7 +7,7 @@ from mnp.kernels import textbook
 from mnp.nn import SGD, lenet5, loss_and_grads
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
-from mnp.pruning.surgery import apply_masks, count_wins, prune_neurons, weight_names, winners
+from mnp.pruning.surgery import apply_masks, collect_win_counts, prune_neurons, weight_names, winners
 from mnp.pruning.weights import magnitude_mask
 
 STEPS, BATCH, COUNTED = 10, 8, 64
@@ -59,7 +59,7 @@ def pipeline(seed=0):
     rng = np.random.default_rng([seed, 1])
     data = mnp.data.load("digits")
     crops = np.ascontiguousarray(data.train_images[:, :, 6:22, 6:22])
-    net = lenet5(3, 8, UNITS, K, image=16, dropout=DROPOUT, rng=rng, dtype=np.float64, kernels=textbook)
+    net = lenet5(3, 8, UNITS, K, image=16, dropout=DROPOUT, rng=rng, dtype=np.float64, backend=textbook)
     for name, array in net.params().items():
         array[...] = array.astype(np.float32)  # so that float32 users start from the same numbers
         note(f"initial/{name}", array.astype(np.float32), "before the first step")
@@ -83,7 +83,7 @@ def pipeline(seed=0):
         note(key, np.stack(values), text)
 
     counted = crops[:COUNTED].astype(np.float64)
-    counts = count_wins(net, "fc3", [counted])
+    counts = collect_win_counts(net, "fc3", [counted])
     ranking = rank_neurons(counts)
     keep = keep_top(ranking, n_keep=K - 1)
     note("counted_images", crops[:COUNTED], "(N, C, H, W), over which wins are counted")

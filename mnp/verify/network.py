@@ -13,7 +13,7 @@ from mnp.kernels import textbook
 from mnp.nn import SGD, lenet5, loss_and_grads
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
-from mnp.pruning.surgery import count_wins, prune_neurons
+from mnp.pruning.surgery import collect_win_counts, prune_neurons
 from mnp.verify import reference
 from mnp.verify.candidate import offered
 from mnp.verify.judge import Verdict, compare_arrays
@@ -30,20 +30,20 @@ def kernels_of(module):
     >>> kernels_of(types.SimpleNamespace(relu_forward=abs)).relu_forward is abs
     True
     """
-    kernels = types.ModuleType("candidate")
+    backend = types.ModuleType("candidate")
     for name in reference.OUTPUTS:
         function = getattr(module, name, None) or getattr(textbook, name, None)
         if function is not None:
-            setattr(kernels, name, function)
-    return kernels
+            setattr(backend, name, function)
+    return backend
 
 
-def pruning_round(kernels, seed=0):
+def pruning_round(backend, seed=0):
     """Train a little, count wins, remove a neuron of each unit, train again; note everything.
 
     Parameters
     ----------
-    kernels : module
+    backend : module
         With all plain names.
     seed : int
         Draws the first weights, the batches and the dropout.
@@ -57,7 +57,7 @@ def pruning_round(kernels, seed=0):
     data = mnp.data.load("digits")
     images = data.train_images[:256, :, 6:22, 6:22].astype(np.float64)
     labels = data.train_labels[:256]
-    net = lenet5(3, 4, 6, 3, image=16, rng=rng, dtype=np.float64, kernels=kernels)
+    net = lenet5(3, 4, 6, 3, image=16, rng=rng, dtype=np.float64, backend=backend)
     notes = {}
 
     def train(net, steps, when):
@@ -75,7 +75,7 @@ def pruning_round(kernels, seed=0):
             notes[f"{name} after step {steps} {when}"] = array.copy()
 
     train(net, STEPS, "before pruning")
-    counts = count_wins(net, "fc3", [images[:128], images[128:]])
+    counts = collect_win_counts(net, "fc3", [images[:128], images[128:]])
     keep = keep_top(rank_neurons(counts), n_keep=2)
     net = prune_neurons(net, "fc3", keep)
     notes |= {"win counts": counts, "neurons kept": keep, "logits after pruning": net.forward(images[:32])}

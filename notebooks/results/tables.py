@@ -277,9 +277,9 @@ def trust_table():
             f"[mutation.json](notebooks/results/mutation.json) | `{results['command']}` |"
         )
     if results := read("coverage"):
-        kernels, whole = (share["percent"] for share in results["shares"])
+        backend, whole = (share["percent"] for share in results["shares"])
         rows.append(
-            f"| which lines the tests run, with the compiler off | of kernels and pruning {kernels:g} %, "
+            f"| which lines the tests run, with the compiler off | of kernels and pruning {backend:g} %, "
             f"of everything {whole:g} % | `{results['command']}` |"
         )
     if results := read("fresh-machines"):

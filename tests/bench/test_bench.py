@@ -1,0 +1,88 @@
+"""The benchmark's own arithmetic; speed itself is never asserted."""
+
+import pytest
+
+from mnp.bench import cases
+from mnp.bench.report import bench, to_table
+from mnp.bench.timing import interleaved
+from mnp.errors import MnpError
+from mnp.kernels import get_backend
+
+
+def test_interleaved_calls_everyone_and_reports_best_below_median():
+    calls = {"a": 0, "b": 0}
+
+    def count(name):
+        calls[name] += 1
+
+    times = interleaved({"a": lambda: count("a"), "b": lambda: count("b")}, rounds=4, budget=0.0)
+    assert all(0 < best <= median for best, median in times.values())
+    assert all(n >= 2 + 3 * 2 for n in calls.values())  # warmed up, then three rounds in spite of no budget
+
+
+def test_ratios_are_the_peers_time_over_ours():
+    times = {"tiled": (2.0, 3.0), "torch": (8.0, 9.0), "torch_best": (5.0, 6.0), "onnxruntime": (3.0, 4.0)}
+    row = cases.row("a case", 64, "tiled", times, "tiled", flops=1e9, peak=1000.0)
+    assert (row["ratio_default"], row["ratio_best"], row["ratio_onnxruntime"]) == (4.0, 2.5, 1.5)
+    assert row["mnp_ms"] == 2.0 and row["mnp_median_ms"] == 3.0
+    assert row["fma_share"] == 0.5  # 1e9 operations in 2 ms are 500 of 1000 GFLOP/s
+    alone = cases.row("a case", 1, "tiled", {"tiled": (1.0, 1.0)}, "tiled")
+    assert alone["ratio_default"] is None and alone["fma_share"] is None
+
+
+def test_arithmetic_of_a_step_by_hand():
+    # One image, one unit of one neuron. conv1: 576 pixels x 20 filters x 25; conv2: 64 x 52 x 500,
+    # of which 49 in 100 are multiplied; fc3: 832.
+    forward = 576 * 500 + 64 * 26_000 * 49 // 100 + 832 + 10
+    backward = 144 * 500 + 2 * 16 * 26_000 + 2 * 832 + 20
+    assert cases.lenet_step_flops(1, units=1, k=1) == 2 * (forward + backward)
+
+
+def test_the_peer_in_pytorch_is_the_same_network():
+    pytest.importorskip("torch")
+    import numpy as np
+
+    from mnp.bench.peers import torch_inference
+
+    x, _ = cases.examples(3)
+    for net in (cases.authors_net("jitted"), cases.to_one_neuron(cases.authors_net("jitted"), x)):
+        np.testing.assert_allclose(torch_inference(net, x)(), net.forward(x), rtol=1e-4, atol=1e-5)
+
+
+def test_unknown_groups_and_peers_are_refused(monkeypatch):
+    monkeypatch.setattr(get_backend("tiled"), "available", lambda: True)
+    with pytest.raises(MnpError, match="no such peer"):
+        bench(["tensorflow"])
+    with pytest.raises(MnpError, match="no such group"):
+        bench(only="nothing")
+    monkeypatch.setattr(get_backend("tiled"), "available", lambda: False)
+    with pytest.raises(MnpError, match="cannot run here"):
+        bench()
+
+
+def test_the_table_shows_every_row_and_note():
+    row = cases.row("a case", 64, "tiled", {"tiled": (1.0, 1.0)}, "tiled", note="a remark")
+    text = to_table([row])
+    assert "a case" in text and "a case: a remark" in text
+
+
+def test_a_report_is_drawn_and_anything_else_refused(tmp_path):
+    from mnp.figures import new_axes
+    from mnp.figures_bench import draw_bench, growth, ratios
+
+    times = {"tiled": (2.0, 3.0), "torch": (8.0, 9.0), "torch_best": (5.0, 6.0)}
+    rows = [cases.row("a case", 64, "tiled", times, "tiled")]
+    rows += [cases.row("growth with the batch", n, "tiled", {"tiled": (n, n)}, "tiled") for n in (16, 32)]
+    rows += [
+        cases.row(f"growth with the width, {n} neurons", 64, "tiled", {"tiled": (n, n)}, "tiled")
+        for n in (256, 512)
+    ]
+    _, ax = new_axes()
+    assert [bar.get_width() for bar in ratios(rows, ax).patches] == [4.0, 2.5]
+    _, ax = new_axes()
+    assert [list(line.get_ydata()) for line in growth(rows, ax).lines[::2]] == [[16, 32], [256, 512]]
+    report = {"machine": {"model": "a CPU"}, "threads": 2, "load": 0.1, "rows": rows}
+    assert draw_bench(report, tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(MnpError, match="is not what `mnp bench --json` writes"):
+        draw_bench({"rows": rows}, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

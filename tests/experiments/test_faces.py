@@ -1,0 +1,603 @@
+"""Verification on arrays, the task's three groups of people, and whole runs on drawings in LFW's layout."""
+
+import csv
+import dataclasses
+import doctest
+import json
+import math
+import os
+import sys
+
+import drawn_lfw
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_faces import TINY
+from tiny_runs import assert_same_bits, carry_out, without_seconds
+
+from mnp.data import lfw
+from mnp.errors import MnpError
+from mnp.experiments import catalogue, faces, faces_data, faces_pairs, faces_recipes, faces_run, vgg_sizes
+from mnp.experiments.catalogue import read_experiment
+from mnp.experiments.checkpoint import load_network
+from mnp.experiments.faces_data import check_apart, load_faces
+from mnp.experiments.faces_recipes import FACES, FacesExperiment, FacesRecipe, VggRecipe
+from mnp.experiments.recipes import PruneRecipe, WeightRecipe
+from mnp.experiments.rows import FACE_FIELDS
+from mnp.experiments.run import default_folder, run
+from mnp.experiments.steps import steps_of
+from mnp.experiments.typed import digest, override, to_dict
+from mnp.kernels import textbook
+from mnp.nn import augment, vgg16
+
+UNTRAINED = dataclasses.replace(
+    TINY,
+    name="tiny-folds",
+    data=FacesRecipe(view=2, size=32, crop=160, held_out=4),
+    train=dataclasses.replace(TINY.train, epochs=0),
+    prune=PruneRecipe(epochs=0, layers=("fc6", "fc7")),
+    weights=WeightRecipe(),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    yield drawn_lfw.draw_lfw(tmp_path_factory.mktemp("lfw"))
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def photographs(folder):
+    return lfw.load(folder, crop=160, size=32, progress=False)
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "out"
+    rows, said = carry_out(TINY, out, data_folder=folder)
+    return out, rows, said
+
+
+@pytest.mark.parametrize(
+    "module", [faces, faces_data, faces_recipes, faces_run, catalogue, augment, vgg_sizes]
+)
+def test_examples(module):
+    assert doctest.testmod(module, extraglobs={"np": np}).failed == 0
+
+
+# --- arrays -------------------------------------------------------------------------------------------
+
+pairs_of_anything = st.lists(
+    st.tuples(st.integers(0, 6).map(float), st.booleans()), min_size=2, max_size=40
+).filter(lambda pairs: len({same for _, same in pairs}) == 2)
+
+
+@given(pairs_of_anything)
+@settings(max_examples=80, deadline=None)
+def test_the_threshold_is_as_good_as_every_other_one(pairs):
+    d, same = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+
+    def score(t):
+        called = faces.decide(d, t)
+        return called[same].mean() + (~called[~same]).mean()
+
+    best = max(score(t) for t in [*np.unique(d), np.inf])
+    assert score(faces.choose_threshold(d, same)) == pytest.approx(best)
+
+
+@given(pairs_of_anything)
+@settings(max_examples=80, deadline=None)
+def test_roc_rises_from_nobody_to_everybody_and_every_step_is_a_threshold(pairs):
+    d, same = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+    r = faces.roc(d, same)
+    assert (r.false_positive[0], r.true_positive[0]) == (0, 0)
+    assert (r.false_positive[-1], r.true_positive[-1]) == (1, 1)
+    for false, true, t in zip(*r, strict=True):
+        assert true == pytest.approx((d[same] <= t).mean()) and false == pytest.approx((d[~same] <= t).mean())
+    assert 0 <= faces.equal_error_rate(d, same) <= 1
+    flipped = faces.equal_error_rate(-d, same)  # calling everything the other way round
+    assert faces.equal_error_rate(d, same) == pytest.approx(1 - flipped)
+
+
+def test_distances_against_their_formulas():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((5, 7)), rng.random((5, 7))
+    for p in range(5):
+        dot = sum(a[p] * b[p]) / math.sqrt(sum(a[p] ** 2) * sum(b[p] ** 2))
+        assert faces.cosine(a, b)[p] == pytest.approx(1 - dot)
+        assert faces.euclidean(a, b)[p] == pytest.approx(math.dist(a[p], b[p]))
+        assert faces.bray_curtis(a, b)[p] == pytest.approx(sum(abs(a[p] - b[p])) / sum(abs(a[p] + b[p])))
+    for name, function in faces.DISTANCES.items():
+        assert (faces.distance(name, a, a) == pytest.approx(np.zeros(5), abs=1e-7)) and function(
+            a, b
+        ).min() > 0
+        assert np.array_equal(function(a, b), function(b, a))
+
+
+def test_features_of_nothing_have_a_distance():
+    zero, one = np.zeros((1, 3)), np.ones((1, 3))
+    assert faces.cosine(zero, one)[0] == 1 and faces.bray_curtis(zero, zero)[0] == 0
+    assert faces.bray_curtis(one, -one)[0] == np.inf
+    assert not faces.decide(faces.bray_curtis(one, -one), 5.0)[0]
+
+
+def test_pairs_that_nothing_tells_apart():
+    d, same = np.ones(4), np.array([True, False, True, False])
+    assert faces.equal_error_rate(d, same) == 0.5
+    assert faces.accuracy(d, same, faces.choose_threshold(d, same)) == 0.5
+
+
+def test_perfect_pairs_and_a_threshold_in_the_widest_gap():
+    d, same = np.array([0.0, 0.1, 0.9, 1.0]), np.array([True, True, False, False])
+    assert faces.equal_error_rate(d, same) == 0 and faces.choose_threshold(d, same) == pytest.approx(0.5)
+    assert faces.accuracy(d, same, 0.5) == 1 and len(faces.most_wrong(d, same, 0.5, 3)) == 0
+
+
+def test_rare_pairs_weigh_as_much_as_frequent_ones():
+    d = np.array([0.1, 0.4, *[0.3] * 1, *[0.9] * 50])
+    same = np.array([True, True, *[False] * 51])
+    assert faces.choose_threshold(d, same) == pytest.approx(0.65)
+
+
+@given(st.integers(0, 30), st.integers(0, 30))
+@settings(max_examples=40, deadline=None)
+def test_mcnemar_is_the_two_sided_test_of_a_fair_coin(b, c):
+    stats = pytest.importorskip("scipy.stats")
+    before = np.array([True] * b + [False] * c + [True, False])
+    after = np.array([False] * b + [True] * c + [True, False])
+    found = faces.mcnemar(before, after)
+    assert found[:2] == (b, c)
+    assert found[2] == pytest.approx(stats.binomtest(b, b + c).pvalue if b + c else 1.0)
+
+
+def test_standard_errors():
+    values = [0.8, 0.9, 0.85, 0.95]
+    mean, se = faces.mean_and_standard_error(values)
+    assert mean == pytest.approx(0.875) and se == pytest.approx(np.std(values, ddof=1) / 2)
+    assert faces.mean_and_standard_error([0.5]) == (0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda: faces.distance("manhattan", np.ones((1, 2)), np.ones((1, 2))), "no distance 'manhattan'"),
+        (lambda: faces.cosine(np.ones((2, 3)), np.ones((3, 2))), "are no pairs"),
+        (lambda: faces.roc(np.ones(3), np.ones(3, bool)), "one kind is missing"),
+        (lambda: faces.roc(np.array([1.0, np.nan]), np.array([True, False])), "pair 1 is nan"),
+        (lambda: faces.accuracy(np.ones(3), np.ones(2, bool), 0.5), "one bool a pair"),
+        (lambda: faces.accuracy(np.ones(2), np.ones(2), 0.5), "one bool a pair"),
+        (lambda: faces.mcnemar(np.ones(2, bool), np.ones(3, bool)), "McNemar compares"),
+        (lambda: faces.mean_and_standard_error([]), "no list of values"),
+        (lambda: augment.shift(np.zeros((1, 1, 2, 2)), np.random.default_rng(0), -1), "give 0 or more"),
+        (lambda: augment.zoom(np.zeros((1, 1, 2, 2)), np.random.default_rng(0), 1.0), r"share in \[0, 1\)"),
+    ],
+)
+def test_mistakes_are_told(wrong, words):
+    with pytest.raises(MnpError, match=words) as caught:
+        wrong()
+    assert "\n" not in str(caught.value)
+
+
+# --- augmentation -------------------------------------------------------------------------------------
+
+
+def test_every_image_is_mirrored_and_moved_on_its_own():
+    x = np.random.default_rng(0).random((40, 2, 6, 7)).astype(np.float32)
+    before, seen = x.copy(), set()
+    y = augment.mirrored_and_moved(2)(x, np.random.default_rng(1))
+    assert y.shape == x.shape and y.dtype == x.dtype and np.array_equal(x, before)
+    for image, new in zip(x, y, strict=True):
+        found = [
+            (turned, a, b)
+            for turned in (0, 1)
+            for a in range(-2, 3)
+            for b in range(-2, 3)
+            if np.array_equal(
+                np.pad(image[:, :, ::-1] if turned else image, ((0, 0), (2, 2), (2, 2)), "edge")[
+                    :, 2 + a : 8 + a, 2 + b : 9 + b
+                ],
+                new,
+            )
+        ]
+        assert len(found) == 1
+        seen.update(found)
+    assert {turned for turned, _, _ in seen} == {0, 1} and len(seen) > 20
+    assert np.array_equal(augment.shift(x, np.random.default_rng(0), 0), x)
+
+
+def test_zoom_is_linear_interpolation_about_the_middle():
+    x = np.random.default_rng(0).random((5, 2, 9, 6))
+    before = x.copy()
+    y = augment.zoom(x, np.random.default_rng(1), 0.3)
+    assert y.shape == x.shape and np.array_equal(x, before)
+    for image, new, s in zip(x, y, np.random.default_rng(1).uniform(0.7, 1.3, 5), strict=True):
+        down, right = ((np.arange(n) - (n - 1) / 2) / s + (n - 1) / 2 for n in (9, 6))  # np.interp clips
+        wanted = [
+            [
+                np.interp(right, range(6), line)
+                for line in np.array([np.interp(down, range(9), c) for c in p.T]).T
+            ]
+            for p in image
+        ]
+        assert new == pytest.approx(np.array(wanted), abs=1e-12)
+    small = x.astype(np.float32)
+    assert augment.zoom(small, np.random.default_rng(1), 0.3).dtype == np.float32
+    assert augment.zoom(small, np.random.default_rng(1), 0.0) == pytest.approx(small, abs=1e-6)
+    one = np.ones((2, 1, 1, 1), np.float32)  # a single pixel has no neighbour
+    assert np.array_equal(augment.zoom(one, np.random.default_rng(0), 0.5), one)
+
+
+# --- who is trained on, and who is tested -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fold", [None, *range(10)])
+def test_nobody_who_is_tested_is_ever_trained_on(photographs, fold):
+    recipe = FacesRecipe(view=1 if fold is None else 2, fold=fold, held_out=4, size=32)
+    data = load_faces(recipe, faces=photographs)
+    groups = [data.people[kind] for kind in ("train", "threshold", "test")]
+    assert all(groups) and sum(map(len, groups)) == len(frozenset.union(*groups))
+    if fold is None:
+        tested = photographs.people_of("peopleDevTest")[0]
+        assert data.facts["test_pairs"] == 40
+    else:
+        tested = photographs.people_of("people")[fold]
+        assert data.facts["test_pairs"] == 8
+    assert groups[2] <= set(tested) and not (groups[0] | groups[1]) & set(tested)
+    # and the images themselves: no row of a training image is a row of a pair
+    train = {image.tobytes() for image in data.train_images}
+    assert not train & {data.images[row].tobytes() for row in np.unique(data.tested.first)}
+    assert data.classes == len(groups[0]) == data.facts["train_people"]
+    assert data.chosen_by.same.any() and not data.chosen_by.same.all()
+
+
+def test_pairs_keep_the_order_of_the_list(photographs):
+    listed = photographs.pairs("pairsDevTest")
+    data = load_faces(FacesRecipe(held_out=4, size=32), faces=photographs)
+    assert np.array_equal(data.tested.same, listed.same)
+    shown = faces_data.standardised(photographs.images[listed.first])
+    assert np.array_equal(data.images[data.tested.first], shown)
+
+
+def test_a_person_in_two_groups_is_refused(photographs):
+    data = load_faces(FacesRecipe(held_out=4, size=32), faces=photographs)
+    mixed = data.people | {"test": data.people["test"] | {min(data.people["train"])}}
+    with pytest.raises(MnpError, match=f"{min(data.people['train'])} is trained on"):
+        dataclasses.replace(data, people=mixed)
+    with pytest.raises(MnpError, match="Ada chooses the threshold"):
+        check_apart({"train": set(), "threshold": {"Ada"}, "test": {"Ada"}})
+
+
+def test_a_person_in_two_folds_is_refused(tmp_path, photographs):
+    lists = drawn_lfw.lists()
+    lines = lists["people"].splitlines()
+    lines[-1] = lines[2]  # the first fold's first person, in the last fold again
+    for name, text in lists.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    (tmp_path / "people.txt").write_text("\n".join(lines) + "\n")
+    moved = dataclasses.replace(photographs, places=(tmp_path,))
+    with pytest.raises(MnpError, match="is in fold 10 and in fold 1"):
+        load_faces(FacesRecipe(view=2, fold=0, held_out=4, size=32), faces=moved)
+
+
+def test_too_few_people_to_hold_out(photographs):
+    with pytest.raises(MnpError, match=r"data\.held_out = 150, but only 12"):
+        load_faces(FacesRecipe(size=32), faces=photographs)
+    with pytest.raises(MnpError, match="View 2 has ten tasks"):
+        load_faces(FacesRecipe(size=32, view=2), faces=photographs)
+
+
+def test_an_image_of_one_colour_is_no_division_by_zero():
+    flat = faces_data.standardised(np.full((1, 3, 4, 4), 77, np.uint8))
+    assert np.abs(flat).max() < 1e-3
+    x = faces_data.standardised(np.random.default_rng(0).integers(0, 256, (3, 3, 8, 8), dtype=np.uint8))
+    assert x.dtype == np.float32 and x.mean(axis=(1, 2, 3)) == pytest.approx(0, abs=1e-5)
+    assert x.std(axis=(1, 2, 3)) == pytest.approx(1, abs=1e-4)
+
+
+# --- recipes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_a_recipe_survives_json_and_unfolds(name):
+    e = catalogue.named(name)
+    again = catalogue.experiment_from(json.loads(json.dumps(to_dict(e))))
+    assert again == e and type(again) is FacesExperiment and digest(again) == digest(e)
+    steps = steps_of(e)
+    assert [s.kind for s in steps[:4]] == ["train", "neurons", "neurons", "neurons"] and steps[3].k == 1
+    assert steps[4].kind in ("weights", "gradual") and default_folder(e).name.startswith(name)
+
+
+def test_the_recipe_removes_what_the_issue_asks_for():
+    """61 % of the network without maxout by neurons alone, with as few people as a fold or View 1 has."""
+    m = catalogue.named("lfw").model
+    units = m.neurons // m.k
+    for people in (1034, 1343):
+        before = vgg16(m.width, 64, m.neurons, 1, people, batchnorm=True, maxout=False).count_params()
+        after = vgg16(m.width, 64, units, 1, people, batchnorm=True).count_params()
+        assert (before - after) / before >= 0.61
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("data.variant=blurred", "data.variant is 'blurred'"),
+        ("data.view=3", "LFW has 1 and 2"),
+        ("data.fold=3", "data.fold is for View 2 only"),
+        ("data.size=16", "32 <= size <= crop"),
+        ("data.crop=300", "32 <= size <= crop"),
+        ("data.least=0", "data.least is 0"),
+        ("data.held_out=0", "the threshold needs"),
+        ("data.distance=manhattan", "data.distance is 'manhattan'"),
+        ("model.width=0.3", "multiple of 1/64"),
+        ("model.neurons=1023", "does not divide"),
+        ("model.neurons=0", "must be 1 to"),
+        ("model.dropout=1", "model.dropout is 1"),
+        ("model.init=xavier", "model.init is 'xavier'"),
+        ("train.warmup=-1", "must be 0 or more"),
+        ("train.batch_size=0", "at least one image"),
+        ("prune.to_k=9", r"not in 1..4"),
+        ("weights.reductions=1.5", "must lie in"),
+    ],
+)
+def test_recipes_that_cannot_run(change, words):
+    with pytest.raises(MnpError, match=words) as caught:
+        override(catalogue.named("lfw"), change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_single_fold_must_be_one_of_ten():
+    with pytest.raises(MnpError, match="give 0 to 9"):
+        override(catalogue.named("lfw-view2"), "data.fold=10")
+    assert catalogue.named("lfw-view2").of_folds and not catalogue.named("lfw").of_folds
+    with pytest.raises(MnpError, match="plan must be sequence"):
+        dataclasses.replace(TINY, plan="compare")
+
+
+# --- whole runs ---------------------------------------------------------------------------------------
+
+
+def test_a_run_tells_accuracy_and_sizes(finished):
+    out, rows, _ = finished
+    assert [row["kind"] for row in rows] == ["train", "neurons", "weights"]
+    for row in rows:
+        assert tuple(row) == FACE_FIELDS and row["error"] == pytest.approx(100 - row["accuracy"])
+        assert 0 <= row["accuracy"] <= 100 and 0 <= row["eer"] <= 100 and row["distance"] == "bray_curtis"
+        assert row["accuracy_se"] == pytest.approx(math.sqrt(row["accuracy"] * row["error"] / 40))
+    assert rows[1]["params"] < rows[0]["params"] and rows[2]["nonzero"] < rows[1]["nonzero"]
+    table = list(csv.DictReader((out / "history.csv").open()))
+    assert [float(line["accuracy"]) for line in table] == [row["accuracy"] for row in rows]
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["data"]["variant"] == "deepfunneled" and summary["data"]["official_photographs"] is False
+    assert summary["rows"] == rows and summary["against_unpruned"][0]["mcnemar_p"] == 1
+
+
+def test_the_row_can_be_had_again_from_the_checkpoint(finished, folder, photographs):
+    out, rows, _ = finished
+    data = load_faces(TINY.data, faces=photographs)
+    for step, row in zip(steps_of(TINY), rows, strict=True):
+        net = load_network(out / "checkpoints" / f"{step.label}.npz", textbook)
+        found = faces_run.verify(faces_run.features_of(net, data.images), data, "bray_curtis")
+        assert found["accuracy"] == row["accuracy"] and found["threshold"] == row["threshold"]
+        kept = faces_pairs.verified(out, step.label)
+        assert np.array_equal(kept["distances"], found["distances"]) and kept["threshold"] == row["threshold"]
+
+
+def test_features_are_image_plus_mirror_behind_fc7(photographs):
+    net = vgg16(1 / 64, 32, 4, 2, 5, batchnorm=True, rng=0, backend=textbook)
+    x = faces_data.standardised(photographs.images[:3])
+    both = faces_run.features_of(net, x)
+    plain = net.forward(x, until="fc7") + net.forward(np.ascontiguousarray(x[..., ::-1]), until="fc7")
+    assert both.shape == (3, 4) and both == pytest.approx(plain, abs=1e-4)
+    assert faces_run.features_of(net, x[..., ::-1]) == pytest.approx(both, abs=1e-4)
+    net = vgg16(1 / 64, 32, 4, 1, 5, rng=0, backend=textbook)  # fc7, fc7_relu, fc7_dropout
+    assert faces_run.features_of(net, x).min() >= 0
+
+
+def test_counts_of_the_ranking_are_those_of_the_whole_network(finished, photographs):
+    from mnp.experiments.checkpoint import load_checkpoint
+    from mnp.pruning import collect_win_counts
+
+    out, _, _ = finished
+    data = load_faces(TINY.data, faces=photographs)
+    net = load_network(out / "checkpoints" / "00-train-k2.npz", textbook)
+    arrays, _ = load_checkpoint(out / "checkpoints" / "01-neurons-k1.npz")
+    for name in ("fc6", "fc7"):
+        counts = collect_win_counts(net, name, [data.train_images])
+        assert np.abs(counts - arrays[f"counts/{name}"]).max() <= 1  # rounding of the folded convolutions
+
+
+class StopHereError(Exception):
+    pass
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(finished, folder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    save, calls = faces_run.FacesStage.save_progress, []
+
+    def stopping(stage):
+        save(stage)
+        calls.append(stage.step.index)
+        if len(calls) in (1, 3):
+            raise StopHereError
+
+    monkeypatch.setattr(faces_run.FacesStage, "save_progress", stopping)
+    for _ in range(2):
+        with pytest.raises(StopHereError):
+            carry_out(TINY, out, data_folder=folder)
+    monkeypatch.undo()
+    rows, said = carry_out(TINY, out, data_folder=folder)
+    assert any("going on after epoch" in line for line in said)
+    assert without_seconds(rows) == without_seconds(finished[1])
+    assert_same_bits(out, finished[0])
+
+
+def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path, monkeypatch):
+    out, said = tmp_path / "out", []
+
+    def stop_at_fold_2(line):
+        said.append(line)
+        if line.startswith("fold 2"):
+            raise StopHereError
+
+    with pytest.raises(StopHereError):
+        run(UNTRAINED, out, data_folder=folder, backend="textbook", log=stop_at_fold_2)
+    assert sorted(p.name for p in out.glob("fold-*")) == ["fold-0", "fold-1"]
+    stamps = {p: p.stat().st_mtime_ns for p in out.glob("fold-*/checkpoints/*.npz")}
+    rows, said = carry_out(UNTRAINED, out, data_folder=folder)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert not any(line.startswith("step") for line in said[: said.index("fold 2 of 0 to 9")])
+    assert len(list(out.glob("fold-*/summary.json"))) == 10
+
+    summary = json.loads((out / "summary.json").read_text())
+    of_folds = [[r for r in summary["folds"] if r["fold"] == fold] for fold in range(10)]
+    assert len(summary["data"]) == 10 and [row["kind"] for row in rows] == ["train", "neurons"]
+    for step, row in enumerate(rows):
+        assert tuple(row) == FACE_FIELDS
+        accuracies = [one[step]["accuracy"] for one in of_folds]
+        assert row["accuracy"] == pytest.approx(np.mean(accuracies))
+        assert row["accuracy_se"] == pytest.approx(np.std(accuracies, ddof=1) / math.sqrt(10))
+    last = summary["against_unpruned"][-1]
+    assert last["change"] == pytest.approx(rows[-1]["accuracy"] - rows[0]["accuracy"])
+    assert last["lost"] - last["won"] == round(-last["change"] * 80 / 100)  # pairs of all folds
+    assert last["change_low"] <= last["change"] <= last["change_high"]
+    assert read_experiment(out) == UNTRAINED
+    assert read_experiment(out / "fold-3").data.fold == 3
+
+    again, said = carry_out(UNTRAINED, out, data_folder=folder)
+    assert again == rows and not any(line.startswith("step") for line in said)
+
+    for fold in ("fold-4", "fold-7"):  # done again side by side, in processes: the same bits
+        (out / fold).rename(tmp_path / fold)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    again = run(UNTRAINED, out, data_folder=folder, backend="textbook", log=said.append, jobs=2)
+    assert without_seconds(again) == without_seconds(rows) and {"fold 4 is done", "fold 7 is done"} <= {*said}
+    assert_same_bits(out / "fold-7", tmp_path / "fold-7")
+
+    for path in out.glob("fold-*/checkpoints/*.npz"):  # a finished fold needs them no longer
+        path.unlink()
+    again, said = carry_out(UNTRAINED, out, data_folder=tmp_path / "no data")
+    assert without_seconds(again) == without_seconds(rows)
+    pairs = faces_pairs.verified(out, "01-neurons-k1")
+    decided = faces_pairs.decided(pairs) == pairs["same"]
+    assert 100 * decided.mean() == pytest.approx(rows[1]["accuracy"]) and len(decided) == 80
+    broken = out / "fold-3" / "pairs.npz"
+    broken.write_bytes(broken.read_bytes()[:-1])
+    with pytest.raises(
+        MnpError, match="name the one with the lfw files"
+    ):  # that fold's checkpoints are gone, so are the data
+        carry_out(UNTRAINED, out, data_folder=tmp_path / "no data")
+
+
+def test_data_that_are_not_there(tmp_path):
+    with pytest.raises(MnpError, match=r"get_lfw\.py"):
+        carry_out(TINY, tmp_path / "out", data_folder=tmp_path)
+
+
+def test_a_layer_that_is_no_maxout_layer(folder, tmp_path):
+    wrong = dataclasses.replace(TINY, prune=PruneRecipe(layers=("fc8",)))
+    with pytest.raises(MnpError, match="'fc8' is no maxout layer"):
+        carry_out(wrong, tmp_path / "out", data_folder=folder)
+    plain = dataclasses.replace(TINY, model=VggRecipe(width=1 / 64, neurons=8, k=1))
+    assert [s.kind for s in steps_of(plain)] == ["train", "weights"]
+
+
+# --- the full-size table, and pictures ----------------------------------------------------------------
+
+
+def test_the_full_size_table_is_the_papers_arithmetic():
+    rows = {(tuple(r["layers"]), r["k"], r["classes"]): r for r in vgg_sizes.vgg16_sizes()}
+    assert len(rows) == 8
+    assert all(r["without_maxout_params"] == 138_357_544 for key, r in rows.items() if key[2] == 1000)
+    one = rows[("fc6",), 4, 2622]
+    counts = [one[f"{name}_params"] for name in ("without_maxout", "maxout", "pruned")]
+    assert counts == [145_002_878, 132_419_966, 55_346_558]
+    both = rows[("fc6", "fc7"), 2, 1000]
+    conv = 14_714_688
+    assert both["pruned_params"] == conv + (25088 + 1) * 2048 + (2048 + 1) * 2048 + (2048 + 1) * 1000
+    assert both["maxout_params"] == conv + (25088 + 1) * 4096 + (2048 + 1) * 4096 + (2048 + 1) * 1000
+    assert both["without_maxout_macs"] - both["pruned_macs"] == (
+        25088 * 2048 + 4096 * 4096 - 2048 * 2048 + (4096 - 2048) * 1000
+    )
+
+
+def test_the_committed_table_is_current(capsys, tmp_path, monkeypatch):
+    from mnp.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["sizes", "--results", "notebooks/results"]) == 0
+    assert "-61.8 %" in capsys.readouterr().out
+    committed = drawn_lfw.Path(__file__).parents[2] / "notebooks" / "results" / "vgg16-sizes.json"
+    made = tmp_path / "notebooks" / "results" / "vgg16-sizes.json"
+    assert json.loads(made.read_text()) == json.loads(committed.read_text())
+
+
+def test_figures_of_a_run(finished):
+    pytest.importorskip("matplotlib")
+    from mnp.figures import new_axes
+    from mnp.figures_faces import draw_roc, pair_row, roc_curves
+
+    out = finished[0]
+    (path,) = draw_roc(out)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    figure, ax = new_axes()
+    d, same = np.array([0.1, 0.4, 0.3, 0.9]), np.array([True, True, False, False])
+    roc_curves([{"label": "four pairs", "distances": d, "same": same, "called": d < 0.35}], ax)
+    (text,) = ax.get_legend().get_texts()
+    assert text.get_text() == "four pairs (50.0 %)"
+    dot = ax.lines[1]
+    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (50, 50)
+    axes = figure.subplots(2, 3)
+    assert pair_row(axes, [True, False, True]) is axes
+    pair_row(axes, [True, False, True], np.zeros((3, 2, 3, 8, 8), np.uint8))
+    assert "one person" in axes[0, 0].get_title() and "two people" in axes[0, 1].get_title()
+
+
+def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, monkeypatch):
+    from mnp.__main__ import main
+    from mnp.figures_faces import curves_of
+
+    monkeypatch.chdir(tmp_path)
+    settings = ["data.size=32", "data.crop=160", "data.held_out=4", "model.width=0.015625", "model.neurons=8"]
+    settings += ["model.k=2", "train.epochs=1", "train.batch_size=8", "prune.epochs=0", "weights.reductions="]
+    words = ["run", "lfw", "--data", str(folder), "--backend", "textbook", "--results", "results"]
+    assert main([*words, "--set", *settings]) == 0
+    said = capsys.readouterr().out
+    assert "accuracy  standard error  equal error" in said and said.count("figure: ") == 4
+    results = json.loads((tmp_path / "results" / "lfw.json").read_text())
+    assert results["command"].startswith("mnp run lfw --backend textbook --set data.size=32")
+    assert [row["seed"] for row in results["rows"]] == [0, 0] and "accuracy_se" in results["rows"][0]
+    assert results["data"]["test_pairs"] == 40 and len(results["against_unpruned"]) == 2
+    assert str(folder) not in json.dumps(results)
+    curves = curves_of(results["rows"], tmp_path / "results" / "lfw-pairs.npz")
+    assert [curve["label"] for curve in curves] == ["unpruned", "neurons: 2 -> 1, 3,912 parameters"]
+    assert main(["list"]) == 0 and "lfw-view2" in capsys.readouterr().out
+    draw_what_a_page_shows(tmp_path / "results", folder)
+
+
+def draw_what_a_page_shows(results, data):
+    """Of a committed run and its pairs; photographs only on demand, and of the pairs that were wrong."""
+    from mnp.notebooks import panels_faces
+
+    figure = panels_faces.roc({"View 1": "lfw"}, results)
+    assert figure.axes[0].get_title(loc="left") == "View 1" and "(%)" in figure.axes[0].get_ylabel()
+    plain = panels_faces.worst("lfw", each=2, folder=results)
+    assert not any(ax.images for ax in plain.axes) and any(ax.patches for ax in plain.axes)
+    pairs = faces_pairs.verified_in(results / "lfw-pairs.npz", "01-neurons-k1")
+    found = lfw.load(data, crop=160, size=32, progress=False)
+    listed = found.pairs("pairsDevTest")
+    columns = panels_faces.most_wrong(pairs, 2)
+    assert not (faces_pairs.decided(pairs) == pairs["same"])[columns].any() and len(columns)
+    shown = panels_faces.worst("lfw", each=2, photographs=True, data=data, folder=results)
+    for column, pair in enumerate(columns):
+        for row, image in enumerate((listed.first[pair], listed.second[pair])):
+            (drawn,) = shown.axes[row * len(columns) + column].images
+            assert np.array_equal(drawn.get_array(), found.images[image].transpose(1, 2, 0))
+    told = json.loads((results / "lfw.json").read_text())
+    (results / "lfw.json").write_text(json.dumps(told | {"seeds": [0, 1]}))
+    with pytest.raises(MnpError, match="has 2 seeds"):
+        panels_faces.worst("lfw", folder=results)
+    with pytest.raises(MnpError, match=r"lfw-view2\.json is not here yet"):
+        panels_faces.roc({"View 2": "lfw-view2"}, results)

@@ -1,0 +1,295 @@
+"""Recipes: what is named, what is refused, and the steps that they unfold into."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnp.errors import MnpError
+from mnp.experiments.catalogue import experiment_from, named
+from mnp.experiments.recipes import (
+    EXPERIMENTS,
+    RANKINGS,
+    Experiment,
+    ModelRecipe,
+    PruneRecipe,
+    TrainRecipe,
+    WeightRecipe,
+)
+from mnp.experiments.run import default_folder
+from mnp.experiments.steps import steps_of
+from mnp.experiments.typed import differences, digest, from_dict, override, to_dict
+from mnp.nn import lenet5, units_of
+
+DIGITS = named("digits")
+
+
+def parameters(name, k, maxout=True):
+    m = named(name).model
+    units = units_of(m.neurons, m.k)
+    return lenet5(m.conv1, m.conv2, units, k, maxout=maxout, backend="textbook").count_params()
+
+
+def test_named_recipes_have_the_sizes_that_they_promise():
+    assert [parameters("mnist-caffe", k) for k in (4, 3, 2, 1)] == [240470, 187158, 133846, 80534]
+    assert (parameters("mnist", 4), parameters("mnist", 1)) == (1671148, 440812)
+    assert parameters("mnist", 4, maxout=False) == 1686508
+    assert 1 - parameters("mnist-k8", 1) / parameters("mnist-k8", 8, maxout=False) > 0.86
+
+
+def test_every_recipe_of_the_issues_is_there():
+    assert set(EXPERIMENTS) >= {
+        "digits",
+        "mnist-caffe",
+        "mnist",
+        "mnist-k8",
+        "mnist-weights",
+        "mnist-combined",
+    }
+    assert set(EXPERIMENTS) >= {"mnist-compare", "mnist-ranking", "mnist-record"}
+    assert all(name == e.name and e.about for name, e in EXPERIMENTS.items())
+    assert named("mnist-ranking").prune.rankings == RANKINGS
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_recipe_survives_json(name):
+    e = named(name)
+    again = from_dict(Experiment, json.loads(json.dumps(to_dict(e))))
+    assert again == e and digest(again) == digest(e)
+
+
+def test_the_folder_is_named_by_name_and_hash_and_every_field_counts():
+    folder = default_folder(DIGITS)
+    assert folder.parts == ("runs", f"digits-{digest(DIGITS)}")
+    others = [
+        dataclasses.replace(DIGITS, seed=1),
+        override(DIGITS, "train.epochs=1"),
+        override(DIGITS, "weights.floors=conv1:0.5"),
+    ]
+    assert len({digest(e) for e in [DIGITS, *others]}) == 4
+    # 1 and 1.0 are one recipe
+    one, float_one = (dataclasses.replace(DIGITS, train=TrainRecipe(lr=x)) for x in (1, 1.0))
+    assert digest(one) == digest(float_one)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [
+        ("train.epochs=1", 1),
+        ("train.lr=1e-3", 0.001),
+        ("train.policy = cosine ", "cosine"),
+        ("model.relu=False", False),
+        ("prune.to_k=none", None),
+        ("prune.to_k=2", 2),
+        ("prune.rankings=random, reversed", ("random", "reversed")),
+        ("weights.reductions=0.9,0.95", (0.9, 0.95)),
+        ("weights.reductions=", ()),
+        ("weights.floors=conv1:0.25,fc4:1", (("conv1", 0.25), ("fc4", 1.0))),
+    ],
+)
+def test_override_reads_every_type(assignment, value):
+    section, field = assignment.partition("=")[0].strip().split(".")
+    changed = override(DIGITS, assignment)
+    assert getattr(getattr(changed, section), field) == value
+    assert named("digits") == DIGITS  # the original is untouched
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("train.epoch=1", "no field train.epoch: did you mean epochs"),
+        ("trian.epochs=1", "no section trian: did you mean train?"),
+        ("train.qqq=1", "there are epochs, batch_size, lr"),
+        ("train=1", "section.field=value"),
+        ("train.epochs", "section.field=value"),
+        ("train.epochs=1.5", "'1.5' is not a whole number"),
+        ("train.epochs=one", "'one' is not a whole number"),
+        ("train.lr=nan", "'nan' is not a number"),
+        ("train.lr=inf", "'inf' is not a number"),
+        ("model.relu=yes", "'yes' is not true or false"),
+        ("prune.to_k=x", "'x' is not a whole number or none"),
+        ("weights.floors=conv1", "a list of name:number pairs"),
+        ("weights.reductions=0.5,x", "a list of numbers"),
+        ("train.epochs.x=1", "no section train.epochs"),
+        ("train.epochs=99999999999999999999", "is not a whole number"),
+        ("model.neurons=4000000000000", "model.neurons is 4000000000000: give 1 to"),
+        ("model.k=3", "model.k = 3 does not divide model.neurons = 256"),
+        ("train.epochs=-1", "give 0 or more"),
+        ("train.batch_size=0", "at least one image"),
+        ("model.dropout=1", "[0, 1)"),
+        ("model.init=zeros", "caffe or he"),
+        ("train.momentum=1", "[0, 1)"),
+        ("train.lr=0", "above 0"),
+        ("train.policy=linear", "constant, step, inv, cosine"),
+        ("train.policy=step", "train.step_epochs"),
+        ("prune.to_k=5", "is not in 1..4"),
+        ("prune.to_k=0", "is not in 1..4"),
+        ("prune.rankings=wins", "win_counts, reversed"),
+        ("prune.rankings=random,random", "twice"),
+        ("prune.rankings=", "prune.rankings"),
+        ("prune.layers=", "prune.layers"),
+        ("weights.reductions=0.5,1.0", "[0, 1)"),
+        ("weights.reductions=-0.1", "[0, 1)"),
+        ("weights.reductions=0.9,0.5", "must not fall"),
+        ("weights.schedule=slow", "iterative or gradual"),
+        ("weights.scope=all", "layer or global"),
+        ("weights.floors=conv1:2", "[0, 1]"),
+        ("weights.every=0", "1 or more"),
+        ("weights.remaining=0", "1 or more"),
+        ("weights.remaining=100,200", "must not grow"),
+        ("weights.dropout=1", "[0, 1)"),
+        ("weights.weight_decay=-1", "0 or more"),
+        ("weights.ramp_epochs=9", "0..5"),
+        ("weights.splice=true", "gradual"),
+        ("data.validation=-1", "negative"),
+    ],
+)
+def test_override_refuses_in_one_line(assignment, words):
+    with pytest.raises(MnpError) as caught:
+        override(DIGITS, assignment)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_changes_are_judged_together_and_can_be_told_again():
+    changes = ["model.k=3", "model.neurons=255", "prune.to_k=none", "model.relu=false"]
+    changes += ["weights.reductions=0.5,0.9", "weights.floors=conv1:0.5,fc4:1.0", "prune.rankings=random"]
+    for texts in (changes, changes[::-1]):
+        changed = override(DIGITS, *texts)
+        assert sorted(differences(changed, DIGITS)) == sorted(changes)
+        assert override(DIGITS, *differences(changed, DIGITS)) == changed
+    assert differences(DIGITS, DIGITS) == []
+
+
+@given(st.text(max_size=40) | st.from_regex(r"(train|model|weights)\.[a-z_]{1,9}=.{0,12}", fullmatch=True))
+@settings(max_examples=150, deadline=None)
+def test_override_of_any_text_is_a_recipe_or_one_line(text):
+    try:
+        assert isinstance(override(DIGITS, text), Experiment)
+    except MnpError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda d: d.pop("train"), "train is missing"),
+        (lambda d: d["train"].pop("epochs"), "train.epochs is missing"),
+        (lambda d: d["train"].update(epohcs=1), "did you mean epochs"),
+        (lambda d: d["train"].update(epochs="5"), "train.epochs = '5' is not a whole number"),
+        (lambda d: d["train"].update(epochs=True), "is not a whole number"),
+        (lambda d: d.update(train=[]), "where a section is wanted"),
+        (lambda d: d["prune"].update(rankings="win_counts"), "is not a list of names"),
+        (lambda d: d["weights"].update(floors=[["conv1"]]), "pairs"),
+        (lambda d: d.update(seed=-1), "seed"),
+        (lambda d: d["model"].update(k=3), "does not divide"),
+    ],
+)
+def test_a_damaged_recipe_is_told_in_one_line(damage, words):
+    values = to_dict(DIGITS)
+    damage(values)
+    with pytest.raises(MnpError, match=words.replace("(", r"\(")) as caught:
+        from_dict(Experiment, values)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_recipe_names_its_neighbours():
+    with pytest.raises(MnpError, match="did you mean mnist-caffe"):
+        named("mnist-cafe")
+
+
+def test_experiments_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DIGITS.seed = 1
+
+
+# --- steps --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_steps_are_numbered_and_follow_their_parents(name):
+    steps = steps_of(named(name))
+    assert [s.index for s in steps] == list(range(len(steps)))
+    assert steps[0].kind == "train" and steps[0].parent == -1
+    for s in steps[1:]:
+        assert 0 <= s.parent < s.index and s.depth == steps[s.parent].depth + 1
+        assert s.k == steps[s.parent].k - (s.kind == "neurons")
+    assert len({s.label for s in steps}) == len(steps)
+
+
+def test_neuron_rounds_then_weight_rounds():
+    steps = steps_of(named("mnist-combined"))
+    assert [s.kind for s in steps] == ["train"] + ["neurons"] * 3 + ["weights"] * 2
+    assert [s.k for s in steps] == [4, 3, 2, 1, 1, 1]
+    assert [s.reduction for s in steps[4:]] == list(named("mnist-combined").weights.reductions)
+
+
+def test_sizes_are_given_as_reductions_or_as_numbers_not_both():
+    e = override(override(DIGITS, "weights.remaining=900,300"), "prune.to_k=none")
+    assert [(s.kind, s.remaining, s.reduction) for s in steps_of(e)[1:]] == [
+        ("weights", 900, None),
+        ("weights", 300, None),
+    ]
+    with pytest.raises(MnpError, match="give one of them"):
+        override(e, "weights.reductions=0.5")
+
+
+def test_weights_alone_leaves_the_neurons():
+    assert {s.k for s in steps_of(named("mnist-weights"))} == {4}
+
+
+def test_rankings_are_arms_of_one_trained_network_over_the_same_batches():
+    steps = steps_of(named("mnist-ranking"))
+    firsts = [s for s in steps if s.parent == 0]
+    assert [s.ranking for s in firsts] == list(RANKINGS)
+    for arm in RANKINGS:
+        assert [(s.k, s.depth) for s in steps if s.arm == arm] == [(3, 1), (2, 2), (1, 3)]
+
+
+def test_compare_has_equal_sizes_after_equal_iterations():
+    e = named("mnist-compare")
+    steps = steps_of(e)
+    # (what fixes the size, how many steps of training lie behind it), arm by arm
+    found = {
+        arm: {
+            (s.index if s.kind == "neurons" else s.match or s.reduction, s.depth)
+            for s in steps
+            if s.arm == arm
+        }
+        for arm in ("neurons", "weights", "after")
+    }
+    assert found["neurons"] < found["weights"] and found["after"] < found["weights"]
+    assert (3, 3) in found["neurons"] & found["after"]  # all three arms meet where k = 1
+    assert len(found["weights"] & found["after"]) == 1 + len(e.weights.reductions)
+    assert len({s.epochs for s in steps}) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prune": PruneRecipe(to_k=None)}, "to_k below model.k"),
+        ({"weights": WeightRecipe(epochs=3)}, "equal"),
+        ({"prune": PruneRecipe(rankings=("random", "reversed"))}, "one ranking"),
+        ({"model": ModelRecipe(neurons=10, k=1)}, "to_k below model.k"),
+    ],
+)
+def test_compare_refuses_what_it_cannot_compare(changes, words):
+    with pytest.raises(MnpError, match=words):
+        Experiment("x", plan="compare", **changes)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "../up", ".hidden", "two words", "é"])
+def test_a_name_that_is_no_folder_is_refused_on_one_line(name):
+    with pytest.raises(MnpError, match="name must be of letters") as caught:
+        Experiment(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_whole_number_is_a_width():
+    values = json.loads(json.dumps(to_dict(named("lfw"))))
+    values["model"]["width"] = 1
+    assert experiment_from(values).model.width == 1
+    values["model"]["width"] = 0.3
+    with pytest.raises(MnpError, match=r"model.width is no multiple of 1/64 up to 16"):
+        experiment_from(values)

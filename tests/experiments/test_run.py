@@ -1,0 +1,391 @@
+"""Runs: what each step does, and that nothing interrupts them for good."""
+
+import csv
+import dataclasses
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tiny_runs import COMPARE, GRADUAL, NEURONS, assert_same_bits, carry_out
+
+import mnp.experiments.run as run_module
+from mnp.errors import MnpError
+from mnp.experiments import checkpoint, folder, stage
+from mnp.experiments.build import load_data
+from mnp.experiments.catalogue import read_experiment
+from mnp.experiments.checkpoint import load_checkpoint, load_network, under
+from mnp.experiments.recipes import DataRecipe, PruneRecipe, TrainRecipe, WeightRecipe
+from mnp.experiments.rows import FIELDS
+from mnp.experiments.steps import steps_of
+from mnp.nn import evaluate
+from mnp.pruning.surgery import prune_neurons
+
+FIRST = "step kind k params nonzero reduction compression macs bytes error_before error seconds"
+
+
+@pytest.fixture(scope="module")
+def check_int(tmp_path_factory):
+    """One uninterrupted run of neurons and one of gradual splicing, to compare the others with."""
+    folders = {}
+    for experiment in (NEURONS, GRADUAL):
+        folders[experiment.name] = tmp_path_factory.mktemp("whole") / experiment.name
+        carry_out(experiment, folders[experiment.name])
+    return folders
+
+
+def rows_of(out):
+    return json.loads((out / "summary.json").read_text())["rows"]
+
+
+# --- what a run leaves -----------------------------------------------------------------------------------
+
+
+def test_rows_say_what_was_done(check_int):
+    out = check_int["tiny"]
+    rows = rows_of(out)
+    assert list(rows[0])[:12] == FIRST.split() == list(FIELDS[:12])
+    assert [(r["step"], r["kind"], r["k"]) for r in rows] == [
+        (0, "train", 3),
+        (1, "neurons", 2),
+        (2, "neurons", 1),
+    ]
+    nets = [load_network(out / "checkpoints" / f"{s.label}.npz", "textbook") for s in steps_of(NEURONS)]
+    assert [r["params"] for r in rows] == [r["nonzero"] for r in rows] == [net.count_params() for net in nets]
+    # conv 2*26, conv 2*52, fc3 32 inputs to 12 neurons, fc4 10; with all neurons feeding fc4 without maxout
+    first, widest = 52 + 102 + 12 * 33 + 10 * 5, 52 + 102 + 12 * 33 + 10 * 13
+    assert rows[0]["params"] == first
+    for row in rows:
+        assert row["reduction"] == (first - row["params"]) / first
+        assert row["compression"] == first / row["params"]
+        assert row["reduction_without_maxout"] == (widest - row["params"]) / widest
+        assert 0 <= row["error"] <= 100 and row["seconds"] > 0 and row["sparsity"] == 0
+        assert 0 <= row["validation_error"] <= 100
+    assert rows[0]["macs"] - rows[1]["macs"] == 4 * 32  # one neuron of 32 inputs in each of 4 units
+    assert rows[0]["bytes"] == 4 * first
+    assert type(nets[-1]["fc3"]).__name__ == "Dense"
+
+
+def test_history_and_summary_agree_and_say_where_they_come_from(check_int):
+    out = check_int["tiny"]
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["name"] == "tiny" and summary["seed"] == 0 and summary["kernels"] == "textbook"
+    assert set(summary) >= {"recipe", "versions", "threads", "cpu"} and set(summary["versions"]) >= {
+        "numpy",
+        "numba",
+    }
+    table = list(csv.DictReader((out / "history.csv").open()))
+    for line, row in zip(table, summary["rows"], strict=True):
+        assert list(line) == list(FIELDS)
+        assert {n: str(v) if v is not None else "" for n, v in row.items()} == line  # every digit of it
+    assert read_experiment(out) == NEURONS
+    assert str(out) not in (out / "summary.json").read_text()
+
+
+def test_error_before_is_that_of_the_network_right_after_the_removal(check_int):
+    out = check_int["tiny"]
+    data = load_data(NEURONS.data)
+    arrays, _ = load_checkpoint(out / "checkpoints" / "01-neurons-k2.npz")
+    counts, keep = arrays["counts/fc3"], arrays["keep/fc3"]
+    assert (counts.sum(axis=1) == len(data.train_labels)).all()
+    np.testing.assert_array_equal(keep, np.sort(np.argsort(-counts, axis=1, kind="stable")[:, :2], axis=1))
+    lost = counts.sum() - np.take_along_axis(counts, keep, axis=1).sum()
+    row = rows_of(out)[1]
+    assert row["wins_lost"] == lost / counts.sum()
+    before = load_network(out / "checkpoints" / "00-train-k3.npz", "textbook")
+    pruned = prune_neurons(before, "fc3", keep)
+    assert row["error_before"] == evaluate(pruned, data.test_images, data.test_labels)[1]
+
+
+def test_another_seed_is_another_run_and_the_same_seed_the_same(check_int, tmp_path):
+    again, _ = carry_out(NEURONS, tmp_path / "again")
+    assert_same_bits(tmp_path / "again", check_int["tiny"])
+    other, _ = carry_out(dataclasses.replace(NEURONS, seed=1), tmp_path / "other")
+    assert other[0]["train_loss"] != again[0]["train_loss"]
+
+
+def test_a_finished_run_is_not_repeated(check_int, tmp_path, monkeypatch):
+    out = shutil.copytree(check_int["tiny"], tmp_path / "copy")
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
+    monkeypatch.setattr(run_module, "load_data", None)  # not even the data are needed
+    rows, said = carry_out(NEURONS, out)
+    assert rows == rows_of(out) and said == []
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_checkpoints_hold_what_a_picture_needs(check_int):
+    arrays, meta = load_checkpoint(check_int["tiny"] / "checkpoints" / "02-neurons-k1.npz")
+    assert set(under(arrays, "counts")) == set(under(arrays, "keep")) == {"fc3"}
+    assert arrays["counts/fc3"].shape == (4, 2) and arrays["keep/fc3"].shape == (4, 1)
+    assert meta["kernels"] == "textbook" and len(meta["velocity_sha256"]) == 64
+
+
+# --- weights, arms ---------------------------------------------------------------------------------------
+
+
+def test_gradual_pruning_reaches_its_size_and_zeros_stay_zeros(check_int):
+    rows = rows_of(check_int["tiny-gradual"])
+    first = rows[0]["params"]
+    assert [r["kind"] for r in rows] == ["train", "gradual", "gradual"]
+    for row, target in zip(rows[1:], (0.5, 0.8), strict=True):
+        assert row["nonzero"] == round((1 - target) * first) and row["params"] == first
+        assert row["reduction"] == pytest.approx(target, abs=1e-3)
+    nets = [
+        load_network(check_int["tiny-gradual"] / "checkpoints" / f"0{i}-gradual-k3.npz", "textbook")
+        for i in (1, 2)
+    ]
+    for net in nets:
+        for name, mask in net.masks().items():
+            assert not net.params()[name][~mask].any()
+
+
+def test_compare_meets_at_equal_sizes(tmp_path):
+    rows, _ = carry_out(COMPARE, tmp_path / "c")
+    size = {(r["arm"], r["step"]): r["nonzero"] for r in rows}
+    of_arm = {arm: [r["nonzero"] for r in rows if r["arm"] == arm] for arm in ("neurons", "weights", "after")}
+    assert of_arm["weights"][:2] == of_arm["neurons"] and of_arm["after"][0] == of_arm["neurons"][-1]
+    assert of_arm["after"][1:] == of_arm["weights"][2:] and len(set(size.values())) == 5
+    assert all(r["params"] == rows[0]["params"] for r in rows if r["arm"] == "weights")
+
+
+def test_all_rankings_remove_from_one_network(tmp_path):
+    names = ("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training")
+    e = dataclasses.replace(NEURONS, prune=PruneRecipe(epochs=0, to_k=2, rankings=names))
+    rows, _ = carry_out(e, tmp_path / "r")
+    arrays, metas = zip(
+        *map(load_checkpoint, sorted((tmp_path / "r" / "checkpoints").glob("0[1-9]*"))), strict=True
+    )
+    assert all(meta["rng"] == metas[0]["rng"] for meta in metas)  # all would see the same batches
+    assert [r["ranking"] for r in rows[1:]] == list(names) and {r["parent"] for r in rows[1:]} == {0}
+    assert all((a["counts/fc3"] == arrays[0]["counts/fc3"]).all() for a in arrays)  # of the same network
+    lost = {r["ranking"]: r["wins_lost"] for r in rows[1:]}
+    assert lost["win_counts"] == min(lost.values()) and lost["reversed"] == max(lost.values())
+    assert all(r["error"] == r["error_before"] for r in rows[1:])  # no retraining: nothing changes
+
+
+def test_a_round_is_judged_by_the_network_that_it_will_find(tmp_path):
+    """24 parameters hold the biases and a weight a layer of the pruned network, not of the unpruned one."""
+    e = dataclasses.replace(NEURONS, weights=WeightRecipe(remaining=(24,), epochs=0))
+    rows, _ = carry_out(e, tmp_path / "r")
+    assert rows[-1]["nonzero"] == 24
+
+
+# --- interruptions ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("experiment", [NEURONS, GRADUAL], ids=lambda e: e.name)
+def test_interrupted_at_every_write_and_resumed(check_int, tmp_path, monkeypatch, experiment):
+    """Stopped before its 1st, 2nd, ... write, and gone on with each time: the same bits."""
+    written, allowed = [], 0
+
+    def write_or_stop(path, data):
+        if len(written) == allowed:
+            raise KeyboardInterrupt
+        written.append(path)
+        folder.write_whole(path, data)
+
+    for module in (checkpoint, run_module):
+        monkeypatch.setattr(module, "write_whole", write_or_stop)
+    out, stops = tmp_path / "out", 0
+    while True:
+        written, allowed = [], 1 + stops % 2  # one or two writes, then the next interruption
+        try:
+            carry_out(experiment, out)
+            break
+        except KeyboardInterrupt:
+            stops += 1
+        assert stops < 60
+    assert stops > 5
+    assert_same_bits(out, check_int[experiment.name])
+
+
+def owner_of(out):
+    """The process that last had the folder's lock."""
+    try:
+        return int((out / folder.LOCK).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def test_killed_at_random_moments_and_resumed(check_int, tmp_path):
+    """SIGKILL whenever it comes; a run that got through is compared, and the next one begins.
+
+    `MNP_KILLS=50 pytest tests/experiments/test_run.py -k killed` does it 50 times.
+    """
+    moments, killed, finished = random.Random(1), 0, 0
+    code = "from tiny_runs import *; import sys; carry_out(GRADUAL, sys.argv[1])"
+    path = os.pathsep.join([*map(os.path.abspath, filter(None, sys.path))])
+    environment = {**os.environ, "PYTHONPATH": path}
+    while killed < int(os.environ.get("MNP_KILLS", "4")):
+        out = tmp_path / str(finished)
+        with subprocess.Popen([sys.executable, "-c", code, out], env=environment) as process:
+            while owner_of(out) != process.pid and process.poll() is None:
+                time.sleep(0.002)
+            time.sleep(moments.expovariate(4))
+            process.kill()
+        assert process.returncode in (0, -signal.SIGKILL)
+        if process.returncode:
+            killed += 1
+        else:
+            assert_same_bits(out, check_int["tiny-gradual"])
+            finished += 1
+    carry_out(GRADUAL, out)
+    assert_same_bits(out, check_int["tiny-gradual"])
+
+
+@pytest.mark.parametrize("name", ["00-train-k3.npz", "01-neurons-k2.npz", "02-neurons-k1.npz"])
+def test_a_damaged_checkpoint_is_told_and_made_again(check_int, tmp_path, name):
+    out = shutil.copytree(check_int["tiny"], tmp_path / "copy")
+    path = out / "checkpoints" / name
+    path.write_bytes(path.read_bytes()[:-200])
+    _, said = carry_out(NEURONS, out)
+    assert len(said) == 2 and name in said[0] and "checksum" in said[0] and "done again" in said[0]
+    assert_same_bits(out, check_int["tiny"])
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [{}, {"row": 3}, {"kernels": 1}, {"row": {"step": 0}}],
+    ids=["nothing", "no row", "kernels", "short"],
+)
+def test_a_checkpoint_that_says_nothing_sound_of_its_step_is_made_again(check_int, tmp_path, meta):
+    """Its checksum fits: somebody else wrote it, or an older program."""
+    out = tmp_path / "out"
+    shutil.copytree(check_int["tiny"], out)
+    path = out / "checkpoints" / "01-neurons-k2.npz"
+    arrays, before = load_checkpoint(path)
+    checkpoint.save_checkpoint(path, arrays, {**before, **meta} if meta else {})
+    _, said = carry_out(NEURONS, out)
+    assert any("01-neurons-k2.npz" in line and "done again" in line for line in said)
+    assert_same_bits(out, check_int["tiny"])
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"epoch": -1},
+        {"epoch": 99},
+        {"rng": {}},
+        {"seconds": "1"},
+        {"iteration": None},
+        {"error_before": True},
+    ],
+    ids=str,
+)
+def test_progress_that_cannot_be_is_left_and_the_step_begins_anew(check_int, tmp_path, monkeypatch, meta):
+    """Also when the lie is seen late: the generator and the network are fresh again."""
+    out, write = tmp_path / "out", stage.save_checkpoint
+
+    def stops(path, arrays, found):
+        if path.name == "progress.npz" and found["step"] == 1:
+            write(path, arrays, found | meta)
+            raise KeyboardInterrupt
+        write(path, arrays, found)
+
+    monkeypatch.setattr(stage, "save_checkpoint", stops)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(GRADUAL, out)
+    monkeypatch.setattr(stage, "save_checkpoint", write)
+    _, said = carry_out(GRADUAL, out)
+    assert sum("begins anew" in line for line in said) == 1
+    assert_same_bits(out, check_int["tiny-gradual"])
+
+
+def test_damaged_progress_starts_the_step_anew(check_int, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.setattr(stage.Stage, "finish", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        carry_out(NEURONS, out)
+    monkeypatch.undo()
+    progress = out / "checkpoints" / "progress.npz"
+    good = progress.read_bytes()
+    progress.write_bytes(good.replace(b"state", b"stale", 1))
+    _, said = carry_out(NEURONS, out)
+    assert any("progress.npz" in line and "begins anew" in line for line in said)
+    assert_same_bits(out, check_int["tiny"])
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(check_int, tmp_path, monkeypatch):
+    out, calls, fsync = tmp_path / "out", [], os.fsync
+
+    def fill_up(handle):
+        calls.append(handle)
+        if len(calls) > 7:
+            raise OSError(28, "No space left on device")
+        fsync(handle)
+
+    monkeypatch.setattr(folder.os, "fsync", fill_up)
+    with pytest.raises(MnpError, match="No space left on device"):
+        carry_out(NEURONS, out)
+    monkeypatch.undo()
+    carry_out(NEURONS, out)
+    assert_same_bits(out, check_int["tiny"])
+
+
+# --- folders and input -----------------------------------------------------------------------------------
+
+
+def snapshot(path):
+    return {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def test_a_folder_of_another_recipe_is_refused_untouched(check_int, tmp_path):
+    out = shutil.copytree(check_int["tiny"], tmp_path / "copy")
+    before = snapshot(out)
+    with pytest.raises(MnpError, match=r"holds the recipe tiny .*choose another --out"):
+        carry_out(dataclasses.replace(NEURONS, seed=5), out)
+    assert snapshot(out) == before
+
+
+def test_a_folder_of_something_else_is_refused_untouched(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(MnpError, match="is not empty and holds no run"):
+        carry_out(NEURONS, tmp_path)
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+    with pytest.raises(MnpError, match="is not a folder"):
+        carry_out(NEURONS, tmp_path / "thesis.tex")
+    with pytest.raises(MnpError, match="cannot be written"):
+        carry_out(NEURONS, tmp_path / "thesis.tex" / "deeper")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": 3}'])
+def test_a_damaged_recipe_file_is_refused(check_int, tmp_path, text):
+    out = shutil.copytree(check_int["tiny"], tmp_path / "copy")
+    (out / "recipe.json").write_text(text)
+    with pytest.raises(MnpError, match=r"recipe\.json") as caught:
+        carry_out(NEURONS, out)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_second_run_into_one_folder_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    with folder.locked(tmp_path / "out"), pytest.raises(MnpError, match="another run"):
+        carry_out(NEURONS, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": TrainRecipe(epochs=1, batch_size=20, lr=1e30)}, "loss became .* at iteration"),
+        ({"train": TrainRecipe(epochs=1, batch_size=1000)}, "train.batch_size = 1000"),
+        ({"data": DataRecipe("fashion")}, "unknown data set"),
+        ({"data": DataRecipe("digits", train_images=50, validation=50)}, "validation"),
+        ({"prune": PruneRecipe(layers=("fc9",))}, "no layer 'fc9'"),
+        ({"prune": PruneRecipe(layers=("fc4",))}, "fc4"),
+        ({"weights": WeightRecipe((0.999,), epochs=1)}, "would empty a layer"),
+        ({"weights": WeightRecipe((0.5,), floors=(("fc9", 0.5),), epochs=1)}, "no layer 'fc9'"),
+        ({"weights": WeightRecipe(remaining=(15,), scope="global", epochs=1)}, "fewer than the biases"),
+        ({"weights": WeightRecipe(remaining=(21,), epochs=1)}, "would empty a layer"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, changes, words):
+    with pytest.raises(MnpError, match=words) as caught:
+        carry_out(dataclasses.replace(NEURONS, **changes), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "out" / "checkpoints").iterdir())

@@ -1,0 +1,276 @@
+"""The jitted kernels against the textbook: shapes, strides, layouts, ties, NaN, threads, no JIT, no cache."""
+
+import doctest
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_cases import LAYOUTS, Sizes, arguments, arrays_of, call, copied, sizes
+from tolerances import TEXTBOOK, assert_close, assert_results_close
+
+import mnp.kernels.jitted as jitted
+from mnp.errors import MnpError
+from mnp.kernels import KERNELS, compiling, textbook
+from mnp.kernels.jitted import batchnorm, learning, loops, pooling, products, units
+from mnp.kernels.shapes import ShapeError
+
+
+@pytest.mark.parametrize("module", [batchnorm, learning, pooling, products, units])
+def test_examples_in_the_docstrings(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0 and result.failed == 0
+
+
+def test_all_agreed_names_are_offered():
+    assert set(jitted.__all__) == set(KERNELS) == set(textbook.__all__)
+
+
+# Sums of terms as large as the inputs. Where an output is one number, its terms may nearly cancel, and their
+# rounding errors stay. (`test_accuracy` holds each element to a bound of its own.)
+SUMS = ("conv2d_backward", "dense_backward", "batchnorm2d_backward", "sgd_step")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(s=sizes(), seed=st.integers(0, 2**32 - 1), layout=st.sampled_from(LAYOUTS), data=st.data())
+def test_equals_the_textbook(kernel, s, seed, layout, data):
+    dtype = data.draw(st.sampled_from([np.float64, np.float32]))
+    coarse = data.draw(st.booleans())
+    args = arguments(kernel, s, np.random.default_rng(seed), dtype, layout, coarse)
+    expected = call(textbook, kernel, copied(args))
+    given_args = copied(args)
+    results = call(jitted, kernel, given_args)
+    floats = [a for a in arrays_of(args) if a.dtype.kind == "f"] if kernel in SUMS else []
+    term = max((np.abs(a).max() for a in floats), default=0.0)
+    assert_results_close(results, expected, TEXTBOOK[dtype.__name__], kernel, term)
+    if kernel != "sgd_step":
+        for before, after in zip(arrays_of(args), arrays_of(given_args), strict=True):
+            np.testing.assert_array_equal(after, before, err_msg=f"{kernel} changed its input")
+
+
+@pytest.mark.parametrize("kernel", ["conv2d_backward", "dense_backward"])
+def test_without_dx(kernel):
+    args = arguments(kernel, Sizes(channels=9), np.random.default_rng(0))
+    expected = getattr(textbook, kernel)(*args, need_dx=False)
+    assert expected[0] is None
+    assert_results_close(getattr(jitted, kernel)(*args, need_dx=False), expected, TEXTBOOK["float64"], kernel)
+
+
+@pytest.mark.parametrize("channels", [1, 20])
+def test_large_images_are_unfolded_in_bands(channels, monkeypatch):
+    monkeypatch.setattr(products, "CHUNK", 300)  # so that a band is a row or two of the output
+    s = Sizes(n=2, channels=channels, height=11, width=9, filters=6, kh=3, kw=3, padding=1)
+    for kernel in ("conv2d_forward", "conv2d_backward", "dense_forward", "dense_backward"):
+        args = arguments(kernel, s, np.random.default_rng(1))
+        bound = TEXTBOOK["float64"]
+        assert_results_close(call(jitted, kernel, args), call(textbook, kernel, args), bound, kernel)
+
+
+def test_a_product_longer_than_the_cache_keeps_its_accuracy():
+    """A sum over 64 images of 24 x 24 pixels in float32: no worse than the textbook's own rounding."""
+    s = Sizes(n=64, channels=1, height=28, width=28, filters=4, kh=5, kw=5)
+    args = arguments("conv2d_backward", s, np.random.default_rng(2), np.float32)
+    exact = textbook.conv2d_backward(*(a.astype(np.float64) for a in args[:3]), *args[3:])
+    for result, expected in zip(jitted.conv2d_backward(*args), exact, strict=True):
+        assert_close(result, expected.astype(np.float32), 1e-6, "conv2d_backward")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_goes_through_every_maximum(dtype):
+    for place in range(4):
+        x = np.array([[[[3.0, 1.0], [2.0, 9.0]]]], dtype=dtype)
+        x[0, 0, place // 2, place % 2] = np.nan
+        for size, stride in ((2, 2), (2, 1)):  # the loop of its own and the general one
+            y, winner = jitted.maxpool2d_forward(x, size, stride)
+            assert np.isnan(y[0, 0, 0, 0]) and winner[0, 0, 0, 0] == place
+        y, winner = jitted.maxout_forward(x.reshape(1, 1, 4))
+        assert np.isnan(y[0, 0]) and winner[0, 0] == place
+    both = np.array([[[1.0, np.nan, np.nan, 7.0]]], dtype=dtype)
+    assert jitted.maxout_forward(both)[1][0, 0] == 1
+    assert np.isnan(jitted.relu_forward(np.array([np.nan], dtype=dtype)))[0]
+
+
+def test_nan_in_an_image_reaches_only_the_windows_that_see_it():
+    for channels in (1, 16):
+        x = np.ones((2, channels, 6, 6))
+        x[1, 0, 2, 3] = np.nan
+        args = x, np.ones((3, channels, 3, 3)), np.zeros(3), 1, 0
+        np.testing.assert_array_equal(jitted.conv2d_forward(*args), textbook.conv2d_forward(*args))
+    dy = np.zeros((2, 3, 4, 4))
+    dy[1, 2, 0, 0] = np.nan
+    dx, dweight, dbias = jitted.conv2d_backward(dy, np.ones((2, 16, 6, 6)), np.ones((3, 16, 3, 3)), 1, 0)
+    assert np.isnan(dx[1, :, :3, :3]).all() and np.isfinite(dx[0]).all() and np.isfinite(dx[1, :, 3:]).all()
+    assert np.isnan(dweight[2]).all() and np.isfinite(dweight[:2]).all() and np.isnan(dbias).sum() == 1
+
+
+def test_wrong_arguments_are_refused_before_a_loop_sees_them():
+    x = np.ones((2, 3, 5, 5))
+    with pytest.raises(ShapeError, match="3 channels"):
+        jitted.conv2d_forward(x, np.ones((4, 2, 3, 3)), np.ones(4), 1, 0)
+    with pytest.raises(ShapeError, match="does not fit"):
+        jitted.maxpool2d_forward(x, 6, 1)
+    for winner in (np.full((2, 3, 2, 2), 4), np.full((2, 3, 2, 2), -1)):
+        with pytest.raises(MnpError, match="must lie in"):
+            jitted.maxpool2d_backward(np.ones((2, 3, 2, 2)), winner, x.shape, 2, 2)
+    with pytest.raises(MnpError, match="must lie in"):
+        jitted.win_counts(np.array([[3]]), 3)  # the authors' defect (b) would have counted it somewhere
+    with pytest.raises(MnpError, match="10 classes"):
+        jitted.softmax_cross_entropy(np.ones((2, 10)), np.array([3, 10]))
+
+
+def test_winners_of_any_integer_type():
+    dy = np.arange(4.0).reshape(2, 2)
+    for dtype in (np.uint8, np.int16, np.int32, np.int64, np.uint64):
+        winner = np.array([[0, 2], [1, 1]], dtype=dtype)
+        np.testing.assert_array_equal(
+            jitted.maxout_backward(dy, winner, 3), textbook.maxout_backward(dy, winner, 3)
+        )
+        np.testing.assert_array_equal(jitted.win_counts(winner, 3), textbook.win_counts(winner, 3))
+
+
+def test_relu_of_many_elements_takes_the_loop_and_of_few_does_not(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
+    x[0, :3] = np.nan, 0.0, -0.0
+    few = jitted.relu_forward(x)
+    monkeypatch.setattr(jitted.units, "_FEW", 1)
+    many = jitted.relu_forward(x)
+    np.testing.assert_array_equal(many, textbook.relu_forward(x))
+    np.testing.assert_array_equal(few, many)
+    assert many.dtype == few.dtype == np.float32
+
+
+def test_a_folder_that_cannot_be_written_means_compiling_without_a_cache(monkeypatch):
+    """Numba says so by a RuntimeError when the function is decorated."""
+    asked = []
+
+    def njit(cache=False, **settings):
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return lambda function: function
+
+    monkeypatch.setattr(compiling.numba, "njit", njit)
+    assert compiling.compiled()(len) is len and asked == [True, False]
+
+
+def test_pooling_hands_each_window_back_to_the_pixel_that_won():
+    """2x2 side by side, the loop of its own: a window for each of the four winners."""
+    dy = np.array([[[[1.0, 2.0], [3.0, 4.0]]]], np.float32)
+    winner = np.array([[[[0, 1], [2, 3]]]])
+    dx = jitted.maxpool2d_backward(dy, winner, (1, 1, 4, 5), 2, 2)
+    expected = np.zeros((4, 5), np.float32)
+    expected[0, 0], expected[0, 3], expected[3, 0], expected[3, 3] = 1, 2, 3, 4
+    np.testing.assert_array_equal(dx[0, 0], expected)
+
+
+SAME_BITS = """
+import hashlib, numpy as np, numba
+import mnp.kernels.jitted as jitted
+from mnp.kernels import KERNELS
+from kernel_cases import Sizes, arguments, arrays_of, call
+big = Sizes(n=7, channels={channels}, height=13, width=11, filters=11, kh=3, kw=3, padding=1, units=23, k=3)
+for threads in (1, 2, 4):
+    numba.set_num_threads(threads)
+    for dtype in (np.float32, np.float64):
+        digest = hashlib.sha256()
+        for kernel in KERNELS:
+            args = arguments(kernel, big, np.random.default_rng(0), dtype)
+            result = call(jitted, kernel, args)
+            result = result if isinstance(result, tuple) else (result,)
+            for array in arrays_of(tuple(np.ascontiguousarray(a) for a in result if a is not None)):
+                digest.update(array.tobytes())
+        print(threads, dtype.__name__, digest.hexdigest())
+"""
+
+ON_ITS_OWN = """
+import numpy as np
+{before}
+import mnp.kernels.jitted as jitted
+from mnp.kernels import KERNELS, compiling, textbook
+from kernel_cases import Sizes, arguments, call, copied
+from tolerances import assert_results_close
+for kernel in {kernels}:
+    for channels in (1, 9):
+        small = Sizes(n=2, channels=channels, height=4, width=5, filters=5, kh=2, kw=2, units=2, k=2)
+        args = arguments(kernel, small, np.random.default_rng(0))
+        expected = call(textbook, kernel, copied(args))
+        assert_results_close(call(jitted, kernel, args), expected, 1e-13, kernel)
+print("checked", type(jitted.products.loops.add_rows).__name__)
+"""
+
+
+def python(script, **environment):
+    """Run a script in a fresh interpreter that finds mnp and these helpers; return its lines."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", script],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("channels", [1, 9])
+def test_same_bits_for_any_number_of_threads(channels):
+    lines = python(SAME_BITS.format(channels=channels), NUMBA_NUM_THREADS="4")
+    digests = {line.split(" ", 1)[1] for line in lines}
+    assert len(lines) == 6 and len(digests) == 2, lines  # one digest for each float type
+
+
+def test_plain_python_without_the_jit():
+    script = ON_ITS_OWN.format(before="", backend=list(KERNELS))
+    assert python(script, NUMBA_DISABLE_JIT="1") == ["checked function"]
+
+
+def test_works_where_no_cache_can_be_written():
+    before = "import numba.core.caching as caching; caching.CacheImpl._locator_classes = []"
+    script = ON_ITS_OWN.format(before=before, backend=["maxout_forward", "relu_forward"])
+    (line,) = python(script)
+    assert line.startswith("checked ") and line != "checked function"
+
+
+def test_no_loop_assumes_that_nan_does_not_exist():
+    """`fastmath=True` would; the flags in use let products fuse and sums split, no more."""
+    found = 0
+    for module in (batchnorm, learning, loops, pooling, units):
+        for value in vars(module).values():
+            options = getattr(value, "targetoptions", None)
+            if options is not None:
+                found += 1
+                flags = options["fastmath"]
+                assert set(getattr(flags, "flags", flags)) <= {"contract", "reassoc"}
+    assert found > 20 or os.environ.get("NUMBA_DISABLE_JIT")
+
+
+@pytest.mark.parametrize("largest", [0, 1, 4])
+def test_softmax_subtracts_the_largest_wherever_it_is(largest):
+    logits = np.zeros((2, 5))
+    logits[:, largest] = 1e4
+    loss, dlogits = jitted.softmax_cross_entropy(logits, np.array([largest, largest]))
+    assert loss == 0 and not dlogits.any()
+
+
+def test_where_no_folder_can_be_written_to_it_is_compiled_anew(monkeypatch):
+    njit = numba.njit
+
+    def refusing(cache=False, **settings):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**settings)
+
+    monkeypatch.setattr(compiling, "numba", SimpleNamespace(njit=refusing))
+    assert compiling.compiled()(lambda x: x + 1)(1) == 2
+
+
+def test_a_dense_layer_of_nothing_gives_its_bias():
+    y = jitted.dense_forward(np.ones((2, 0)), np.ones((3, 0)), np.arange(3.0))
+    np.testing.assert_array_equal(y, [[0, 1, 2], [0, 1, 2]])

@@ -1,0 +1,112 @@
+"""SGD by hand, what masks promise, and the learning-rate policies."""
+
+import numpy as np
+import pytest
+
+from mnp.errors import MnpError
+from mnp.kernels import textbook
+from mnp.nn import SGD, Dense, MaxoutDense, Network, learning_rate, loss_and_grads
+
+
+def generator(seed=0):
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def two_layers(seed=0, dtype=np.float64):
+    rest = {"rng": generator(seed), "dtype": dtype, "backend": textbook}
+    return Network([("fc1", MaxoutDense(5, 4, 3, **rest)), ("fc2", Dense(4, 3, **rest))])
+
+
+def test_two_steps_by_hand():
+    """w = 1, gradient 2 both times, momentum 0.5, decay 0.1, lr 0.1 and then 1."""
+    net = Network([("fc", Dense(1, 1, dtype=np.float64, backend=textbook))])
+    net["fc"].params["weight"][:] = 1
+    net["fc"].grads = {"weight": np.array([[2.0]]), "bias": np.array([0.0])}
+    optimizer = SGD(net, momentum=0.5, weight_decay=0.1)
+    optimizer.step(0.1)
+    assert optimizer.velocity["fc.weight"].item() == pytest.approx(2.1)
+    assert net.params()["fc.weight"].item() == pytest.approx(0.79)
+    optimizer.step(1.0)
+    assert optimizer.velocity["fc.weight"].item() == pytest.approx(1.05 + 2 + 0.079)
+    assert net.params()["fc.weight"].item() == pytest.approx(0.79 - 3.129)
+    assert net["fc"].grads["weight"].item() == 2 and net.params()["fc.bias"].item() == 0
+
+
+def test_pruned_weights_and_their_velocity_are_exactly_zero_after_every_step():
+    net = two_layers()
+    optimizer = SGD(net, momentum=0.9, weight_decay=0.01)
+    x, labels = generator(1).normal(size=(8, 5)), generator(1).integers(0, 3, 8)
+    for _ in range(3):  # velocity builds up before anything is pruned
+        loss_and_grads(net, x, labels)
+        optimizer.step(0.1)
+    masks = {name: generator(2).random(array.shape) < 0.5 for name, array in net.params().items()}
+    net.set_masks(masks)
+    kept = {name: net.params()[name][mask].copy() for name, mask in masks.items()}
+    for _ in range(3):
+        loss_and_grads(net, x, labels)
+        optimizer.step(0.1)
+        for name, mask in masks.items():
+            for array in (net.params()[name], optimizer.velocity[name]):
+                assert array[~mask].tobytes() == b"\0" * array[~mask].nbytes  # not even -0.0
+    for name, mask in masks.items():
+        assert (net.params()[name][mask] != kept[name]).all()
+
+
+def test_velocity_saved_and_loaded_goes_on_with_the_same_bits():
+    x, labels = generator(1).normal(size=(8, 5)), generator(1).integers(0, 3, 8)
+
+    def steps(net, optimizer, count):
+        for _ in range(count):
+            loss_and_grads(net, x, labels)
+            optimizer.step(0.05)
+
+    whole, broken = two_layers(), two_layers()
+    steps(whole, SGD(whole), 5)
+    first = SGD(broken)
+    steps(broken, first, 2)
+    saved = {name: array.copy() for name, array in first.velocity.items()}
+    going_on = broken.copy()
+    second = SGD(going_on)
+    second.load_velocity(saved)
+    steps(going_on, second, 3)
+    for name, array in whole.params().items():
+        np.testing.assert_array_equal(going_on.params()[name], array)
+    for wrong in ({}, saved | {"fc2.bias": np.zeros(4)}):
+        with pytest.raises(MnpError, match="velocity of"):
+            second.load_velocity(wrong)
+
+
+def test_mistakes():
+    net = two_layers()
+    with pytest.raises(MnpError, match="needs gradients"):
+        SGD(net).step(0.1)
+    for wrong in ({"momentum": 1.0}, {"momentum": -0.1}, {"weight_decay": -1e-4}):
+        with pytest.raises(MnpError, match="give a momentum"):
+            SGD(net, **wrong)
+
+
+def test_policies():
+    assert [learning_rate("constant", 0.1, i, 10) for i in (0, 9)] == [0.1, 0.1]
+    assert learning_rate("inv", 0.01, 0, 10) == 0.01
+    assert learning_rate("inv", 0.01, 3749, 3749) == pytest.approx(0.01 * 1.3749**-0.75)
+    assert learning_rate("inv", 0.01, 10, 10, gamma=0.1, power=2) == pytest.approx(0.01 / 4)
+    steps = [learning_rate("step", 1.0, i, 9, step_size=3) for i in range(9)]
+    assert steps == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
+    cosine = [learning_rate("cosine", 2.0, i, 4) for i in range(6)]
+    half = 2**0.5 / 2
+    assert cosine == pytest.approx([2, 1 + half, 1, 1 - half, 0, 0])
+
+
+def test_warmup_climbs_and_the_policy_starts_after_it():
+    rates = [learning_rate("cosine", 1.0, i, 6, warmup=2) for i in range(6)]
+    assert rates[:2] == [0.5, 1.0]
+    assert rates[2:] == pytest.approx([learning_rate("cosine", 1.0, i, 4) for i in range(4)])
+    assert learning_rate("cosine", 1.0, 5, 3, warmup=3) == 0.0  # a training that is all warmup
+
+
+def test_unknown_policies():
+    with pytest.raises(MnpError, match="choose constant, step, inv, cosine"):
+        learning_rate("linear", 0.1, 0, 1)
+    for size in (None, 0):
+        with pytest.raises(MnpError, match="step_size"):
+            learning_rate("step", 0.1, 0, 1, step_size=size)

@@ -1,0 +1,125 @@
+"""A pruning run of `mnp run` beside the same run in plain PyTorch (`oracle_torch.py`): the same decisions.
+
+After every round the same neurons are kept, win counts are equal, parameters agree to 1e-4; on three seeds,
+in float32 as runs are, and once in float64, where only rounding of 1e-16 separates the two.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import mnp.data
+from mnp.experiments.checkpoint import load_checkpoint, under
+from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
+from mnp.experiments.run import run
+from mnp.kernels import textbook
+from mnp.nn import SGD, learning_rate, lenet5, train_epoch
+from mnp.pruning.neurons import keep_top
+from mnp.pruning.relevance import rank_neurons
+from mnp.pruning.surgery import collect_win_counts, prune_neurons
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)  # so small a network only waits for more
+oracle = pytest.importorskip("oracle_torch")
+
+EXAMPLES, UNITS, K = 320, 12, 4
+PLAN = oracle.Plan(conv1=4, conv2=6, units=UNITS, k=K, epochs=(6, 3, 3, 3))
+EXPERIMENT = {
+    "data": DataRecipe("digits", train_images=EXAMPLES, test_images=40),
+    "model": ModelRecipe(conv1=4, conv2=6, neurons=UNITS * K, k=K, dropout=0.5),
+    "train": TrainRecipe(epochs=PLAN.epochs[0], batch_size=PLAN.batch_size),
+    "prune": PruneRecipe(epochs=PLAN.epochs[1]),
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = mnp.data.load("digits")
+    return data.train_images[:EXAMPLES], data.train_labels[:EXAMPLES]
+
+
+def compare_state(state, theirs, where):
+    """Every parameter, the maxout's rows u * k + j beside our (unit, neuron)."""
+    worst = 0.0
+    assert state.keys() == theirs.keys()
+    for name, ours in state.items():
+        other = theirs[name].reshape(ours.shape)
+        worst = max(worst, float(np.abs(ours - other).max()))
+    assert worst <= 1e-4, where
+    return worst
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_mnp_run_makes_the_decisions_of_plain_pytorch(digits, seed, tmp_path):
+    images, labels = digits
+    run(Experiment("oracle", seed=seed, **EXPERIMENT), tmp_path / "run", log=lambda line: None)
+    rounds = oracle.run(images, labels, PLAN, seed, torch.float32)
+    checkpoints = sorted((tmp_path / "run" / "checkpoints").glob("0*.npz"))
+    assert len(checkpoints) == len(rounds) == K
+    worst = []
+    for path, theirs in zip(checkpoints, rounds, strict=True):
+        arrays, _ = load_checkpoint(path)
+        if theirs.counts is not None:
+            assert np.array_equal(arrays["counts/fc3"], theirs.counts), f"{path.name}: win counts"
+            assert np.array_equal(arrays["keep/fc3"], theirs.keep), f"{path.name}: neurons kept"
+        worst.append(compare_state(under(arrays, "state"), theirs.state, path.name))
+    print(f"\nseed {seed}: largest difference of a parameter after each stage {worst}")
+
+
+class Losses(list):
+    """Collects the loss of every step."""
+
+    def __call__(self, iteration, loss, wrong, batch):
+        self.append(loss)
+
+
+def test_in_float64_the_two_runs_are_one(digits):
+    images, labels = digits[0].astype(np.float64), digits[1]
+    seed, net, epochs = 3, None, (2, 1, 1, 1)
+    rounds = oracle.run(images, labels, dataclasses.replace(PLAN, epochs=epochs), seed)
+    for stage, theirs in enumerate(rounds):
+        rng = oracle.generator(seed, stage)
+        if net is None:
+            net = lenet5(
+                PLAN.conv1,
+                PLAN.conv2,
+                UNITS,
+                K,
+                dropout=PLAN.dropout,
+                rng=rng,
+                dtype=np.float64,
+                backend=textbook,
+            )
+        else:
+            counts = collect_win_counts(net, "fc3", [images[:200], images[200:]])
+            keep = keep_top(rank_neurons(counts), n_keep=net["fc3"].k - 1)
+            assert np.array_equal(counts, theirs.counts) and np.array_equal(keep, theirs.keep)
+            net = prune_neurons(net, "fc3", keep)
+        optimizer, steps = SGD(net, PLAN.momentum, PLAN.weight_decay), EXAMPLES // PLAN.batch_size
+        losses = Losses()
+        for epoch in range(epochs[stage]):
+            train_epoch(
+                net,
+                optimizer,
+                images,
+                labels,
+                batch_size=PLAN.batch_size,
+                rng=rng,
+                lr=lambda i: learning_rate("inv", PLAN.lr, i, 0),
+                first_iteration=epoch * steps,
+                progress=losses,
+            )
+        assert np.allclose(losses, theirs.losses, rtol=1e-10)
+        assert compare_state(net.params(), theirs.state, f"stage {stage}") < 1e-10
+
+
+def test_the_oracle_prunes_something_worth_pruning(digits):
+    """The comparison would be empty if all win counts were equal, or no neuron had to go."""
+    rounds = oracle.run(*digits, PLAN, 0, torch.float32)
+    assert [r.k for r in rounds] == [4, 3, 2, 1]
+    assert np.mean(rounds[-1].losses[-5:]) < 0.6 * np.mean(rounds[0].losses[:5]), "it learns"
+    for r in rounds[1:]:
+        assert r.counts.sum() == EXAMPLES * UNITS and r.counts.std() > 10
+        assert r.keep.shape == (UNITS, r.k)
+        assert len(np.unique(r.keep, axis=0)) > 1 or r.k == 1

@@ -1,0 +1,379 @@
+"""mnp.pruning.surgery, sensitivity and splicing_sgd: decisions applied to networks."""
+
+import numpy as np
+import pytest
+
+from mnp.errors import MnpError
+from mnp.kernels import textbook
+from mnp.nn import SGD, Dense, Dropout, Flatten, MaxoutDense, Network, ReLU, lenet5, loss_and_grads
+from mnp.pruning import (
+    MEASURES,
+    SplicingSGD,
+    apply_masks,
+    collect_win_counts,
+    keep_top,
+    magnitude_mask,
+    measure_relevance,
+    prune_neurons,
+    rank_neurons,
+    sensitivity_scan,
+    weight_names,
+    winners,
+)
+
+
+def small_net(k=3, relu=True, dropout=0.5, dtype=np.float64, seed=0):
+    """flatten -> maxout of 4 units -> dense of 3, on 2x3 images."""
+    rng = np.random.default_rng(seed)
+    return Network(
+        [
+            ("flatten", Flatten(backend=textbook)),
+            ("fc1", MaxoutDense(6, 4, k, relu=relu, dropout=dropout, rng=rng, dtype=dtype, backend=textbook)),
+            ("fc2", Dense(4, 3, rng=rng, dtype=dtype, backend=textbook)),
+        ]
+    )
+
+
+def images(n, seed=1, dtype=np.float64):
+    return np.random.default_rng(seed).normal(size=(n, 1, 2, 3)).astype(dtype)
+
+
+def frozen(net):
+    """The bytes of all arrays: to see that a network was left alone."""
+    return {name: a.tobytes() for name, a in {**net.state_dict(), **net.masks()}.items()}
+
+
+def train_steps(net, optimizer, steps=3, seed=0):
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        loss_and_grads(net, rng.normal(size=(8, 1, 2, 3)), rng.integers(0, 3, 8), rng=rng)
+        optimizer.step(0.1)
+
+
+# Measuring.
+
+
+def test_winners_are_those_of_the_raw_values():
+    net = small_net()
+    x = images(20)
+    weight, bias = net["fc1"].params["weight"], net["fc1"].params["bias"]
+    z = np.einsum("ni,uji->nuj", x.reshape(20, 6), weight) + bias
+    assert np.array_equal(winners(net, "fc1", x), z.argmax(axis=2))
+    assert (z.max(axis=2) < 0).any(), "the example must contain a unit that the ReLU silences"
+
+
+def test_counts_of_batches_add_up():
+    net, x = small_net(), images(25)
+    counts = collect_win_counts(net, "fc1", [x])
+    assert counts.shape == (4, 3) and counts.dtype == np.int64
+    assert (counts.sum(axis=1) == 25).all()
+    pairs = [(x[:10], np.zeros(10)), (x[10:], np.zeros(15))]  # what a training set yields
+    assert np.array_equal(collect_win_counts(net, "fc1", pairs), counts)
+    assert np.array_equal(collect_win_counts(net, "fc1", iter([x[:1], x[1:]])), counts)
+    assert not collect_win_counts(net, "fc1", []).any()
+
+
+def test_counting_in_training_mode_is_another_measure():
+    net, x = small_net(), images(200)
+    trained = collect_win_counts(net, "fc1", [x], training=True, rng=np.random.default_rng(0))
+    assert (trained.sum(axis=1) == 200).all()
+    # Behind ReLU and dropout, all-zero units are ties that go to neuron 0.
+    assert trained[:, 0].sum() > collect_win_counts(net, "fc1", [x])[:, 0].sum()
+
+
+def test_every_measure_by_its_name():
+    net, x = small_net(), images(30)
+    layer = net["fc1"]
+    counts = collect_win_counts(net, "fc1", [x])
+    assert np.array_equal(measure_relevance(net, "fc1", "win_counts", [x]), counts)
+    assert np.array_equal(measure_relevance(net, "fc1", "reversed", [x]), -counts)
+    norm = np.sqrt((layer.params["weight"] ** 2).sum(axis=2) + layer.params["bias"] ** 2)
+    assert np.allclose(measure_relevance(net, "fc1", "weight_norm"), norm)
+    z = np.einsum("ni,uji->nuj", x.reshape(30, 6), layer.params["weight"]) + layer.params["bias"]
+    assert np.allclose(
+        measure_relevance(net, "fc1", "mean_activation", [x[:7], x[7:]]), np.maximum(z, 0).mean(axis=0)
+    )
+    plain = small_net(relu=False)
+    assert np.allclose(measure_relevance(plain, "fc1", "mean_activation", [x]), z.mean(axis=0))
+    drawn = measure_relevance(net, "fc1", "random", rng=np.random.default_rng(3))
+    assert np.array_equal(drawn, np.random.default_rng(3).random((4, 3)))
+    trained = measure_relevance(net, "fc1", "win_counts_training", [x], rng=np.random.default_rng(3))
+    same = collect_win_counts(net, "fc1", [x], training=True, rng=np.random.default_rng(3))
+    assert np.array_equal(trained, same)
+    assert len(MEASURES) == 6
+
+
+def test_measures_refuse_bad_input():
+    net = small_net()
+    with pytest.raises(MnpError, match="'random' draws numbers"):
+        measure_relevance(net, "fc1", "random")
+    with pytest.raises(MnpError, match="no measure 'taste'"):
+        measure_relevance(net, "fc1", "taste", [images(2)])
+    with pytest.raises(MnpError, match="over 0 examples"):
+        measure_relevance(net, "fc1", "mean_activation", [])
+    with pytest.raises(MnpError, match="random generator"):
+        measure_relevance(net, "fc1", "win_counts_training", [images(2)])
+    for call in (winners, collect_win_counts, lambda n, name, x: measure_relevance(n, name, "weight_norm")):
+        with pytest.raises(MnpError, match="'fc2' is a Dense"):
+            call(net, "fc2", images(2))
+        with pytest.raises(MnpError, match="fc9"):
+            call(net, "fc9", images(2))
+
+
+# Neurons.
+
+
+def test_pruning_takes_the_rows_and_leaves_the_old_network_alone():
+    net = small_net()
+    before = frozen(net)
+    keep = np.array([[0, 1], [0, 2], [1, 2], [0, 1]])
+    pruned = prune_neurons(net, "fc1", keep)
+    assert frozen(net) == before
+    old, new = net["fc1"], pruned["fc1"]
+    assert isinstance(new, MaxoutDense) and (new.units, new.k) == (4, 2)
+    assert (new.relu, new.dropout, new.dtype) == (True, 0.5, np.float64)
+    for u in range(4):
+        assert np.array_equal(new.params["weight"][u], old.params["weight"][u, keep[u]])
+        assert np.array_equal(new.params["bias"][u], old.params["bias"][u, keep[u]])
+    assert list(pruned.layers) == list(net.layers)
+    shared = [np.shares_memory(a, b) for a in net.params().values() for b in pruned.params().values()]
+    assert not any(shared)
+    assert new.params["weight"].flags.c_contiguous
+
+
+def test_down_to_one_neuron_the_layer_becomes_dense_with_equal_outputs():
+    net, x = small_net(), images(40)
+    keep = keep_top(rank_neurons(collect_win_counts(net, "fc1", [x])), 1)
+    dense = prune_neurons(net, "fc1", keep)
+    assert list(dense.layers) == ["flatten", "fc1", "fc1_relu", "fc1_dropout", "fc2"]
+    assert [type(dense[n]) for n in ("fc1", "fc1_relu", "fc1_dropout")] == [Dense, ReLU, Dropout]
+    assert dense["fc1_dropout"].p == 0.5
+    assert dense["fc1"].params["weight"].shape == (4, 6) and dense["fc1"].params["bias"].shape == (4,)
+    # A maxout layer of k = 1 with the same rows: equal in evaluation, and in training with equal draws.
+    single = small_net(k=1)
+    single["fc1"].params["weight"][:, 0] = dense["fc1"].params["weight"]
+    single["fc1"].params["bias"][:, 0] = dense["fc1"].params["bias"]
+    single["fc2"].params.update(dense["fc2"].params)
+    assert np.array_equal(dense.forward(x), single.forward(x))
+    runs = [n.forward(x, training=True, rng=np.random.default_rng(5)) for n in (dense, single)]
+    assert np.allclose(*runs, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "relu, dropout, extra", [(False, 0.0, []), (True, 0.0, ["fc1_relu"]), (False, 0.5, ["fc1_dropout"])]
+)
+def test_the_dense_layer_brings_only_what_the_maxout_layer_had(relu, dropout, extra):
+    pruned = prune_neurons(small_net(relu=relu, dropout=dropout), "fc1", np.zeros((4, 1), dtype=int))
+    assert list(pruned.layers) == ["flatten", "fc1", *extra, "fc2"]
+
+
+def test_a_network_with_one_neuron_a_unit_cannot_be_pruned_once_more():
+    dense = prune_neurons(small_net(), "fc1", np.zeros((4, 1), dtype=int))
+    with pytest.raises(MnpError, match="'fc1' is a Dense"):
+        prune_neurons(dense, "fc1", np.zeros((4, 1), dtype=int))
+    with pytest.raises(MnpError, match="k=1: no neuron can go"):
+        prune_neurons(small_net(k=1), "fc1", np.zeros((4, 1), dtype=int))
+
+
+def test_pruning_refuses_a_keep_of_another_layer():
+    with pytest.raises(MnpError, match="4 units"):
+        prune_neurons(small_net(), "fc1", np.zeros((3, 1), dtype=int))
+    with pytest.raises(MnpError, match="names neuron 3"):
+        prune_neurons(small_net(), "fc1", np.full((4, 1), 3))
+
+
+def test_masks_go_with_the_neurons_that_stay():
+    net = small_net()
+    rng = np.random.default_rng(0)
+    masks = {"fc1.weight": rng.random((4, 3, 6)) < 0.7, "fc1.bias": rng.random((4, 3)) < 0.7}
+    net = apply_masks(net, masks | {"fc2.weight": rng.random((3, 4)) < 0.7})
+    keep = np.array([[0, 1], [0, 2], [1, 2], [0, 1]])
+    pruned = prune_neurons(net, "fc1", keep)
+    for u in range(4):
+        assert np.array_equal(pruned.masks()["fc1.weight"][u], masks["fc1.weight"][u, keep[u]])
+        assert np.array_equal(pruned.masks()["fc1.bias"][u], masks["fc1.bias"][u, keep[u]])
+    assert np.array_equal(pruned.masks()["fc2.weight"], net.masks()["fc2.weight"])
+    dense = prune_neurons(net, "fc1", keep[:, :1])
+    assert dense.masks()["fc1.weight"].shape == (4, 6) and dense.masks()["fc1.bias"].shape == (4,)
+    train_steps(dense, SGD(dense))
+    assert not dense.params()["fc1.weight"][~dense.masks()["fc1.weight"]].any()
+
+
+def test_a_pruned_lenet_still_learns():
+    net = lenet5(2, 3, 4, 2, 5, backend=textbook, rng=0, image=16, dropout=0.0)
+    rng = np.random.default_rng(0)
+    x, labels = rng.random((6, 1, 16, 16), dtype=np.float32), rng.integers(0, 5, 6)
+    pruned = prune_neurons(net, "fc3", keep_top(rank_neurons(collect_win_counts(net, "fc3", [x])), 1))
+    optimizer = SGD(pruned, momentum=0.0, weight_decay=0.0)
+    first, _ = loss_and_grads(pruned, x, labels)
+    optimizer.step(0.05)
+    assert loss_and_grads(pruned, x, labels)[0] < first
+
+
+# Weights.
+
+
+def test_masks_live_in_a_new_network():
+    net = small_net()
+    before = frozen(net)
+    mask = magnitude_mask(net.params()["fc1.weight"], 0.5)
+    masked = apply_masks(net, {"fc1.weight": mask})
+    assert frozen(net) == before and not net.masks()
+    assert np.array_equal(masked.masks()["fc1.weight"], mask)
+    weight = masked.params()["fc1.weight"]
+    assert not weight[~mask].any()
+    assert np.array_equal(weight[mask], net.params()["fc1.weight"][mask])
+
+
+def test_masks_only_shrink_unless_told_otherwise():
+    net = small_net()
+    wide, narrow = (magnitude_mask(net.params()["fc2.weight"], s) for s in (0.25, 0.5))
+    masked = apply_masks(apply_masks(net, {"fc2.weight": wide}), {"fc2.weight": narrow})
+    assert np.array_equal(masked.masks()["fc2.weight"], narrow)
+    with pytest.raises(MnpError, match="bring back 3 pruned weights"):
+        apply_masks(masked, {"fc2.weight": wide})
+    back = apply_masks(masked, {"fc2.weight": wide}, allow_regrowth=True)
+    assert np.array_equal(back.masks()["fc2.weight"], wide)
+    assert not back.params()["fc2.weight"][wide & ~narrow].any()
+    # Another parameter's mask stays as it is.
+    other = apply_masks(masked, {"fc1.bias": np.ones((4, 3), dtype=bool)})
+    assert np.array_equal(other.masks()["fc2.weight"], narrow)
+
+
+@pytest.mark.parametrize(
+    "name, mask, message",
+    [
+        ("fc7.weight", np.ones((3, 4), dtype=bool), "fc7"),
+        ("fc2.weight", np.ones((4, 3), dtype=bool), r"\(3, 4\)"),
+        ("fc2.weight", np.ones((3, 4)), "bool"),
+        ("fc2.weight", np.zeros((3, 4), dtype=bool), "keeps nothing"),
+    ],
+)
+def test_a_wrong_mask_is_explained_and_changes_nothing(name, mask, message):
+    net = small_net()
+    before = frozen(net)
+    with pytest.raises(MnpError, match=message):
+        apply_masks(net, {name: mask})
+    assert frozen(net) == before
+    masked = apply_masks(net, {"fc2.weight": np.eye(3, 4, dtype=bool)})
+    with pytest.raises(MnpError, match=message):
+        apply_masks(masked, {name: mask})
+
+
+def test_pruned_weights_stay_exactly_zero_through_momentum_and_decay():
+    net = small_net()
+    optimizer = SGD(net, momentum=0.9, weight_decay=0.1)
+    train_steps(net, optimizer)  # fill the velocity first: it must not carry a weight back
+    masks = {name: magnitude_mask(net.params()[name], 0.5) for name in weight_names(net)}
+    net.set_masks(masks)
+    for _ in range(4):
+        train_steps(net, optimizer, steps=1)
+        for name, mask in masks.items():
+            assert not net.params()[name][~mask].any()
+            assert not optimizer.velocity[name][~mask].any()
+            assert net.params()[name][mask].all()
+
+
+def test_weight_names_are_the_matrices():
+    assert weight_names(small_net()) == ["fc1.weight", "fc2.weight"]
+    lenet = lenet5(2, 3, 4, 2, 5, backend=textbook, image=16)
+    assert weight_names(lenet) == ["conv1.weight", "conv2.weight", "fc3.weight", "fc4.weight"]
+
+
+# Sensitivity.
+
+
+def test_sensitivity_prunes_one_layer_at_a_time():
+    net = small_net()
+    before, seen = frozen(net), []
+
+    def evaluate(pruned):
+        zeros = {n: int((a == 0).sum()) for n, a in pruned.params().items() if n in weight_names(net)}
+        seen.append(zeros)
+        return sum(zeros.values())
+
+    rows = sensitivity_scan(net, [0.0, 0.5], evaluate)
+    assert frozen(net) == before
+    assert [(r["layer"], r["sparsity"], r["size"], r["nonzero"], r["error"]) for r in rows] == [
+        ("fc1.weight", 0.0, 72, 72, 0.0),
+        ("fc1.weight", 0.5, 72, 36, 36.0),
+        ("fc2.weight", 0.0, 12, 12, 0.0),
+        ("fc2.weight", 0.5, 12, 6, 6.0),
+    ]
+    assert seen[1] == {"fc1.weight": 36, "fc2.weight": 0}
+
+
+def test_sensitivity_starts_from_the_masks_that_are_there():
+    net = small_net()
+    net = apply_masks(net, {"fc2.weight": magnitude_mask(net.params()["fc2.weight"], 0.5)})
+    rows = sensitivity_scan(net, iter((0.25, 0.75)), lambda pruned: 1, names=["fc2.weight"])
+    assert [r["nonzero"] for r in rows] == [6, 3]
+
+
+def test_sensitivity_refuses_bad_input():
+    with pytest.raises(MnpError, match=r"no weight 'fc8\.weight'"):
+        sensitivity_scan(small_net(), [0.5], lambda net: 0, names=["fc8.weight"])
+    with pytest.raises(MnpError, match=r"outside \[0, 1\)"):
+        sensitivity_scan(small_net(), [1.0], lambda net: 0)
+
+
+# Splicing.
+
+
+def test_without_masks_the_splicing_optimiser_is_sgd():
+    one, two = small_net(), small_net()
+    train_steps(one, SGD(one))
+    train_steps(two, SplicingSGD(two))
+    assert frozen(one) == frozen(two)
+
+
+def test_a_pruned_weight_goes_on_learning_and_comes_back():
+    net = small_net()
+    optimizer = SplicingSGD(net)
+    mask = magnitude_mask(optimizer.dense["fc1.weight"], 0.5)
+    optimizer.set_masks({"fc1.weight": mask})
+    dense = optimizer.dense["fc1.weight"].copy()
+    train_steps(net, optimizer)
+    weight = net.params()["fc1.weight"]
+    assert not weight[~mask].any()
+    assert np.array_equal(weight[mask], optimizer.dense["fc1.weight"][mask])
+    assert (optimizer.dense["fc1.weight"] != dense)[~mask].any(), "what is masked must still learn"
+    optimizer.set_masks({"fc1.weight": np.ones_like(mask)})
+    assert np.array_equal(net.params()["fc1.weight"], optimizer.dense["fc1.weight"])
+    assert net.params()["fc1.weight"][~mask].all()
+
+
+def test_splicing_goes_on_with_the_same_bits_from_saved_state():
+    def start():
+        net = small_net()
+        optimizer = SplicingSGD(net)
+        optimizer.set_masks({"fc1.weight": magnitude_mask(optimizer.dense["fc1.weight"], 0.5)})
+        train_steps(net, optimizer, seed=1)
+        return net, optimizer
+
+    net, optimizer = start()
+    saved = [{n: a.copy() for n, a in d.items()} for d in (optimizer.dense, optimizer.velocity, net.masks())]
+    train_steps(net, optimizer, seed=2)
+    other = small_net(seed=9)
+    other.set_masks(saved[2])
+    resumed = SplicingSGD(other)
+    resumed.load(saved[0], saved[1])
+    train_steps(other, resumed, seed=2)
+    assert frozen(other) == frozen(net)
+
+
+def test_the_splicing_optimiser_refuses_bad_input():
+    net = small_net()
+    with pytest.raises(MnpError, match="momentum in"):
+        SplicingSGD(net, momentum=1.0)
+    with pytest.raises(MnpError, match="momentum in"):
+        SplicingSGD(net, weight_decay=-1e-4)
+    SplicingSGD(net, momentum=0.0, weight_decay=0.0)
+    optimizer = SplicingSGD(net)
+    with pytest.raises(MnpError, match=r"gradient of fc1\.weight"):
+        optimizer.step(0.1)
+    with pytest.raises(MnpError, match=r"dense value of 'fc1\.weight' is missing"):
+        optimizer.load({}, optimizer.velocity)
+    wrong = optimizer.velocity | {"fc2.bias": np.zeros(9)}
+    with pytest.raises(MnpError, match=r"velocity of 'fc2\.bias' is \(9,\)"):
+        optimizer.load(optimizer.dense, wrong)

@@ -1,0 +1,310 @@
+"""mnp.pruning.weights, splicing and checks: exact counts, nesting, schedules, and what is refused."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mnp.errors import MnpError
+from mnp.pruning import checks, splicing, weights
+
+SMALL = hnp.arrays(
+    np.float64, hnp.array_shapes(max_dims=3, max_side=5), elements=st.integers(-3, 3).map(float)
+)
+
+
+@pytest.mark.parametrize(
+    "sparsity, size, zeros",
+    # 0.29 * 100 is 28.999999999999996 in floating point, 0.07 * 100 is 7.000000000000001.
+    [
+        (0, 5, 0),
+        (0.29, 100, 29),
+        (0.07, 100, 7),
+        (0.5, 3, 2),
+        (0.25, 10, 3),
+        (0.24, 10, 2),
+        (0.999, 1000, 999),
+    ],
+)
+def test_counts_are_exact(sparsity, size, zeros):
+    assert checks.count_zeros(sparsity, size) == zeros
+
+
+@pytest.mark.parametrize("sparsity", [-0.01, 1.0, 1.5, float("nan"), float("inf")])
+def test_sparsity_lies_in_0_1(sparsity):
+    weight = np.ones(4)
+    for call in (
+        lambda: weights.magnitude_mask(weight, sparsity),
+        lambda: weights.global_magnitude_masks({"w": weight}, sparsity),
+        lambda: weights.splice_thresholds(weight, sparsity),
+        lambda: weights.iterative_schedule(sparsity, 3),
+        lambda: weights.cubic_schedule(1, 0, 2, 0.0, sparsity),
+        lambda: weights.cubic_schedule(1, 0, 2, sparsity, 0.99),
+    ):
+        with pytest.raises(MnpError, match=r"outside \[0, 1\)"):
+            call()
+
+
+def test_magnitude_mask_by_hand():
+    weight = np.array([[0.1, -0.4], [0.3, -0.2]])
+    assert weights.magnitude_mask(weight, 0).all()
+    assert weights.magnitude_mask(weight, 0.25).tolist() == [[False, True], [True, True]]
+    assert weights.magnitude_mask(weight, 0.5).tolist() == [[False, True], [True, False]]
+    assert weights.magnitude_mask(weight, 0.75).tolist() == [[False, True], [False, False]]
+    assert weights.magnitude_mask(weight, 0.5).dtype == bool
+
+
+def test_ties_keep_the_lowest_flat_index():
+    weight = np.array([[2.0, -2.0], [2.0, 2.0]])
+    assert weights.magnitude_mask(weight, 0.5).tolist() == [[True, True], [False, False]]
+    assert weights.magnitude_mask(np.asfortranarray(weight), 0.5).tolist() == [[True, True], [False, False]]
+    assert weights.magnitude_mask(np.zeros(5), 0.4).tolist() == [True, True, True, False, False]
+
+
+def test_a_sparsity_that_leaves_nothing_is_refused():
+    with pytest.raises(MnpError, match="all 3 weights"):
+        weights.magnitude_mask(np.ones(3), 0.9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SMALL, st.floats(0, 0.99))
+def test_magnitude_mask_has_the_exact_count_and_the_largest(weight, sparsity):
+    zeros = int(np.floor(sparsity * weight.size + 0.5))
+    if zeros == weight.size:
+        with pytest.raises(MnpError):
+            weights.magnitude_mask(weight, sparsity)
+        return
+    mask = weights.magnitude_mask(weight, sparsity)
+    assert mask.shape == weight.shape and np.count_nonzero(~mask) == zeros
+    flat = weight.ravel()
+    by_definition = sorted(range(flat.size), key=lambda i: -abs(flat[i]))[: flat.size - zeros]
+    assert sorted(by_definition) == np.flatnonzero(mask.ravel()).tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(SMALL, st.lists(st.floats(0, 0.9), min_size=2, max_size=4), st.integers(0, 99))
+def test_masks_only_shrink(weight, sparsities, seed):
+    rng = np.random.default_rng(seed)
+    mask = np.ones(weight.shape, dtype=bool)
+    for sparsity in sparsities:  # in any order: a lower sparsity must not bring weights back
+        if np.floor(sparsity * weight.size + 0.5) >= weight.size:
+            continue
+        new = weights.magnitude_mask(weight, sparsity, mask)
+        assert not (new & ~mask).any()
+        assert np.count_nonzero(~new) == max(
+            np.count_nonzero(~mask), checks.count_zeros(sparsity, weight.size)
+        )
+        mask, weight = new, rng.permutation(weight.ravel()).reshape(weight.shape)
+
+
+def test_an_earlier_mask_outranks_any_value():
+    weight = np.array([9.0, 1.0, 2.0, 3.0])
+    mask = np.array([False, True, True, True])
+    assert weights.magnitude_mask(weight, 0.25, mask).tolist() == [False, True, True, True]
+    assert weights.magnitude_mask(weight, 0.5, mask).tolist() == [False, False, True, True]
+    assert weights.magnitude_mask(weight, 0.0, mask).tolist() == mask.tolist()
+    assert mask.tolist() == [False, True, True, True]
+    # A kept weight of exactly zero is still ahead of a masked one.
+    assert weights.magnitude_mask(np.zeros(2), 0.5, np.array([False, True])).tolist() == [False, True]
+
+
+def test_growing_sparsities_give_nested_masks():
+    weight = np.random.default_rng(1).integers(-4, 5, 50).astype(np.float32)
+    masks = [weights.magnitude_mask(weight, s) for s in (0.1, 0.3, 0.31, 0.8, 0.98)]
+    for wide, narrow in itertools.pairwise(masks):
+        assert not (narrow & ~wide).any()
+    assert [int((~m).sum()) for m in masks] == [5, 15, 16, 40, 49]
+
+
+def test_global_masks_by_hand():
+    masks = weights.global_magnitude_masks({"a": np.array([1.0, 5.0]), "b": np.array([[-4.0, 2.0]])}, 0.5)
+    assert list(masks) == ["a", "b"]
+    assert masks["a"].tolist() == [False, True] and masks["b"].tolist() == [[True, False]]
+
+
+def test_global_ties_keep_the_array_named_first():
+    masks = weights.global_magnitude_masks({"b": np.ones(2), "a": np.ones(2)}, 0.25)
+    assert masks["b"].tolist() == [True, True] and masks["a"].tolist() == [True, False]
+
+
+def test_global_masks_respect_earlier_masks():
+    arrays = {"a": np.array([9.0, 8.0]), "b": np.array([1.0, 2.0])}
+    masks = weights.global_magnitude_masks(arrays, 0.5, {"a": np.array([False, True])})
+    assert masks["a"].tolist() == [False, True] and masks["b"].tolist() == [False, True]
+
+
+def test_global_masks_name_the_layer_they_would_empty():
+    with pytest.raises(MnpError, match="every weight of small"):
+        weights.global_magnitude_masks({"large": np.ones(4), "small": np.full(2, 0.1)}, 0.5)
+
+
+def test_global_masks_refuse_unknown_names_and_nothing():
+    with pytest.raises(MnpError, match="no weight named 'c'"):
+        weights.global_magnitude_masks({"a": np.ones(2)}, 0.5, {"c": np.ones(2, dtype=bool)})
+    with pytest.raises(MnpError, match="at least one array"):
+        weights.global_magnitude_masks({}, 0.5)
+
+
+def test_std_threshold_by_hand():
+    weight = np.array([[4.0, -4.0], [2.0, -2.0]])  # mean 0, std sqrt(10)
+    assert weights.std_threshold_mask(weight, 0).all()
+    assert weights.std_threshold_mask(weight, 0.6).all()  # threshold 1.897
+    assert weights.std_threshold_mask(weight, 0.7).tolist() == [[True, True], [False, False]]
+    with pytest.raises(MnpError, match=r"factor 1\.3 would remove every weight"):
+        weights.std_threshold_mask(weight, 1.3)
+
+
+def test_std_threshold_keeps_what_reaches_it_exactly():
+    weight = np.array([1.0, -1.0, 1.0, -1.0])  # std exactly 1
+    assert weights.std_threshold_mask(weight, 1.0).all()
+    assert weights.std_threshold_mask(np.full(3, 2.0), 5.0).all()  # std 0: nothing is below it
+
+
+def test_std_threshold_looks_at_what_an_earlier_mask_left():
+    weight = np.array([100.0, 1.0, -1.0, 0.5, -0.5])
+    mask = np.array([False, True, True, True, True])
+    # std of the four that are left is 0.79; with the fifth it would be 40 and remove everything.
+    assert weights.std_threshold_mask(weight, 1.0, mask).tolist() == [False, True, True, False, False]
+
+
+def test_std_threshold_refuses_bad_input():
+    with pytest.raises(MnpError, match="multiple >= 0"):
+        weights.std_threshold_mask(np.ones(2), -0.1)
+    with pytest.raises(MnpError, match="multiple >= 0"):
+        weights.std_threshold_mask(np.ones(2), float("nan"))
+    with pytest.raises(MnpError, match="mask passed in would remove every"):
+        weights.std_threshold_mask(np.ones(2), 1, np.zeros(2, dtype=bool))
+
+
+@pytest.mark.parametrize("mask", [np.ones(3, dtype=bool), np.ones((2, 1), dtype=bool), np.ones(2)])
+def test_a_mask_of_another_shape_or_type_is_refused(mask):
+    weight = np.array([1.0, 2.0])
+    for call in (
+        lambda: weights.magnitude_mask(weight, 0.5, mask),
+        lambda: weights.std_threshold_mask(weight, 0.5, mask),
+        lambda: weights.splice_mask(weight, mask, 0.5, 1.0),
+    ):
+        with pytest.raises(MnpError, match=r"it must be bool \(2,\)"):
+            call()
+
+
+@pytest.mark.parametrize("weight", [np.array([1, 2]), np.zeros((0, 3))])
+def test_weights_must_be_floats_and_there(weight):
+    with pytest.raises(MnpError, match="at least one weight"):
+        weights.magnitude_mask(weight, 0.5)
+
+
+def test_nan_has_no_magnitude():
+    bad = np.array([1.0, np.nan])
+    for call in (
+        lambda: weights.magnitude_mask(bad, 0.5),
+        lambda: weights.std_threshold_mask(bad, 0.5),
+        lambda: weights.splice_mask(bad, np.ones(2, dtype=bool), 0, 1),
+        lambda: weights.splice_thresholds_std(bad, 0.5),
+    ):
+        with pytest.raises(MnpError, match="holds NaN"):
+            call()
+
+
+def test_iterative_schedule_removes_the_same_share_each_time():
+    assert weights.iterative_schedule(0.92, 1) == [0.92]
+    assert weights.iterative_schedule(0.75, 2) == pytest.approx([0.5, 0.75])
+    schedule = weights.iterative_schedule(0.99, 5, initial=0.5)
+    left = 1 - np.array([0.5, *schedule])
+    assert np.allclose(left[1:] / left[:-1], (0.01 / 0.5) ** 0.2)
+    assert schedule[-1] == 0.99
+    assert weights.iterative_schedule(0.0, 2) == [0.0, 0.0]
+
+
+def test_cubic_schedule_by_hand():
+    def at(step):
+        return weights.cubic_schedule(step, begin=10, end=20, initial=0.1, final=0.9)
+
+    assert at(0) == pytest.approx(0.1) and at(10) == pytest.approx(0.1)
+    assert at(15) == pytest.approx(0.9 - 0.8 / 8)
+    assert at(20) == 0.9 and at(1000) == 0.9
+    steps = [at(t) for t in range(25)]
+    assert steps == sorted(steps)
+    assert steps[11] - steps[10] > steps[19] - steps[18]
+
+
+def test_schedules_refuse_bad_input():
+    with pytest.raises(MnpError, match="at least one"):
+        weights.iterative_schedule(0.5, 0)
+    with pytest.raises(MnpError, match="must rise"):
+        weights.iterative_schedule(0.5, 3, initial=0.6)
+    with pytest.raises(MnpError, match="must rise"):
+        weights.cubic_schedule(0, 0, 1, 0.9, 0.5)
+    with pytest.raises(MnpError, match="begin before it ends"):
+        weights.cubic_schedule(0, 5, 5, 0.0, 0.5)
+
+
+def test_splicing_brings_a_weight_back():
+    mask = np.array([True, True, False, False, False])
+    weight = np.array([0.8, 1.0, 1.0, 1.1, -7.0])
+    # below lower: out; between: as it was; from upper on: back in
+    assert weights.splice_mask(weight, mask, 0.9, 1.1).tolist() == [False, True, False, True, True]
+    assert mask.tolist() == [True, True, False, False, False]
+
+
+def test_only_splicing_brings_a_weight_back():
+    weight, mask = np.array([9.0, 1.0, 2.0, 3.0]), np.array([False, True, True, True])
+    assert not weights.magnitude_mask(weight, 0.0, mask)[0]
+    assert not weights.std_threshold_mask(weight, 0.0, mask)[0]
+    assert not weights.global_magnitude_masks({"w": weight}, 0.0, {"w": mask})["w"][0]
+    assert weights.splice_mask(weight, mask, 0.5, 4.0)[0]
+
+
+def test_splicing_at_its_borders():
+    all_in, all_out = np.ones(1, dtype=bool), np.zeros(1, dtype=bool)
+    assert weights.splice_mask(np.array([0.9]), all_in, 0.9, 1.1).tolist() == [True]  # not below lower
+    assert weights.splice_mask(np.array([1.1]), all_out, 0.9, 1.1).tolist() == [True]  # reaches upper
+    assert weights.splice_mask(np.array([0.0]), all_out, 0.0, 0.0).tolist() == [True]
+
+
+@pytest.mark.parametrize("lower, upper", [(-0.1, 1), (1.0, 0.5), (float("nan"), 1), (0, float("nan"))])
+def test_splicing_thresholds_are_ordered(lower, upper):
+    with pytest.raises(MnpError, match="0 <= lower <= upper"):
+        weights.splice_mask(np.ones(2), np.ones(2, dtype=bool), lower, upper)
+
+
+def test_splicing_never_empties_a_layer():
+    with pytest.raises(MnpError, match="every weight"):
+        weights.splice_mask(np.ones(2), np.ones(2, dtype=bool), 2.0, 3.0)
+
+
+def test_splice_thresholds_by_hand():
+    weight = np.array([4.0, -3.0, 2.0, -1.0])
+    assert weights.splice_thresholds(weight, 0.0, margin=0.0) == (1.0, 1.0)
+    assert weights.splice_thresholds(weight, 0.75, margin=0.0) == (4.0, 4.0)
+    assert weights.splice_thresholds(weight, 0.5) == pytest.approx((2.7, 3.3))
+    assert weights.splice_thresholds_std(weight, 1.0, margin=0.5) == pytest.approx(
+        (0.5 * (2.5 + np.sqrt(1.25)), 1.5 * (2.5 + np.sqrt(1.25)))
+    )
+    assert weights.splice_thresholds_std(weight, -9.0) == (0.0, 0.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.permutations(range(1, 9)), st.floats(0, 0.9))
+def test_without_a_margin_splicing_selects_by_magnitude(values, sparsity):
+    weight = np.array(values, dtype=np.float64)
+    lower, upper = weights.splice_thresholds(weight, sparsity, margin=0.0)
+    spliced = weights.splice_mask(weight, np.zeros(8, dtype=bool), lower, upper)
+    assert np.array_equal(spliced, weights.magnitude_mask(weight, sparsity))
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.0])
+def test_margins_lie_in_0_1(margin):
+    with pytest.raises(MnpError, match="margin"):
+        weights.splice_thresholds(np.ones(3), 0.5, margin)
+    with pytest.raises(MnpError, match="margin"):
+        weights.splice_thresholds_std(np.ones(3), 0.5, margin)
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.0, 1.5])
+def test_a_margin_outside_zero_to_one_is_refused(margin):
+    with pytest.raises(MnpError, match="margin"):
+        splicing.splice_thresholds_std(np.array([1.0, -3.0]), factor=1.0, margin=margin)

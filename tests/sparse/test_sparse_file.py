@@ -1,0 +1,167 @@
+"""mnp.experiments.sparse_file: bytes reported are bytes on disk, and a damaged file is one line."""
+
+import numpy as np
+import pytest
+
+from mnp.errors import MnpError
+from mnp.experiments.checkpoint import load_checkpoint, save_checkpoint
+from mnp.experiments.sparse_file import load_sparse, save_sparse
+from mnp.kernels import textbook
+from mnp.nn import BatchNorm2d, Network, lenet5
+from mnp.pruning import apply_masks, count_sizes, magnitude_mask, weight_names
+from mnp.pruning.sparse import sparse_network
+
+SHAPE = (1, 16, 16)
+
+
+def pruned(sparsity=0.95, dtype=np.float32, units=64):
+    net = lenet5(8, 16, units, 2, 10, backend=textbook, rng=0, image=16, dtype=dtype)
+    return apply_masks(net, {n: magnitude_mask(net.params()[n], sparsity) for n in weight_names(net)})
+
+
+def images(n=5, dtype=np.float32):
+    return np.random.default_rng(1).random((n, *SHAPE)).astype(dtype)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_there_and_back(tmp_path, compact, dtype):
+    net, path = pruned(dtype=dtype), tmp_path / "net.npz"
+    written = save_sparse(path, net, compact)
+    assert written == path.stat().st_size
+    sparse, loaded = sparse_network(net), load_sparse(path, textbook)
+    assert loaded.architecture() == sparse.architecture()
+    for name, array in sparse.state_dict().items():
+        other = loaded.state_dict()[name]
+        assert other.dtype == array.dtype and np.array_equal(other, array)
+    x = images(dtype=dtype)
+    assert np.array_equal(loaded.forward(x), sparse.forward(x))
+    np.testing.assert_allclose(loaded.forward(x), net.forward(x), rtol=1e-4, atol=1e-6)
+
+
+def test_reported_bytes_are_those_of_the_formula_and_a_small_frame(tmp_path):
+    net, path = pruned(units=512), tmp_path / "net.npz"
+    sizes = count_sizes(net, SHAPE)
+    frame = 16 * 400 + 2000  # zip and npy headers of 16 arrays, the architecture
+    for compact, payload in ((False, sizes.csr_bytes), (True, sizes.compact_bytes)):
+        assert payload < save_sparse(path, net, compact) < payload + frame
+    assert sizes.compact_bytes < sizes.csr_bytes < sizes.dense_bytes / 4
+
+
+def test_a_dense_network_is_saved_as_it_is(tmp_path):
+    net, path = pruned(0.0), tmp_path / "net.npz"
+    save_sparse(path, net)
+    loaded = load_sparse(path, textbook)
+    assert [type(a) for a in loaded.layers.values()] == [
+        type(a) for a in net.layers.values() if type(a).__name__ != "Dropout"
+    ]
+    assert np.array_equal(loaded.forward(images()), net.forward(images()))
+
+
+def test_a_sparse_network_and_running_statistics_can_be_saved(tmp_path):
+    net, path = pruned(), tmp_path / "net.npz"
+    sparse = sparse_network(net)
+    layers = list(sparse.layers.items())
+    norm = BatchNorm2d(8, backend=textbook)
+    norm.buffers["running_mean"][:] = np.arange(8)
+    mixed = Network([layers[0], ("norm", norm), *layers[1:]])
+    save_sparse(path, mixed)
+    loaded = load_sparse(path, textbook)
+    assert loaded["norm"].buffers["running_mean"].tolist() == list(range(8))
+    assert np.array_equal(loaded.forward(images()), mixed.forward(images()))
+
+
+def test_every_flipped_byte_is_noticed(tmp_path):
+    path = tmp_path / "net.npz"
+    save_sparse(path, pruned(units=4))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for at in rng.integers(0, len(whole), 60):
+        broken = bytearray(whole)
+        broken[at] ^= 1 << rng.integers(8)
+        path.write_bytes(broken)
+        with pytest.raises(MnpError, match=r"net\.npz"):
+            load_sparse(path)
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(MnpError, match=r"net\.npz"):
+            load_sparse(path)
+    with pytest.raises(MnpError, match=r"missing\.npz"):
+        load_sparse(tmp_path / "missing.npz")
+
+
+def change(path, edit):
+    """Rewrite a file with a right checksum and wrong contents."""
+    arrays, meta = load_checkpoint(path)
+    edit(arrays, meta)
+    save_checkpoint(path, arrays, meta)
+
+
+def no_starts(arrays, meta):
+    del arrays["fc3.starts"]
+
+
+def wild_column(arrays, meta):
+    arrays["fc3.columns"][0] = 1 << 30
+
+
+def negative_column(arrays, meta):
+    arrays["fc3.columns"][0] = -1
+
+
+def falling_starts(arrays, meta):
+    arrays["conv2.starts"][1] = -5
+
+
+def no_architecture(arrays, meta):
+    del meta["architecture"]
+
+
+def text_for_a_list(arrays, meta):
+    meta["architecture"] = "conv1"
+
+
+def unknown_layer(arrays, meta):
+    meta["architecture"][0]["type"] = "Eval"
+
+
+def unknown_argument(arrays, meta):
+    meta["architecture"][0]["command"] = "x"
+
+
+def giant_layer(arrays, meta):
+    meta["architecture"][-1]["out_features"] = 1 << 40
+
+
+def another_shape(arrays, meta):
+    meta["architecture"][-1]["in_features"] += 1
+    arrays["fc4.values"] = arrays["fc4.values"][:-1]
+
+
+def other_kind(arrays, meta):
+    meta["kind"] = "step"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        no_starts,
+        wild_column,
+        negative_column,
+        falling_starts,
+        no_architecture,
+        text_for_a_list,
+        unknown_layer,
+        unknown_argument,
+        giant_layer,
+        another_shape,
+        other_kind,
+    ],
+)
+def test_a_lying_file_is_one_line(tmp_path, edit):
+    path = tmp_path / "net.npz"
+    save_sparse(path, pruned())
+    change(path, edit)
+    with pytest.raises(MnpError, match=r"net\.npz: ") as error:
+        load_sparse(path, textbook)
+    assert "\n" not in str(error.value)

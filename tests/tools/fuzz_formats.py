@@ -1,0 +1,225 @@
+"""The fuzzer's readers of what the program itself writes: checkpoints, safetensors, recipes, seeds, caches.
+
+Changing bytes alone would test a checksum and little else. Every second file is therefore a liar's
+(`fuzz_lies.py`), sealed with a checksum that fits.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from fuzz_lies import lying_array, lying_checkpoint, lying_json, lying_safetensors, npy
+
+from mnp.errors import MnpError
+from mnp.experiments import catalogue, checkpoint, folder, run, seeds, sparse_file, typed
+from mnp.experiments.catalogue import ALL
+from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
+from mnp.experiments.rows import to_csv, to_table
+from mnp.experiments.stage import Stage
+from mnp.experiments.typed import to_dict
+from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network
+from mnp.pruning.sparse import sparse_network
+from mnp.verify import export, safetensors_file
+
+# --- the networks and runs that the seeds are of ------------------------------------------------------
+
+
+def network() -> Network:
+    """Every kind of layer that has arrays, small, pruned and masked."""
+    rng = np.random.default_rng(5)
+    make = {"rng": rng, "backend": "textbook"}
+    net = Network(
+        [
+            ("conv", Conv2d(1, 2, 3, padding=1, **make)),
+            ("norm", BatchNorm2d(2, backend="textbook")),
+            ("pool", MaxPool2d(2, backend="textbook")),
+            ("flat", Flatten(backend="textbook")),
+            ("maxout", MaxoutDense(8, 3, 2, relu=True, dropout=0.25, **make)),
+            ("fc", Dense(3, 4, **make)),
+        ]
+    )
+    net.set_masks({name: rng.random(net.params()[name].shape) < 0.4 for name in ("conv.weight", "fc.weight")})
+    return net
+
+
+TINY = Experiment(
+    "tiny",
+    data=DataRecipe("digits", train_images=40, test_images=20),
+    model=ModelRecipe(conv1=2, conv2=2, neurons=8, k=2),
+    train=TrainRecipe(epochs=2, batch_size=20),
+    prune=PruneRecipe(epochs=1),
+)
+
+
+class OneFile(run.Run):
+    """A run whose every checkpoint is the one file that is being read."""
+
+    file = None
+
+    def path(self, step):
+        return self.file
+
+    progress = property(lambda self: self.file)
+
+
+class Timeless(Stage):
+    seconds = 1.0  # the same bytes every time
+
+
+def tiny_run() -> tuple[OneFile, bytes, bytes]:
+    """A prepared run, what it wrote inside its first step and what it wrote after it."""
+    with TemporaryDirectory() as folder:
+        out, said = Path(folder), []
+        one = OneFile(TINY, out, None, "textbook", said.append)
+        one.prepare()
+        one.file = out / "file"
+        stage = Timeless(one, one.steps[0])
+        stage.begin()
+        stage.epoch, stage.train_loss = 1, 0.5
+        stage.save_progress()
+        progress = one.file.read_bytes()
+        stage.finish()
+        return one, progress, one.file.read_bytes()
+
+
+def bytes_of(write) -> bytes:
+    """What a function writes that is given a path."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder) / "file")
+        return (Path(folder) / "file").read_bytes()
+
+
+# --- reading, and what a right result is --------------------------------------------------------------
+
+
+def read_step(one, path):
+    one.file, said = path, []
+    one.log = said.append
+    found = one.finished(one.steps[0])
+    if found is None:
+        raise MnpError(said[-1])
+    return found
+
+
+def read_progress(one, path):
+    one.file, said = path, []
+    one.log = said.append
+    stage = Stage(one, one.steps[0])
+    if not stage.resume():
+        raise MnpError(said[-1] if said else "it belongs to another step")
+    return stage
+
+
+def goes_on(stage) -> bool:
+    """Whether what was resumed can be trained further: the next iteration, as `train_epoch` makes it."""
+    stage.rng.permutation(4)
+    arrays = [*stage.net.params().values(), *stage.optimizer.velocity.values()]
+    return 0 <= stage.epoch <= stage.step.epochs and all(np.isfinite(a).all() for a in arrays)
+
+
+def is_finite(net) -> bool:
+    return all(np.isfinite(a).all() and not a.dtype.hasobject for a in net.state_dict().values())
+
+
+def runs_sparse(net) -> bool:
+    """Finite, and the loops, which trust the columns, stay inside their arrays."""
+    for layer in net.layers.values():
+        if type(layer).__name__ == "SparseDense" and layer.in_features <= 1 << 16:
+            layer.forward(np.zeros((1, layer.in_features), layer.dtype))
+    return is_finite(net)
+
+
+def are_small(arrays) -> bool:
+    return all(isinstance(a, np.ndarray) and not a.dtype.hasobject for a in arrays.values())
+
+
+def readers(reader) -> dict:
+    """The readers of this file, by name; `reader` is `fuzz.Reader`."""
+    net = network()
+    net_file = bytes_of(lambda path: checkpoint.save_network(path, net))
+    sparse = sparse_network(net, ["conv", "maxout", "fc"])
+    sparse_files = [
+        bytes_of(lambda path, compact=compact: sparse_file.save_sparse(path, sparse, compact))
+        for compact in (False, True)
+    ]
+    plain = {"a": np.arange(6, dtype=np.float32), "b/c": np.array([[True, False]]), "d": np.int64([-1, 2])}
+    plain_file = bytes_of(lambda path: checkpoint.save_checkpoint(path, plain, {"k": 4}))
+    one, progress, step = tiny_run()
+    tensors = bytes_of(lambda path: export.save_safetensors(net, path))
+    return {
+        "npz": reader(
+            [plain_file, net_file],
+            lambda p: checkpoint.load_checkpoint(p)[0],
+            are_small,
+            made=lying_checkpoint,
+        ),
+        "checkpoint": reader(
+            [net_file], lambda p: checkpoint.load_network(p, "textbook"), is_finite, made=lying_checkpoint
+        ),
+        "sparse": reader(
+            sparse_files,
+            lambda p: sparse_file.load_sparse(p, "textbook"),
+            runs_sparse,
+            made=lying_checkpoint,
+        ),
+        "step": reader(
+            [step],
+            lambda p: read_step(one, p),
+            lambda meta: bool(to_csv([meta["row"]]) and to_table([meta["row"]])),
+            made=lying_checkpoint,
+        ),
+        "progress": reader([progress], lambda p: read_progress(one, p), goes_on, made=lying_checkpoint),
+        "safetensors": reader(
+            [tensors], lambda p: safetensors_file.load(p)[0], are_small, made=lying_safetensors
+        ),
+        "state": reader(
+            [tensors],
+            lambda p: export.from_state_dict(export.read_state(p), net),
+            is_finite,
+            made=lying_safetensors,
+            name="file.safetensors",
+        ),
+        "recipe": reader(
+            [json.dumps(to_dict(e)).encode() for e in ALL.values()],
+            lambda p: catalogue.read_experiment(p.parent),
+            lambda e: to_dict(e) is not None and len(typed.digest(e)) == 8,
+            made=lying_json,
+            name=folder.RECIPE,
+        ),
+        "seeds": reader(
+            [b'{"seeds": [0, 1, 2]}'],
+            lambda p: seeds.read_seeds(p.parent),
+            lambda found: all(type(s) is int and s >= 0 for s in found),
+            made=lying_json,
+            name=folder.SEEDS,
+        ),
+        "cache": cache_reader(reader),
+    }
+
+
+def cache_reader(reader):
+    """The decoded photographs' cache: an array that is mapped, beside notes that say its checksum."""
+    from mnp.data import lfw_images
+
+    images = np.random.default_rng(1).integers(0, 256, (2, 3, 4, 4), dtype=np.uint8)
+
+    def read(path):
+        try:  # notes that agree with whatever the array holds
+            digest = hashlib.sha256(np.load(path, allow_pickle=False)).hexdigest()
+        except Exception:
+            digest = "0"
+        notes = {"photographs": ["a", "b"], "content_sha256": "x", "array_sha256": digest}
+        (path.parent / "notes.json").write_text(json.dumps(notes))
+        try:
+            found = lfw_images._load_cached(path, path.parent / "notes.json", 4)
+        finally:
+            (path.parent / "notes.json").unlink()
+        if found is None:
+            raise MnpError("it is decoded again")
+        return found[0]
+
+    return reader(
+        [npy(images)], read, lambda a: a.shape == (2, 3, 4, 4) and a.dtype == np.uint8, made=lying_array
+    )

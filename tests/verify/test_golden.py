@@ -1,0 +1,299 @@
+"""Golden vectors: the frozen set is what the code still says, in both formats, and PyTorch agrees."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnp.__main__ import main
+from mnp.errors import MnpError
+from mnp.kernels import default_backend, textbook
+from mnp.verify import golden, reference, safetensors_file
+from mnp.verify.judge import close
+
+FROZEN = Path(__file__).parents[1] / "golden"
+MANIFEST = json.loads((FROZEN / "manifest.json").read_text(encoding="utf-8"))
+STEMS = [*reference.OUTPUTS, "pipeline"]
+
+
+def frozen(stem):
+    with np.load(FROZEN / f"{stem}.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    return golden.vectors(MANIFEST["seed"])
+
+
+def test_the_frozen_set_is_small_and_whole():
+    names = {path.name for path in FROZEN.iterdir()}
+    assert names == {"manifest.json", *(f"{s}.{e}" for s in STEMS for e in ("npz", "safetensors"))}
+    assert sum(path.stat().st_size for path in FROZEN.iterdir()) < 2 << 20
+
+
+def test_the_manifest_is_what_the_code_says(fresh):
+    again = json.loads(json.dumps(fresh[1]))
+    assert again | {"mnp": ""} == MANIFEST | {"mnp": ""}
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_the_frozen_set_is_what_the_code_says(fresh, stem):
+    old, new = frozen(stem), fresh[0][stem]
+    assert list(old) == list(new)
+    for key, array in new.items():
+        assert (old[key].shape, old[key].dtype) == (array.shape, array.dtype), key
+        tolerance = 1e-9 if array.dtype == np.float64 else 1e-6 if array.dtype == np.float32 else 0.0
+        assert close(old[key], array, tolerance, least=1e-3).all(), key
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_both_formats_hold_the_same_bits_and_fit_the_manifest(stem):
+    npz = frozen(stem)
+    theirs, _ = safetensors_file.load(FROZEN / f"{stem}.safetensors")
+    assert npz.keys() == theirs.keys() == MANIFEST["files"][stem].keys()
+    for key, array in npz.items():
+        assert (
+            np.array_equal(array, theirs[key], equal_nan=array.dtype.kind == "f")
+            and array.dtype == theirs[key].dtype
+        )
+        entry = MANIFEST["files"][stem][key]
+        assert entry["shape"] == list(array.shape) and entry["dtype"] == array.dtype.name
+    if stem == "pipeline":
+        assert all(entry["meaning"] for entry in MANIFEST["files"][stem].values())
+
+
+@pytest.mark.parametrize("tier", ["textbook", "default"])
+@pytest.mark.parametrize("kernel", list(reference.OUTPUTS))
+def test_every_tier_passes_by_the_manifest_alone(tier, kernel):
+    """As someone who reads only the manifest would do it: load, call, compare."""
+    function = getattr(textbook if tier == "textbook" else default_backend(), kernel, None)
+    if function is None:
+        pytest.skip(f"{tier} does not offer this fused kernel")
+    arrays, entry = frozen(kernel), MANIFEST["kernels"][kernel]
+
+    def value(of):
+        if isinstance(of, list) and of and (isinstance(of[0], dict) or of[0] is None):
+            return tuple(value(v) for v in of)
+        return (
+            arrays[of["array"]].copy() if isinstance(of, dict) else tuple(of) if isinstance(of, list) else of
+        )
+
+    assert len(entry["cases"]) >= 3
+    for case in entry["cases"]:
+        arguments = {name: value(v) for name, v in case["arguments"].items()}
+        with np.errstate(invalid="ignore"):
+            returned = function(*arguments.values())
+        names = list(case["outputs"])
+        got = (
+            arguments
+            if returned is None
+            else dict(zip(names, returned if len(names) > 1 else [returned], strict=True))
+        )
+        for name in names:
+            want = value(case["outputs"][name])
+            pairs = zip(want, got[name], strict=True) if isinstance(want, tuple) else [(want, got[name])]
+            for right, mine in pairs:
+                if right is None:
+                    assert mine is None
+                    continue
+                tolerance = 0.0 if right.dtype.kind in "iub" else entry["tolerance"]["float32"]
+                assert close(right, mine, tolerance).all(), (case["note"], name)
+
+
+def test_the_pipeline_holds_together():
+    p = frozen("pipeline")
+    _, k = p["win_counts"].shape
+    assert np.array_equal(p["win_counts"], (p["winner"][:, :, None] == np.arange(k)).sum(0))
+    assert np.array_equal(p["order"], np.argsort(-p["win_counts"], axis=1, kind="stable"))
+    assert np.array_equal(p["neurons_kept"], np.sort(p["order"][:, : k - 1], axis=1))
+    last = p["after_step/fc3.weight"][-1]
+    assert np.array_equal(
+        p["pruned/fc3.weight"], np.take_along_axis(last, p["neurons_kept"][:, :, None], axis=1)
+    )
+    weights = ["conv1.weight", "conv2.weight", "fc3.weight", "fc4.weight"]
+    assert [key for key in p if key.startswith("mask/")] == [f"mask/{name}" for name in weights]
+    for name in weights:
+        mask, weight = p[f"mask/{name}"], p[f"pruned/{name}"]
+        assert mask.sum() == mask.size - round(mask.size * 0.5)
+        assert np.abs(weight[mask]).min() >= np.abs(weight[~mask]).max()
+        assert not p[f"masked_after_step/{name}"][~mask].any() and p[f"masked_after_step/{name}"][mask].all()
+
+
+def test_pytorch_repeats_the_pipeline():
+    """Ten steps, counting, pruning, masks, one more step, in float32: within 1e-5, as the manifest says."""
+    torch = pytest.importorskip("torch")
+    from torch.nn import functional as F  # noqa: N812
+
+    p = {key: torch.from_numpy(array) for key, array in frozen("pipeline").items()}
+    settings = MANIFEST["pipeline"]
+    tolerance = settings["tolerance"]["float32"]
+
+    def state(prefix):
+        """Arrays as float32 leaves."""
+        return {
+            key.removeprefix(prefix): v.float().clone().requires_grad_()
+            for key, v in p.items()
+            if key.startswith(prefix)
+        }
+
+    def neurons(net, images):
+        h = F.max_pool2d(F.conv2d(images, net["conv1.weight"], net["conv1.bias"]), 2)
+        h = F.max_pool2d(F.conv2d(h, net["conv2.weight"], net["conv2.bias"]), 2).flatten(1)
+        return torch.einsum("ni,uki->nuk", h, net["fc3.weight"]) + net["fc3.bias"]
+
+    def forward(net, images, keep=1 - settings["dropout"]):
+        z = F.relu(neurons(net, images)) * keep / (1 - settings["dropout"])
+        return F.linear(z.amax(2), net["fc4.weight"], net["fc4.bias"])
+
+    def one_step(net, optimizer, images, labels, keep, of):
+        """Train one step; everything on the way is what the vectors say."""
+        logits = forward(net, images, keep)
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        assert close(of("logits"), logits.detach(), tolerance).all()
+        assert close(of("loss"), loss.detach(), tolerance).all()
+        for name, w in net.items():
+            assert close(of(f"gradient/{name}"), w.grad, tolerance, least=1e-2).all(), name
+        optimizer.step()
+
+    def sgd(net):
+        how = settings["lr"], settings["momentum"]
+        return torch.optim.SGD(net.values(), *how, weight_decay=settings["weight_decay"])
+
+    net = state("initial/")
+    optimizer = sgd(net)
+    for step in range(10):
+        batch = p["images"][step], p["labels"][step], p["keep"][step]
+        one_step(net, optimizer, *batch, lambda key, step=step: p[key][step])
+        for name, w in net.items():
+            assert close(p[f"after_step/{name}"][step], w.detach(), tolerance).all(), (step, name)
+
+    # Count, prune, mask, and one more step.
+    images = p["counted_images"]
+    assert close(p["evaluation_logits"], forward(net, images).detach(), tolerance).all()
+    assert torch.equal(p["winner"], neurons(net, images).argmax(2))
+    net = state("pruned/")
+    assert close(p["pruned_logits"], forward(net, images).detach(), tolerance).all()
+    masks = {key.removeprefix("mask/"): mask for key, mask in p.items() if key.startswith("mask/")}
+    with torch.no_grad():
+        for name, mask in masks.items():
+            net[name] *= mask
+    assert close(p["masked_evaluation_logits"], forward(net, images).detach(), tolerance).all()
+    batch = p["images"][0], p["labels"][0], p["masked_keep"]
+    one_step(net, sgd(net), *batch, lambda key: p[f"masked_{key}"])
+    for name, w in net.items():
+        stays = w.detach() * masks.get(name, torch.ones(()))
+        assert close(p[f"masked_after_step/{name}"], stays, tolerance).all(), name
+
+
+def test_the_ten_lines_of_the_readme_run(monkeypatch):
+    """They end in an assert of their own."""
+    pytest.importorskip("torch")
+    pytest.importorskip("safetensors")
+    text = (FROZEN.parent.parent / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- golden vectors in PyTorch -->\s*```python\n(.*?)```", text, re.S)
+    assert found, "README.md shows how to load the golden vectors"
+    monkeypatch.chdir(FROZEN.parent.parent)
+    exec(found.group(1), {})
+
+
+def test_the_command_writes_a_new_folder_and_never_over_another(tmp_path, capsys):
+    out = tmp_path / "vectors"
+    assert main(["vectors", "--out", str(out), "--seed", "5"]) == 0
+    assert "wrote 51 files" in capsys.readouterr().out
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert main(["vectors", "--out", str(out), "--seed", "5"]) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
+    assert main(["vectors", "--out", str(tmp_path / "again"), "--seed", "5"]) == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == first
+    assert json.loads(first["manifest.json"])["seed"] == 5
+    assert main(["vectors", "--out", str(tmp_path / "x"), "--seed", "-5"]) == 2
+
+
+# --- the safetensors file ------------------------------------------------------------------------------
+
+
+def test_the_library_reads_what_is_written_and_the_other_way_round(tmp_path):
+    library = pytest.importorskip("safetensors.numpy")
+    rng = np.random.default_rng(0)
+    arrays = {
+        "strided": rng.normal(size=(4, 6))[::2, ::3],
+        "fortran": np.asfortranarray(rng.normal(size=(3, 5)).astype(np.float32)),
+        "scalar": np.float64(3.5),
+        "none": np.zeros((0, 3), np.int64),
+        "bool": np.array([[True], [False]]),
+        "bytes": np.arange(7, dtype=np.uint8),
+        "half": np.arange(3, dtype=np.float16),
+        "big": np.arange(4, dtype=">f4"),
+    }
+    path = tmp_path / "x.safetensors"
+    safetensors_file.save(path, arrays, {"note": "äöü"})
+    theirs, (ours, metadata) = library.load_file(path), safetensors_file.load(path)
+    assert metadata == {"note": "äöü"}
+    for name, array in arrays.items():
+        assert np.array_equal(theirs[name], array) and np.array_equal(ours[name], array)
+    library.save_file({"a": np.arange(6.0).reshape(2, 3)}, path, {"k": "v"})
+    assert safetensors_file.load(path)[0]["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.tensor([1.5, -2.0], dtype=torch.bfloat16)}, path)
+    assert safetensors_file.load(path)[0]["w"].tolist() == [1.5, -2.0]
+
+
+def header(entries, body=b"\0" * 8):
+    text = json.dumps(entries).encode() if not isinstance(entries, bytes) else entries
+    return len(text).to_bytes(8, "little") + text + body
+
+
+ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff" * 64,
+        header({"x": ENTRY})[:-1],
+        header({"x": ENTRY}) + b"more",
+        header([1, 2]),
+        header(b'{"x": '),
+        header(b"\xff\xfe"),
+        header(b"[" * 100_000),
+        header({"x": {**ENTRY, "shape": [1 << 40, 1 << 40]}}),
+        header({"x": {**ENTRY, "shape": [-2]}}),
+        header({"x": {**ENTRY, "shape": [2.0]}}),
+        header({"x": {**ENTRY, "shape": [True, 2]}}),
+        header({"x": {**ENTRY, "dtype": "O"}}),
+        header({"x": {**ENTRY, "dtype": ["F32"]}}),
+        header({"x": {**ENTRY, "data_offsets": [0, 4]}}),
+        header({"x": {**ENTRY, "data_offsets": [4, 12]}}),
+        header({"x": {**ENTRY, "data_offsets": [8, 0]}}),
+        header({"x": {**ENTRY, "data_offsets": 3}}),
+        header({"x": {"dtype": "F32"}}),
+        header({"x": ENTRY, "y": ENTRY}),
+        header(
+            b'{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+        ),
+        header({"__metadata__": 3}, b""),
+        header({"__metadata__": {"a": 1}}, b""),
+        header({"x": {"dtype": "BOOL", "shape": [8], "data_offsets": [0, 8]}}, b"\x02" * 8),
+    ],
+)
+def test_every_other_file_is_refused_in_one_line(tmp_path, data):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(MnpError, match=r"is no whole safetensors file") as told:
+        safetensors_file.load(path)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 400
+
+
+def test_what_cannot_be_held_or_read_is_told(tmp_path):
+    with pytest.raises(MnpError, match="cannot hold 'x' of type complex128"):
+        safetensors_file.to_bytes({"x": np.zeros(2, complex)})
+    with pytest.raises(MnpError, match="cannot be read"):
+        safetensors_file.load(tmp_path / "nowhere")
