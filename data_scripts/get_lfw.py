@@ -25,9 +25,9 @@ from pathlib import Path
 
 from mnp.data import lfw_archive
 from mnp.data.download import download, sha256_is, take_local
-from mnp.data.folders import cannot_write, make_cache_folder, make_folder, search_folders, written_aside
 from mnp.data.lfw_archive import VARIANTS, content_lines, read_jpegs
 from mnp.errors import MnpError
+from mnp.files import atomic_path, cache_folder, cannot_write, data_folders, make_folder
 
 FIGSHARE = "https://ndownloader.figshare.com/files/"
 # The official site as a repository: its photographs as single files, and the lists of people.
@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def default_target() -> Path:
     named = os.environ.get("MNP_DATA")
-    return (Path(named) if named else make_cache_folder()) / "lfw"
+    return (Path(named) if named else cache_folder()) / "lfw"
 
 
 def get_lists(source: Path | None, target: Path, progress: bool) -> None:
@@ -163,7 +163,7 @@ def is_right(archive: Path) -> bool:
 
 
 def local_file(source: Path, name: str) -> Path:
-    places = search_folders("lfw", source)
+    places = data_folders("lfw", source)
     found = next((place / name for place in places if (place / name).is_file()), None)
     if found is None:
         raise MnpError(f"{source}: no {name} in it, or in its folder lfw")
@@ -173,7 +173,7 @@ def local_file(source: Path, name: str) -> Path:
 def local_photographs(source: Path | None, variant: str) -> Path:
     if source is None:
         raise MnpError("--write-manifest needs --from DIR")
-    found = lfw_archive.find_source(search_folders("lfw", source), variant)
+    found = lfw_archive.find_source(data_folders("lfw", source), variant)
     if found is None:
         names = ", ".join((VARIANTS[variant].archive, *VARIANTS[variant].folders))
         raise MnpError(f"{source}: none of {names} in it, or in its folder lfw")
@@ -182,7 +182,7 @@ def local_photographs(source: Path | None, variant: str) -> Path:
 
 def write_manifest(path: Path, jpegs: dict[str, bytes]) -> None:
     make_folder(path.parent)
-    with written_aside(path) as aside:
+    with atomic_path(path) as aside:
         aside.write_bytes(gzip.compress("".join(content_lines(jpegs)).encode(), mtime=0))
 
 
@@ -220,7 +220,7 @@ def pack(jpegs: dict[str, bytes], archive: Path) -> None:
     make_folder(archive.parent)
     top = VARIANTS["deepfunneled"].folders[0]
     with (
-        written_aside(archive) as aside,
+        atomic_path(archive) as aside,
         open(aside, "wb") as raw,
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mnp.data import mnist
 from mnp.data.download import download, sha256_is, take_local
-from mnp.data.folders import make_cache_folder, search_folders
 from mnp.errors import MnpError
+from mnp.files import cache_folder, data_folders
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def default_target() -> Path:
     named = os.environ.get("MNP_DATA")
-    return (Path(named) if named else make_cache_folder()) / "mnist"
+    return (Path(named) if named else cache_folder()) / "mnist"
 
 
 def fetch(target: Path, progress: bool = True) -> None:
@@ -74,7 +74,7 @@ def copy(source: Path, target: Path) -> None:
         raise MnpError(f"no folder {source}: name the one that holds the MNIST files")
     for part, file in mnist.FILES.items():
         names = (f"{file.name}.gz", file.name)
-        places = [place / name for place in search_folders("mnist", source) for name in names]
+        places = [place / name for place in data_folders("mnist", source) for name in names]
         found = next((path for path in places if path.is_file()), None)
         if found is None:
             raise MnpError(f"{source}: no {file.name}.gz and no {file.name} in it, or in its folder mnist")

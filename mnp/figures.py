@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 
 from mnp.errors import MnpError
 from mnp.experiments.checkpoint import load_checkpoint, under
-from mnp.experiments.folder import CHECKPOINTS, SUMMARY, read_json, write_whole
+from mnp.experiments.folder import CHECKPOINTS, SUMMARY
 from mnp.experiments.seeds import folder_of
+from mnp.files import atomic_write, read_json
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#000000",
@@ -286,5 +287,5 @@ def save(figure, path):
     """Write a figure as PNG, whole or not at all."""
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=150, metadata={"Software": None})
-    write_whole(path, image.getvalue())
+    atomic_write(path, image.getvalue())
     return path

@@ -1,8 +1,8 @@
 """The picture of a benchmark: how far ahead of its peers, and cost against the amount of work."""
 
 from mnp.errors import MnpError
-from mnp.experiments.folder import read_json
 from mnp.figures import BLUE, GREEN, ORANGE, RED, new_axes, save
+from mnp.files import read_json
 
 PEERS = (
     ("ratio_default", "PyTorch, default", BLUE, ""),

@@ -11,9 +11,10 @@ from matplotlib.patches import Circle, Ellipse
 from mnp.errors import MnpError
 from mnp.experiments import faces
 from mnp.experiments.faces_pairs import decided, labels_in, verified_in
-from mnp.experiments.folder import PAIRS, SUMMARY, read_json
+from mnp.experiments.folder import PAIRS, SUMMARY
 from mnp.experiments.rows import done_in
 from mnp.figures import ARMS, BLACK, new_axes, save
+from mnp.files import read_json
 
 GREY = "#bdbdbd"
 

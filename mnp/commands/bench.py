@@ -17,13 +17,13 @@ def add_parser(subparsers):
 
 def main(args):
     from mnp.bench.report import bench, to_table
-    from mnp.experiments.folder import to_json, write_whole
+    from mnp.files import atomic_write, to_json
 
     against = tuple(name for name in args.against.split(",") if name)
     report = bench(against, args.only, args.quick)
     print(to_table(report["rows"]))
     if args.json:
-        write_whole(args.json, to_json(report))
+        atomic_write(args.json, to_json(report))
         print(f"results: {args.json}")
     if args.figure:
         from mnp.figures_bench import draw_bench

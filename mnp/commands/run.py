@@ -201,16 +201,16 @@ def write_results(args, results, out=None):
     """DIR/<recipe>.json, and beside it what a run on faces (in the folder `out`) said of its pairs."""
     if not args.results:
         return
-    from mnp.data.folders import make_folder
-    from mnp.experiments.folder import PAIRS, to_json, write_whole
+    from mnp.experiments.folder import PAIRS
+    from mnp.files import atomic_write, make_folder, to_json
 
     make_folder(args.results)
     path = os.path.join(args.results, results["recipe"]["name"])
-    write_whole(f"{path}.json", to_json(results))
+    atomic_write(f"{path}.json", to_json(results))
     log(f"results: {path}.json")
     if out is not None and os.path.exists(os.path.join(out, PAIRS)):
         with open(os.path.join(out, PAIRS), "rb") as file:
-            write_whole(f"{path}-{PAIRS}", file.read())
+            atomic_write(f"{path}-{PAIRS}", file.read())
         log(f"results: {path}-{PAIRS}")
 
 

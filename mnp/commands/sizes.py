@@ -14,9 +14,8 @@ def add_parser(subparsers):
 
 
 def main(args):
-    from mnp.data.folders import make_folder
-    from mnp.experiments.folder import to_json, write_whole
     from mnp.experiments.vgg_sizes import to_table, vgg16_sizes
+    from mnp.files import atomic_write, make_folder, to_json
     from mnp.pruning.sizes import FORMULAS
 
     rows = vgg16_sizes()
@@ -27,5 +26,5 @@ def main(args):
         names = ("params", "macs", "reduction", "compression")
         formulas = {name: FORMULAS[name] for name in names}
         command = "mnp sizes" if os.path.isabs(args.results) else f"mnp sizes --results {args.results}"
-        write_whole(path, to_json({"command": command, "formulas": formulas, "image": 224, "rows": rows}))
+        atomic_write(path, to_json({"command": command, "formulas": formulas, "image": 224, "rows": rows}))
         print(f"results: {path}")

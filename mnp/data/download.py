@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from mnp.data.folders import cannot_write, make_folder, written_aside
 from mnp.errors import MnpError
+from mnp.files import atomic_path, cannot_write, make_folder
 
 BLOCK = 1 << 16
 FRUITFUL = 1 << 16  # a broken attempt that brought this many bytes does not count as a failure
@@ -138,7 +138,7 @@ def take_local(source: str | Path, target: str | Path, check: Check) -> Path:
     if target.exists() and target.samefile(source):
         return target
     make_folder(target.parent)
-    with written_aside(target) as aside:
+    with atomic_path(target) as aside:
         shutil.copyfile(source, aside)
         wrong = _passes(check, aside)  # what was copied, not only what was read before
         if wrong:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnp.data.folders import search_folders
 from mnp.data.lfw_archive import VARIANTS, find_source
 from mnp.data.lfw_images import decoded
 from mnp.data.lfw_protocol import PEOPLE_FOR, WITHDRAWN, Pair, check_people, read_pairs, read_people
 from mnp.errors import MnpError
+from mnp.files import data_folders
 
 __all__ = ["VARIANTS", "WITHDRAWN", "Faces", "Pairs", "load"]
 
@@ -218,7 +218,7 @@ def load(
     """
     if variant not in VARIANTS:
         raise MnpError(f"no variant {variant!r} of LFW: choose one of {', '.join(VARIANTS)}")
-    places = search_folders("lfw", folder)
+    places = data_folders("lfw", folder)
     source = find_source(places, variant)
     if source is None:
         raise MnpError(

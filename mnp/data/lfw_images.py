@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from mnp.data.folders import make_cache_folder, written_aside
 from mnp.data.lfw_archive import VARIANTS, content_sha256, fingerprint, read_jpegs
 from mnp.errors import MnpError
+from mnp.files import atomic_path, cache_folder, make_folder
 
 SIDE = 250  # every photograph of LFW is 250x250
 
@@ -58,7 +58,8 @@ def decoded(
         raise MnpError(f"a crop of {crop} at size {size}: 1 <= size <= crop <= {SIDE} is needed")
     mark = fingerprint(source)
     stem = f"lfw-{variant}-{mark[:16]}-crop{crop}-size{size}"
-    array_path = make_cache_folder() / f"{stem}.npy"
+    make_folder(cache_folder())
+    array_path = cache_folder() / f"{stem}.npy"
     notes_path = array_path.with_suffix(".json")
     found = _load_cached(array_path, notes_path, size)
     if found is None:
@@ -69,9 +70,9 @@ def decoded(
             "content_sha256": content_sha256(jpegs),
             "array_sha256": hashlib.sha256(images).hexdigest(),
         }
-        with written_aside(notes_path) as aside:
+        with atomic_path(notes_path) as aside:
             aside.write_text(json.dumps(notes), encoding="utf-8")
-        with written_aside(array_path) as aside, open(aside, "wb") as file:
+        with atomic_path(array_path) as aside, open(aside, "wb") as file:
             np.save(file, images, allow_pickle=False)
         images.flags.writeable = False  # as the mapped file will be, the next time
         found = images, notes

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mnp.data.dataset import Dataset
-from mnp.data.folders import search_folders
 from mnp.data.idx import read_idx
 from mnp.errors import MnpError
+from mnp.files import data_folders
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -112,7 +112,7 @@ def find_files(folder: str | Path | None = None) -> dict[str, Path]:
 
     Raises MnpError naming the places that were searched, or the file that is missing.
     """
-    places = search_folders("mnist", folder)
+    places = data_folders("mnist", folder)
     for place in places:
         found = {part: _existing(place, file.name) for part, file in FILES.items()}
         missing = [FILES[part].name + ".gz" for part, path in found.items() if path is None]

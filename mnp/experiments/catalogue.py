@@ -4,9 +4,10 @@ from pathlib import Path
 
 from mnp.errors import MnpError
 from mnp.experiments.faces_recipes import FACES, FacesExperiment
-from mnp.experiments.folder import RECIPE, read_json
+from mnp.experiments.folder import RECIPE
 from mnp.experiments.recipes import EXPERIMENTS, Experiment
 from mnp.experiments.typed import from_dict, nearest
+from mnp.files import read_json
 
 ALL = EXPERIMENTS | FACES
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.experiments.folder import write_whole
 from mnp.experiments.typed import show
+from mnp.files import atomic_write
 from mnp.nn import Network
 
 FORMAT = "mnp checkpoint"
@@ -59,7 +59,7 @@ def save_checkpoint(path, arrays, meta):
         archive.comment = b"0" * DIGEST
     with buffer.getbuffer() as view:
         view[-DIGEST:] = hashlib.sha256(view[:-DIGEST]).hexdigest().encode()
-    write_whole(path, buffer.getbuffer())
+    atomic_write(path, buffer.getbuffer())
 
 
 def load_checkpoint(path):

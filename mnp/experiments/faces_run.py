@@ -21,11 +21,12 @@ from mnp.experiments.faces_pairs import (
     write_pairs_of_folds,
 )
 from mnp.experiments.faces_recipes import FOLDS
-from mnp.experiments.folder import HISTORY, PAIRS, SUMMARY, read_json, write_whole
+from mnp.experiments.folder import HISTORY, PAIRS, SUMMARY
 from mnp.experiments.rows import FACE_FIELDS, WHOLE, check_row, to_csv
 from mnp.experiments.run import Run, check_run_folder, run
 from mnp.experiments.side_by_side import side_by_side
 from mnp.experiments.stage import Stage
+from mnp.files import atomic_write, read_json
 from mnp.nn import Dense, Network, fold_batchnorm, units_of, vgg16
 from mnp.nn.augment import mirrored_and_moved
 from mnp.nn.base import backend_name
@@ -192,7 +193,7 @@ class FoldsRun(Run):
         write_pairs_of_folds(self.out, folders, [step.label for step in self.steps])
         self.rows = [over_folds(list(of_step)) for of_step in zip(*of_folds, strict=True)]
         self.of_folds, self.folders = of_folds, folders
-        write_whole(self.out / HISTORY, to_csv(self.rows))
+        atomic_write(self.out / HISTORY, to_csv(self.rows))
         self.summarise(read_json(folders[0] / SUMMARY, "a summary")["kernels"])
         return self.rows
 

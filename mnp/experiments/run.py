@@ -13,33 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mnp.data.folders import make_folder
 from mnp.errors import MnpError
 from mnp.experiments import machine
 from mnp.experiments.build import build, load_data
 from mnp.experiments.catalogue import read_experiment
 from mnp.experiments.checkpoint import load_checkpoint
 from mnp.experiments.faces_recipes import FacesExperiment
-from mnp.experiments.folder import (
-    CHECKPOINTS,
-    HISTORY,
-    LOCK,
-    PAIRS,
-    RECIPE,
-    SEEDS,
-    SUMMARY,
-    UNFINISHED,
-    locked,
-    sweep,
-    to_json,
-    write_whole,
-)
+from mnp.experiments.folder import CHECKPOINTS, HISTORY, PAIRS, RECIPE, SEEDS, SUMMARY
 from mnp.experiments.gradual import Target, check_target
 from mnp.experiments.rows import check_row, to_csv
 from mnp.experiments.shared_steps import take_over
 from mnp.experiments.stage import Stage
 from mnp.experiments.steps import steps_of
 from mnp.experiments.typed import digest, to_dict
+from mnp.files import LOCK, PARTIAL, atomic_write, lock_folder, make_folder, remove_partial_files, to_json
 from mnp.nn import MaxoutDense, Network
 from mnp.pruning.sizes import count_sizes
 
@@ -79,11 +66,11 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, faces=Non
     out = Path(out)
     check_run_folder(out, experiment)
     make_folder(out / CHECKPOINTS)
-    with locked(out):
-        sweep(out)
+    with lock_folder(out, log):
+        remove_partial_files(out, out / CHECKPOINTS)
         check_run_folder(out, experiment)
         if not (out / RECIPE).exists():
-            write_whole(out / RECIPE, to_json(to_dict(experiment)))
+            atomic_write(out / RECIPE, to_json(to_dict(experiment)))
         runner = runner_of(experiment)(experiment, out, data_folder, backend, log)
         runner.faces, runner.jobs = faces, jobs
         if source is not None:
@@ -116,7 +103,7 @@ def check_run_folder(out, experiment, several=False):
             kinds = ("a run of one seed", "runs of several seeds")
             raise MnpError(f"{out}: holds {kinds[not several]}, not {kinds[several]}; choose another --out")
     elif out.exists():
-        names = {path.name.removesuffix(UNFINISHED) for path in out.iterdir()}
+        names = {path.name for path in out.iterdir() if path.suffix != PARTIAL}
         if names - OURS:
             raise MnpError(
                 f"{out}: is not empty and holds no run ({min(names - OURS)}); choose another --out"
@@ -162,10 +149,10 @@ class Run:
             if meta is None:
                 self.log(f"step {step.index} of {len(self.steps) - 1}: {step.label}")
                 meta = self.stage(self, step).carry_out()
-                write_whole(self.out / HISTORY, to_csv([*self.rows, meta["row"]]))
+                atomic_write(self.out / HISTORY, to_csv([*self.rows, meta["row"]]))
             self.rows.append(meta["row"])
         if not whole:
-            write_whole(self.out / HISTORY, to_csv(self.rows))
+            atomic_write(self.out / HISTORY, to_csv(self.rows))
             self.summarise(meta["kernels"])
         self.progress.unlink(missing_ok=True)
         return self.rows
@@ -249,4 +236,4 @@ class Run:
             "rows": self.rows,
             **self.more(),
         }
-        write_whole(self.out / SUMMARY, to_json(summary))
+        atomic_write(self.out / SUMMARY, to_json(summary))

@@ -8,22 +8,13 @@ out/summary.json                recipe, command, seeds, versions, rows, aggregat
 from dataclasses import replace
 from pathlib import Path
 
-from mnp.data.folders import make_folder
 from mnp.errors import MnpError
-from mnp.experiments.folder import (
-    RECIPE,
-    SEEDS,
-    SUMMARY,
-    locked,
-    read_json,
-    sweep,
-    to_json,
-    write_whole,
-)
+from mnp.experiments.folder import RECIPE, SEEDS, SUMMARY
 from mnp.experiments.run import check_run_folder, default_folder, run
 from mnp.experiments.side_by_side import side_by_side
 from mnp.experiments.statistics import aggregate
 from mnp.experiments.typed import to_dict
+from mnp.files import atomic_write, lock_folder, make_folder, read_json, remove_partial_files, to_json
 
 
 def run_seeds(
@@ -54,11 +45,11 @@ def run_seeds(
     experiments = {seed: replace(experiment, seed=seed) for seed in seeds}
     check_run_folder(out, experiment, several=True)
     make_folder(out)
-    with locked(out):
-        sweep(out)
+    with lock_folder(out, log):
+        remove_partial_files(out)
         check_run_folder(out, experiment, several=True)
-        write_whole(out / SEEDS, to_json({"seeds": list(seeds)}))
-        write_whole(out / RECIPE, to_json(to_dict(experiment)))
+        atomic_write(out / SEEDS, to_json({"seeds": list(seeds)}))
+        atomic_write(out / RECIPE, to_json(to_dict(experiment)))
         if jobs > 1:
             runs = {f"seed {seed}": (one, out / folder_of(seed)) for seed, one in experiments.items()}
             side_by_side(runs, jobs, data_folder=data_folder, backend=backend, log=log, source=source)
@@ -69,7 +60,7 @@ def run_seeds(
             folder = out / folder_of(seed)
             rows[seed] = run(one, folder, data_folder=data_folder, backend=backend, log=log, source=source)
         results = results_of(rows, experiment, folder, command)
-        write_whole(out / SUMMARY, to_json(results))
+        atomic_write(out / SUMMARY, to_json(results))
     return results
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from mnp.errors import MnpError
 from mnp.experiments.catalogue import read_experiment
 from mnp.experiments.checkpoint import load_checkpoint
-from mnp.experiments.folder import CHECKPOINTS, write_whole
+from mnp.experiments.folder import CHECKPOINTS
 from mnp.experiments.steps import steps_of
+from mnp.files import atomic_write
 
 
 def take_over(run, source):
@@ -46,7 +47,7 @@ def take_over(run, source):
         there = True
         if not run.path(step).exists():
             load_checkpoint(path)  # a damaged one is an error here, not a step done twice
-            write_whole(run.path(step), path.read_bytes())
+            atomic_write(run.path(step), path.read_bytes())
             taken.append(step.label)
     if not there:
         raise MnpError(

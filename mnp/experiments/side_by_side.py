@@ -11,11 +11,11 @@ import subprocess
 import sys
 import time
 
-from mnp.data.folders import make_folder
 from mnp.errors import MnpError
-from mnp.experiments.folder import RECIPE, to_json, write_whole
+from mnp.experiments.folder import RECIPE
 from mnp.experiments.run import check_run_folder
 from mnp.experiments.typed import to_dict
+from mnp.files import atomic_write, make_folder, to_json
 
 LOG = "log.txt"
 PATIENCE = 20  # seconds that an interrupted run may take to end
@@ -66,7 +66,7 @@ def start(experiment, folder, threads, data_folder, backend, source):
     check_run_folder(folder, experiment)
     make_folder(folder)
     if not (folder / RECIPE).exists():
-        write_whole(folder / RECIPE, to_json(to_dict(experiment)))
+        atomic_write(folder / RECIPE, to_json(to_dict(experiment)))
     words = [sys.executable, "-m", "mnp", "run", "--resume", "--out", str(folder), "--no-figures"]
     words += ["--data", str(data_folder)] if data_folder else []
     words += ["--backend", backend] if backend else []

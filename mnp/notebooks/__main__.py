@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from mnp.errors import MnpError
-from mnp.experiments.folder import write_whole
+from mnp.files import atomic_write
 
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -31,7 +31,7 @@ def refresh(path):
     )
     client.execute()
     notebook.metadata = nbformat.from_dict(KERNEL)
-    write_whole(path, nbformat.writes(notebook) + "\n")
+    atomic_write(path, nbformat.writes(notebook) + "\n")
 
 
 def main(names):

@@ -20,7 +20,7 @@ import numpy as np
 
 import mnp
 from mnp.errors import MnpError
-from mnp.experiments.folder import write_whole
+from mnp.files import atomic_write
 from mnp.nn import BatchNorm2d, MaxoutDense, Network
 from mnp.nn.network import LAYER_TYPES
 from mnp.verify import safetensors_file
@@ -157,7 +157,7 @@ def save_torch(net, path):
     state = {name: torch.from_numpy(array) for name, array in to_state_dict(net).items()}
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_whole(path, buffer.getvalue())
+    atomic_write(path, buffer.getvalue())
 
 
 def export(net, target, path):

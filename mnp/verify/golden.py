@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import mnp
-from mnp.data.folders import make_folder
 from mnp.errors import MnpError
-from mnp.experiments.folder import write_whole
+from mnp.files import atomic_write, make_folder
 from mnp.verify import cases, golden_pipeline, reference, safetensors_file
 from mnp.verify.inputs import LAYOUTS
 
@@ -140,9 +139,9 @@ def write_vectors(out, seed=0):
     for stem, arrays in files.items():
         for suffix, data in (("npz", npz_bytes(arrays)), ("safetensors", safetensors_file.to_bytes(arrays))):
             written.append(out / f"{stem}.{suffix}")
-            write_whole(written[-1], data)
+            atomic_write(written[-1], data)
     written.append(out / "manifest.json")
-    write_whole(written[-1], json.dumps(manifest, indent=1) + "\n")
+    atomic_write(written[-1], json.dumps(manifest, indent=1) + "\n")
     return written
 
 

@@ -13,7 +13,7 @@ it would save disk and nothing else. A neuron that was pruned is not there at al
 import numpy as np
 
 import mnp
-from mnp.experiments.folder import write_whole
+from mnp.files import atomic_write
 from mnp.nn import AvgPool2d, BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxoutDense, MaxPool2d, ReLU
 from mnp.verify.export import check_plain, need
 
@@ -72,7 +72,7 @@ def to_onnx(net):
 
 def save_onnx(net, path):
     """Write the model of `to_onnx`, aside first and then moved into place."""
-    write_whole(path, to_onnx(net).SerializeToString())
+    atomic_write(path, to_onnx(net).SerializeToString())
 
 
 def _operators(name, layer):

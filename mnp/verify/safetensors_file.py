@@ -141,9 +141,9 @@ def _check_no_gaps(header, size):
 
 def save(path, arrays, metadata=None):
     """Write a safetensors file, aside first and then moved into place; see `to_bytes`."""
-    from mnp.experiments.folder import write_whole
+    from mnp.files import atomic_write
 
-    write_whole(path, to_bytes(arrays, metadata))
+    atomic_write(path, to_bytes(arrays, metadata))
 
 
 def load(path):

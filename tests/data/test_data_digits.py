@@ -3,8 +3,6 @@
 import doctest
 import gzip
 import hashlib
-import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mnp.data
-from mnp.data import dataset, digits, folders
+from mnp.data import dataset, digits
 from mnp.errors import MnpError
 
 
-@pytest.mark.parametrize("module", [mnp.data, dataset, digits, folders], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [mnp.data, dataset, digits], ids=lambda m: m.__name__)
 def test_the_examples_in_the_docstrings_hold(module):
     results = doctest.testmod(module, extraglobs={"np": np})
     assert results.failed == 0
@@ -152,106 +150,3 @@ def test_a_dataset_is_frozen():
 
 
 # ---- folders
-
-posix = pytest.mark.skipif(sys.platform == "win32", reason="the cache folder's rules differ there")
-
-
-@pytest.fixture
-def no_places(monkeypatch, tmp_path):
-    """A machine without any of the variables, whose temporary folder is tmp_path/tmp."""
-    for name in ("MNP_DATA", "XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(folders.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
-    return tmp_path
-
-
-def test_a_named_folder_is_the_only_place(monkeypatch, tmp_path):
-    monkeypatch.setenv("MNP_DATA", str(tmp_path / "elsewhere"))
-    assert folders.search_folders("mnist", tmp_path) == [tmp_path / "mnist", tmp_path]
-    with pytest.raises(MnpError, match="no folder"):
-        folders.search_folders("mnist", tmp_path / "absent")
-
-
-@posix
-def test_the_order_of_places(monkeypatch, no_places):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(no_places))
-    cache = no_places / "mnp"
-    assert folders.search_folders("lfw") == [cache / "lfw", cache]
-    monkeypatch.setenv("MNP_DATA", "data")
-    assert folders.search_folders("lfw") == [Path("data/lfw"), Path("data"), cache / "lfw", cache]
-
-
-@posix
-def test_cache_in_the_home_directory(monkeypatch, no_places):
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
-    monkeypatch.setenv("HOME", str(no_places))
-    monkeypatch.setattr(folders.sys, "platform", "linux")
-    assert folders.cache_folder() == no_places / ".cache" / "mnp"
-    assert folders.make_cache_folder().stat().st_mode & 0o777 == 0o700
-    monkeypatch.setattr(folders.sys, "platform", "darwin")
-    assert folders.cache_folder() == no_places / "Library" / "Caches" / "mnp"
-
-
-@posix
-def test_cache_without_a_home_directory(monkeypatch, no_places):
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(folders.Path, "home", no_home)
-    expected = no_places / "tmp" / f"mnp-cache-{os.getuid()}"
-    assert folders.cache_folder() == expected
-    assert folders.make_cache_folder() == expected and expected.is_dir()
-
-
-@posix
-def test_cache_where_home_cannot_be_written(monkeypatch, no_places):
-    monkeypatch.setenv("HOME", str(no_places / "readonly"))
-    monkeypatch.setattr(folders.os, "access", lambda path, mode: False)
-    assert folders.cache_folder().parent == no_places / "tmp"
-    monkeypatch.setenv("HOME", str(no_places / ("x" * 5000)))  # a name that no file-system takes
-    assert folders.cache_folder().parent == no_places / "tmp"
-
-
-@posix
-def test_a_cache_folder_of_somebody_else_s_is_refused(monkeypatch, no_places):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(no_places))
-    owner = os.getuid()
-    folders.make_cache_folder()
-    monkeypatch.setattr(folders.os, "getuid", lambda: owner + 4242)
-    if owner:  # root's folders are trusted
-        with pytest.raises(MnpError, match="belongs to another user"):
-            folders.make_cache_folder()
-    else:
-        os.chown(no_places / "mnp", 4243, -1)
-        with pytest.raises(MnpError, match="belongs to another user"):
-            folders.make_cache_folder()
-
-
-def test_a_cache_folder_that_cannot_be_made(monkeypatch, no_places):
-    (no_places / "mnp").write_text("a file stands in the way")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(no_places))
-    with pytest.raises(MnpError, match="set XDG_CACHE_HOME"):
-        folders.make_cache_folder()
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file"
-    with folders.written_aside(path) as aside:
-        aside.write_text("old")
-        assert not path.exists()
-    with pytest.raises(RuntimeError), folders.written_aside(path) as aside:
-        aside.write_text("new")
-        raise RuntimeError("killed half-way")
-    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file"]
-    with (
-        pytest.raises(MnpError, match="cannot be written"),
-        folders.written_aside(path / "below a file") as aside,
-    ):
-        aside.write_text("new")
-
-
-def test_a_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(MnpError, match=r"file.*: cannot be written .*make room or rights"):
-        folders.make_folder(tmp_path / "file" / "below")

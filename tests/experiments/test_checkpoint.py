@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mnp import files
 from mnp.errors import MnpError
-from mnp.experiments import folder
 from mnp.experiments.checkpoint import (
     DIGEST,
     load_checkpoint,
@@ -26,7 +26,7 @@ from mnp.experiments.checkpoint import (
     save_checkpoint,
     save_network,
 )
-from mnp.experiments.folder import locked, read_json, sweep, to_json, write_whole
+from mnp.files import atomic_write, lock_folder, read_json, remove_partial_files, to_json
 from mnp.nn import lenet5
 
 ARRAYS = {
@@ -264,7 +264,7 @@ def test_a_disk_that_refuses_leaves_the_old_file(path, monkeypatch, call):
     def refuse(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder.os, call, refuse)
+    monkeypatch.setattr(files.os, call, refuse)
     with pytest.raises(MnpError, match=r"No space left on device.*intact"):
         save_checkpoint(path, {"w": np.ones(3)}, {})
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
@@ -274,9 +274,9 @@ def test_a_real_limit_on_the_size_of_files(tmp_path):
     resource = pytest.importorskip("resource")
     code = """if True:
         import resource, sys
-        from mnp.experiments.folder import write_whole
+        from mnp.files import atomic_write
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-        write_whole(sys.argv[1], b"new" * 1000)
+        atomic_write(sys.argv[1], b"new" * 1000)
     """
     (tmp_path / "f").write_bytes(b"old" * 10)
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "f"], capture_output=True, text=True)
@@ -286,9 +286,9 @@ def test_a_real_limit_on_the_size_of_files(tmp_path):
 
 def test_an_interrupt_in_the_middle_of_a_write(path, monkeypatch):
     before = path.read_bytes()
-    monkeypatch.setattr(folder.os, "fsync", lambda _: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(files.os, "fsync", lambda _: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        write_whole(path, b"new")
+        atomic_write(path, b"new")
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 
 
@@ -296,7 +296,7 @@ def test_sweep_takes_only_what_a_killed_write_left(tmp_path):
     for name in ("checkpoints/a.npz.writing", "b.writing", "c.npz", "seed-1/checkpoints/d.npz.writing"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
-    sweep(tmp_path)
+    remove_partial_files(tmp_path, tmp_path / "checkpoints")
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["c.npz", "d.npz.writing"]
 
 
@@ -316,8 +316,8 @@ def test_json_has_no_nan():
 
 HOLDER = """if True:
     import sys, time
-    from mnp.experiments.folder import locked
-    with locked(sys.argv[1]):
+    from mnp.files import lock_folder
+    with lock_folder(sys.argv[1]):
         print("held", flush=True)
         time.sleep(60)
 """
@@ -328,20 +328,20 @@ def test_a_second_owner_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
         [sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(MnpError, match=f"process {holder.pid}"), locked(tmp_path):
+        with pytest.raises(MnpError, match=f"process {holder.pid}"), lock_folder(tmp_path):
             pass
         holder.kill()
         holder.wait()
-    with locked(tmp_path):
-        assert (tmp_path / folder.LOCK).read_text() == f"{os.getpid()}\n"
-        with pytest.raises(MnpError, match="another run"), locked(tmp_path):
+    with lock_folder(tmp_path):
+        assert (tmp_path / files.LOCK).read_text() == f"{os.getpid()}\n"
+        with pytest.raises(MnpError, match="another run"), lock_folder(tmp_path):
             pass
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 
 def test_a_lock_where_nothing_can_be_written(tmp_path):
-    with pytest.raises(MnpError, match="choose another --out"), locked(tmp_path / "missing"):
+    with pytest.raises(MnpError, match="choose another folder"), lock_folder(tmp_path / "missing"):
         pass
 
 

@@ -16,14 +16,16 @@ import pytest
 from tiny_runs import COMPARE, GRADUAL, NEURONS, assert_same_bits, carry_out
 
 import mnp.experiments.run as run_module
+from mnp import files
 from mnp.errors import MnpError
-from mnp.experiments import checkpoint, folder, stage
+from mnp.experiments import checkpoint, stage
 from mnp.experiments.build import load_data
 from mnp.experiments.catalogue import read_experiment
 from mnp.experiments.checkpoint import load_checkpoint, load_network, under
 from mnp.experiments.recipes import DataRecipe, PruneRecipe, TrainRecipe, WeightRecipe
 from mnp.experiments.rows import FIELDS
 from mnp.experiments.steps import steps_of
+from mnp.files import lock_folder
 from mnp.nn import evaluate
 from mnp.pruning.surgery import prune_neurons
 
@@ -188,10 +190,10 @@ def test_interrupted_at_every_write_and_resumed(check_int, tmp_path, monkeypatch
         if len(written) == allowed:
             raise KeyboardInterrupt
         written.append(path)
-        folder.write_whole(path, data)
+        files.atomic_write(path, data)
 
     for module in (checkpoint, run_module):
-        monkeypatch.setattr(module, "write_whole", write_or_stop)
+        monkeypatch.setattr(module, "atomic_write", write_or_stop)
     out, stops = tmp_path / "out", 0
     while True:
         written, allowed = [], 1 + stops % 2  # one or two writes, then the next interruption
@@ -208,7 +210,7 @@ def test_interrupted_at_every_write_and_resumed(check_int, tmp_path, monkeypatch
 def owner_of(out):
     """The process that last had the folder's lock."""
     try:
-        return int((out / folder.LOCK).read_text())
+        return int((out / files.LOCK).read_text())
     except (OSError, ValueError):
         return None
 
@@ -320,7 +322,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(check_int, tmp_path, 
             raise OSError(28, "No space left on device")
         fsync(handle)
 
-    monkeypatch.setattr(folder.os, "fsync", fill_up)
+    monkeypatch.setattr(files.os, "fsync", fill_up)
     with pytest.raises(MnpError, match="No space left on device"):
         carry_out(NEURONS, out)
     monkeypatch.undo()
@@ -365,7 +367,7 @@ def test_a_damaged_recipe_file_is_refused(check_int, tmp_path, text):
 
 def test_a_second_run_into_one_folder_is_refused(tmp_path):
     (tmp_path / "out").mkdir()
-    with folder.locked(tmp_path / "out"), pytest.raises(MnpError, match="another run"):
+    with lock_folder(tmp_path / "out"), pytest.raises(MnpError, match="another run"):
         carry_out(NEURONS, tmp_path / "out")
 
 
