@@ -33,7 +33,6 @@ STRANGERS = {  # who -> whom it never imports, although the floor would allow it
     "mnp.pruning.neurons": ["mnp.nn"],
     "mnp.pruning.relevance": ["mnp.nn"],
     "mnp.pruning.weights": ["mnp.nn"],
-    "mnp.pruning.splicing": ["mnp.nn"],
     "mnp.figures": ["mnp.nn", "mnp.kernels", "mnp.pruning"],
 }
 MODULES = {

@@ -6,7 +6,7 @@ import numpy as np
 
 from mnp.bench import peers
 from mnp.bench.timing import interleaved
-from mnp.nn import SGD, Recorded, evaluate, learning_rate, lenet5, loss_and_grads, train_epoch, vgg16
+from mnp.nn import SGD, CapturedNetwork, evaluate, learning_rate, lenet5, loss_and_grads, train_epoch, vgg16
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, collect_win_counts, prune_neurons, weight_names
@@ -138,7 +138,7 @@ def stage(against, peak, images=60_000, epochs=5, batch=64):
     def ours():
         net, rng = authors_net("tiled"), np.random.default_rng(0)
         optimizer = SGD(net)
-        for epoch in range(epochs):
+        for _ in range(epochs):
             train_epoch(
                 net,
                 optimizer,
@@ -147,7 +147,6 @@ def stage(against, peak, images=60_000, epochs=5, batch=64):
                 batch_size=batch,
                 rng=rng,
                 lr=lambda i: learning_rate("inv", 0.01, i, 0),
-                first_iteration=epoch * (images // batch),
             )
 
     calls = {"tiled": ours}
@@ -168,7 +167,7 @@ def stage(against, peak, images=60_000, epochs=5, batch=64):
 def to_one_neuron(net, images):
     """Prune fc3 to k = 1 by the wins over some images."""
     while net["fc3"].__class__.__name__ == "MaxoutDense":
-        order = rank_neurons(collect_win_counts(net, "fc3", [images]))
+        order = rank_neurons(collect_win_counts(net, "fc3", images))
         net = prune_neurons(net, "fc3", keep_top(order, n_keep=net["fc3"].k - 1))
     return net
 
@@ -180,7 +179,7 @@ def inference(against, peak, threads, batches=(1, 64, 1000)):
     for when, net in nets.items():
         for batch in batches:
             x, _ = examples(batch)
-            run = Recorded(net, x.shape)
+            run = CapturedNetwork(net, x.shape)
             calls = {"recorded": lambda run=run, x=x: run(x), "tiled": lambda net=net, x=x: net.forward(x)}
             if "torch" in against:
                 calls["torch"] = peers.torch_inference(net, x)
@@ -196,9 +195,8 @@ def ranking(against, peak, images=60_000):
     """Counting wins over the training set, beside plain inference over it."""
     net = authors_net("tiled")
     x, y = examples(images)
-    batches = [x[i : i + 1000] for i in range(0, images, 1000)]
     calls = {
-        "tiled": lambda: collect_win_counts(net, "fc3", batches),
+        "tiled": lambda: collect_win_counts(net, "fc3", x),
         "dense": lambda: evaluate(net, x, y),
     }
     times = interleaved(calls, rounds=5, budget=8)

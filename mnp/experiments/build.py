@@ -21,7 +21,7 @@ def build(model, data, rng, backend):
         data.classes,
         relu=model.relu,
         dropout=model.dropout,
-        image=image,
+        image_size=image,
         channels=channels,
         rng=rng,
         init=model.init,

@@ -28,7 +28,7 @@ from mnp.experiments.side_by_side import side_by_side
 from mnp.experiments.stage import Stage
 from mnp.files import atomic_write, read_json
 from mnp.nn import Dense, Network, fold_batchnorm, units_of, vgg16
-from mnp.nn.augment import mirrored_and_moved
+from mnp.nn.augment import standard_augmentation
 from mnp.nn.base import backend_name
 
 LAST_LAYER = 0.1  # scale of fc8's first weights
@@ -100,7 +100,7 @@ class FacesStage(Stage):
 
     def __init__(self, run, step):
         super().__init__(run, step)
-        self.augment = mirrored_and_moved(self.experiment.train.shift, self.experiment.train.zoom)
+        self.augment = standard_augmentation(self.experiment.train.shift, self.experiment.train.zoom)
 
     def learning_rate(self, iteration):
         total = self.step.epochs * self.per_epoch
@@ -116,7 +116,7 @@ class FacesStage(Stage):
         batches = [net.forward(images[i : i + BATCH], until="flatten") for i in range(0, len(images), BATCH)]
         names = list(self.net.layers)
         head = names[names.index("flatten") + 1 :]
-        return Network([(name, self.net[name]) for name in head]), batches
+        return Network([(name, self.net[name]) for name in head]), np.concatenate(batches)
 
     def measure(self):
         """Distances of all three kinds; the recipe's own decides the row, and its pairs are kept."""

@@ -195,6 +195,11 @@ class GradualPruning:
             self.optimizer = SGD(self.net, **self.settings)
             self.optimizer.load_velocity(velocity)
 
+    def bind(self, net):
+        """As `SGD.bind`."""
+        self.optimizer.bind(net)
+        self.net = net
+
     def step(self, lr):
         """One step of the optimiser; then new masks, if they are due."""
         self.optimizer.step(lr)

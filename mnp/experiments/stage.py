@@ -25,7 +25,6 @@ from mnp.pruning.neurons import keep_top, wins_lost
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, collect_win_counts, measure_relevance, prune_neurons
 
-RANKING_BATCH = 1000
 # What progress.npz says beside the network; the generator's state and a gradual step's are checked apart.
 NUMBERS = {"epoch": int, "seconds": float, "error_before": float}
 PROGRESS = NUMBERS | {"train_loss": float | None, "wins_lost": float | None}
@@ -90,14 +89,14 @@ class Stage:
 
     def remove_neurons(self):
         """In every unit of every maxout layer, the one neuron that the ranking puts last."""
-        net, batches = self.ranked()
+        net, images = self.ranked()
         ranking, keeps, wins, lost = self.step.ranking, {}, 0, 0
         rng = self.run.generator(self.step, "ranking")  # what it draws changes none of the training's batches
         for name in self.experiment.prune.layers:
-            counts = collect_win_counts(net, name, batches)
+            counts = collect_win_counts(net, name, images)
             relevance = counts
             if ranking != "win_counts":
-                relevance = measure_relevance(net, name, ranking, batches, rng)
+                relevance = measure_relevance(net, name, ranking, images, rng)
             keeps[name] = keep_top(rank_neurons(relevance), n_keep=self.step.k)
             self.found |= {f"counts/{name}": counts, f"keep/{name}": keeps[name]}
             wins, lost = wins + int(counts.sum()), lost + int(wins_lost(counts, keeps[name]).sum())
@@ -106,9 +105,8 @@ class Stage:
         self.lost = lost / wins
 
     def ranked(self):
-        """The network whose neurons are ranked, and the batches that it sees for that."""
-        images = self.data.train_images
-        return self.net, [images[i : i + RANKING_BATCH] for i in range(0, len(images), RANKING_BATCH)]
+        """The network whose neurons are ranked, and the images for it."""
+        return self.net, self.data.train_images
 
     def remaining(self):
         """How many parameters a weights step leaves."""
@@ -154,7 +152,6 @@ class Stage:
                     batch_size=self.experiment.train.batch_size,
                     rng=self.rng,
                     lr=self.learning_rate,
-                    first_iteration=self.epoch * self.per_epoch,
                     augment=self.augment,
                     progress=progress,
                 )
@@ -291,6 +288,7 @@ class Stage:
             self.optimizer.load(*counts, velocity, dense)
         else:
             self.optimizer.load_velocity(velocity)
+            self.optimizer.iteration = meta["epoch"] * self.per_epoch
         self.epoch, self.error_before = meta["epoch"], meta["error_before"]
         self.train_loss, self.lost = meta["train_loss"], meta["wins_lost"]
         self.seconds_before, self.found = meta["seconds"], under(arrays, "found")

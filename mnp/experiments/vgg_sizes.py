@@ -44,7 +44,7 @@ def vgg16_sizes(ks=(2, 4), classes=(1000, 2622), image=224):
 
 def row_of(layers, k, classes, image):
     shape = (3, image, image)
-    net = vgg16(image=image, k=k, classes=classes, maxout=layers)  # zeros, never touched: no memory
+    net = vgg16(image_size=image, k=k, classes=classes, maxout=layers)  # zeros, never touched: no memory
     # A layer that is not named keeps its 4,096 neurons; a named one keeps 4096 / k after pruning.
     before = count_sizes(without_maxout(net.architecture()), shape)
     maxout = count_sizes(net.architecture(), shape)

@@ -1,11 +1,12 @@
-"""Layers, networks and their training: what holds parameters and remembers.
+"""Layers, networks, optimisers, and the training loop.
 
-Reading order: base, layers, maxout, batchnorm, fused, network, losses, optimizers, training, models,
-folding, recorded.
+Reading order: base, layers, maxout, batchnorm, network, losses, optimizers, training, models. The rest is
+for speed or convenience: fused, folding, captured, augment, progress.
 """
 
 from mnp.nn.base import Layer
 from mnp.nn.batchnorm import BatchNorm2d
+from mnp.nn.captured import CapturedNetwork
 from mnp.nn.folding import fold_batchnorm
 from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.losses import loss_and_grads
@@ -13,17 +14,19 @@ from mnp.nn.maxout import MaxoutDense
 from mnp.nn.models import lenet5, mlp, units_of, vgg16
 from mnp.nn.network import Network
 from mnp.nn.optimizers import SGD, learning_rate
-from mnp.nn.recorded import Recorded
-from mnp.nn.training import EpochResult, Progress, evaluate, train_epoch
+from mnp.nn.progress import Progress
+from mnp.nn.training import EpochResult, Evaluation, evaluate, fit, train_epoch
 
 __all__ = [
     "SGD",
     "AvgPool2d",
     "BatchNorm2d",
+    "CapturedNetwork",
     "Conv2d",
     "Dense",
     "Dropout",
     "EpochResult",
+    "Evaluation",
     "Flatten",
     "Layer",
     "MaxPool2d",
@@ -31,8 +34,8 @@ __all__ = [
     "Network",
     "Progress",
     "ReLU",
-    "Recorded",
     "evaluate",
+    "fit",
     "fold_batchnorm",
     "learning_rate",
     "lenet5",

@@ -9,24 +9,24 @@ from mnp.nn.base import Layer, check_int, float_dtype
 
 
 class BatchNormCache(NamedTuple):
-    x: np.ndarray  # (N, C, H, W) as it came in
+    x: np.ndarray  # (N, C, H, W), the input
     mean: np.ndarray | None  # (C,) of this batch; None in evaluation mode
     var: np.ndarray | None  # (C,) of this batch, biased; None in evaluation mode
 
 
 class BatchNorm2d(Layer):
-    """Give every channel mean 0 and variance 1 over the batch, then scale and shift it.
+    """Normalise each channel over the batch, then apply a learned scale and shift.
 
         y[n, c, i, j] = weight[c] * (x[n, c, i, j] - mean[c]) / sqrt(var[c] + eps) + bias[c]
 
     In training, mean and (biased) var are those of this batch over n, i, j, and the running ones follow:
 
-        running = (1 - momentum) * running + momentum * of_this_batch      (var: times M / (M - 1))
+        running = (1 - momentum) * running + momentum * batch      (var: times M / (M - 1))
 
-    with M = N * H * W values a channel, as PyTorch counts. In evaluation mode the running ones are used.
+    with M = N * H * W values per channel, as PyTorch counts. In evaluation mode the running ones are used.
 
     params: weight (C,) starting at 1, bias (C,) at 0; buffers: running_mean (C,) 0, running_var (C,) 1.
-    Errors: MnpError for one value a channel in training (no variance), and for backward after a
+    Errors: MnpError for one value per channel in training (no variance), and for backward after a
     forward in evaluation mode. Source: Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1.
 
     >>> BatchNorm2d(16).buffers["running_var"][:3]
@@ -47,7 +47,7 @@ class BatchNorm2d(Layer):
         }
 
     def forward(self, x, training=False, rng=None):
-        self._check_input(x, (self.channels, "H", "W"))
+        x = self._check_input(x, (self.channels, "H", "W"))
         weight, bias = self.params["weight"], self.params["bias"]
         running_mean, running_var = self.buffers["running_mean"], self.buffers["running_var"]
         if not training:
@@ -55,7 +55,7 @@ class BatchNorm2d(Layer):
             return self.backend.batchnorm2d_inference(x, weight, bias, running_mean, running_var, self.eps)
         values = x.size // self.channels
         if values < 2:
-            raise MnpError(f"{self!r} got one value a channel in training; give it a larger batch or image")
+            raise MnpError(f"{self!r} got one value per channel in training; give it a larger batch or image")
         y, mean, var = self.backend.batchnorm2d_forward(x, weight, bias, self.eps)
         self.cache = BatchNormCache(x, mean, var)
         # In place: with_backend shares these arrays.
@@ -76,3 +76,7 @@ class BatchNorm2d(Layer):
 
     def output_shape(self, shape):
         return self._check_input_shape(shape, (self.channels, "H", "W"))
+
+    def macs(self, shape):
+        """0: at inference it folds into the convolution before it (`fold_batchnorm`)."""
+        return 0

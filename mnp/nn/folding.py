@@ -1,4 +1,4 @@
-"""Fold batch normalisation into the convolution before it: the same outputs, a layer less to run."""
+"""Fold batch normalisation into the convolution before it, for inference."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from mnp.nn.network import Network
 
 
 def fold_batchnorm(net):
-    """Return a new network whose convolutions have taken in the BatchNorm2d that follows them.
+    """Return a new network in which each BatchNorm2d after a Conv2d is folded into that Conv2d.
 
         scale[f]           = weight_bn[f] / sqrt(running_var[f] + eps)
         weight[f, c, i, j] = weight_conv[f, c, i, j] * scale[f]
         bias[f]            = (bias_conv[f] - running_mean[f]) * scale[f] + bias_bn[f]
 
-    For inference: in evaluation mode the outputs equal those of `net` up to rounding (worked out in
+    For inference: in evaluation mode the outputs equal those of `net` up to rounding (computed in
     float64, rounded once). `net` is untouched. A convolution's weight mask stays with it; a bias mask
     is dropped, because the folded bias is no longer zero. A BatchNorm2d that follows anything but a
     Conv2d stays where it is.
@@ -36,7 +36,7 @@ def fold_batchnorm(net):
 
 
 def _fold(conv, norm):
-    """Change conv (a copy of our own) so that it does what conv and then norm did."""
+    """Change conv, a copy, in place: it computes what conv followed by norm did."""
     weight, bias = conv.params["weight"], conv.params["bias"]
     var = norm.buffers["running_var"].astype(np.float64)
     scale = norm.params["weight"] / np.sqrt(var + norm.eps)

@@ -1,21 +1,21 @@
-"""Neighbouring layers that run as one where the kernels offer the pair: convolution with max pooling."""
+"""Pairs of layers that a backend runs as one call: convolution followed by max pooling."""
 
 from mnp.nn.layers import Conv2d, ConvCache, MaxPool2d, PoolCache
 
 
 class ConvPool:
-    """Two layers, one call: nothing is written between the convolution and its pooling.
+    """Convolution and max pooling in one call, without the array between them.
 
-    Both layers keep what they would have filed on their own: `conv.cache.x`, `pool.cache.winner`
-    and `conv.grads`. Only the image between them, which nobody asks for, never exists.
+    Both layers store what they would have stored one by one: `conv.cache.x`, `pool.cache.winner` and
+    `conv.grads`.
     """
 
     def __init__(self, conv, pool):
-        self.conv, self.pool = conv, pool
+        self.conv, self.pool, self.backend = conv, pool, conv.backend
 
     @staticmethod
     def fits(first, second):
-        """Whether two neighbouring layers are such a pair and their kernels can fuse it."""
+        """Whether two adjacent layers are such a pair, and their backend has the fused kernel."""
         return (
             isinstance(first, Conv2d)
             and isinstance(second, MaxPool2d)
@@ -26,14 +26,15 @@ class ConvPool:
     def forward(self, x, training=False, rng=None):
         """Equal to pool.forward(conv.forward(x))."""
         conv, pool = self.conv, self.pool
-        conv.check(x)
+        x = conv.check(x)
         y, winner = conv.backend.conv2d_maxpool2d_forward(
             x, conv.params["weight"], conv.params["bias"], conv.stride, conv.padding, pool.size, pool.stride
         )
         conv.cache = ConvCache(x)
-        count, _, h, w = x.shape
-        more, stride = 2 * conv.padding - conv.kernel_size + conv.stride, conv.stride
-        pool.cache = PoolCache(winner, (count, conv.out_channels, (h + more) // stride, (w + more) // stride))
+        n, _, h, w = x.shape
+        added = 2 * conv.padding - conv.kernel_size
+        oh, ow = (h + added) // conv.stride + 1, (w + added) // conv.stride + 1
+        pool.cache = PoolCache(winner, (n, conv.out_channels, oh, ow))
         return y
 
     def backward(self, dy, need_dx=True):
@@ -54,16 +55,13 @@ class ConvPool:
         return dx
 
 
-def plan(layers):
-    """The steps to run, as (name, step): every layer, but for pairs that the kernels run as one."""
-    steps, at = [], 0
-    while at < len(layers):
-        name, layer = layers[at]
-        if at + 1 < len(layers) and ConvPool.fits(layer, layers[at + 1][1]):
-            pool_name, pool = layers[at + 1]
-            steps.append((f"{name}+{pool_name}", ConvPool(layer, pool)))
-            at += 2
+def fuse(layers):
+    """Replace the pairs in a list of (name, layer) that their backend runs as one call by a ConvPool."""
+    ops = []
+    for name, layer in layers:
+        if ops and ConvPool.fits(ops[-1][1], layer):
+            conv_name, conv = ops.pop()
+            ops.append((f"{conv_name}+{name}", ConvPool(conv, layer)))
         else:
-            steps.append((name, layer))
-            at += 1
-    return steps
+            ops.append((name, layer))
+    return ops

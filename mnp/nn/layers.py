@@ -1,23 +1,24 @@
-"""The plain layers: convolution, pooling, ReLU, dropout, flatten, dense.
+"""Layers: convolution, pooling, ReLU, dropout, flatten, dense.
 
-Each holds its arrays and files a cache; the formulas are in the kernels of the same name.
-`MaxoutDense` has a file of its own (maxout.py), and so has `BatchNorm2d` (batchnorm.py).
+Each stores its arrays and a cache; the arithmetic is in the kernels of the same name.
+`MaxoutDense` is in maxout.py, `BatchNorm2d` in batchnorm.py.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from mnp.kernels.shapes import conv2d_output_size, pool2d_output_size
-from mnp.nn.base import Layer, check_int, check_probability, draw_keep, float_dtype, init_weight
+from mnp.nn.base import Layer, as_array, check_int, check_probability, draw_keep
 
 
 class ConvCache(NamedTuple):
-    x: np.ndarray  # (N, C, H, W) as it came in
+    x: np.ndarray  # (N, C, H, W), the input
 
 
 class PoolCache(NamedTuple):
-    winner: np.ndarray  # (N, C, OH, OW) int, the position in the window, row by row
+    winner: np.ndarray  # (N, C, OH, OW) int, position in the window, row by row
     x_shape: tuple
 
 
@@ -26,7 +27,7 @@ class ShapeCache(NamedTuple):
 
 
 class ReLUCache(NamedTuple):
-    y: np.ndarray  # as it went out
+    y: np.ndarray  # the output
 
 
 class DropoutCache(NamedTuple):
@@ -34,18 +35,18 @@ class DropoutCache(NamedTuple):
 
 
 class DenseCache(NamedTuple):
-    x: np.ndarray  # (N, in) as it came in
+    x: np.ndarray  # (N, in), the input
 
 
 class Conv2d(Layer):
-    """Slide `out_channels` filters over each image.
+    """2-D convolution (cross-correlation) of a batch of images with `out_channels` filters.
 
         y[n, f, p, q] = bias[f] + sum_{c, i, j} weight[f, c, i, j]
                                   * x[n, c, p*stride + i - padding, q*stride + j - padding]
 
-    x is (N, in_channels, H, W); params: weight (F, C, KH, KW), bias (F,); kernels are square.
-    rng=None gives zero weights, ready to be loaded; init is "caffe" or "he" (see `init_weight`).
-    Errors: ShapeError for an x of other channels, MnpError for an x of another dtype.
+    x is (N, in_channels, H, W); params: weight (F, C, KH, KW), bias (F,); filters are square.
+    rng is a Generator or a seed; None gives zero weights, ready to be loaded; init is "caffe" or "he"
+    (see `init_weight`). Errors: ShapeError if the channels of x differ, MnpError if its dtype does.
 
     >>> conv = Conv2d(1, 20, 5)
     >>> conv.output_shape((1, 28, 28))
@@ -71,20 +72,17 @@ class Conv2d(Layer):
         self.kernel_size = check_int("kernel_size", kernel_size)
         self.stride = check_int("stride", stride)
         self.padding = check_int("padding", padding, minimum=0)
-        self.dtype = float_dtype(dtype)
-        shape = (self.out_channels, self.in_channels, self.kernel_size, self.kernel_size)
-        self.params["weight"] = init_weight(
-            shape, self.in_channels * self.kernel_size**2, rng, init, self.dtype
-        )
-        self.params["bias"] = np.zeros(self.out_channels, self.dtype)
+        size = self.kernel_size
+        self._init_params((self.out_channels,), (self.in_channels, size, size), rng, init, dtype)
 
     def check(self, x):
-        """Refuse an x that is not (N, in_channels, H, W) of the weights' dtype."""
-        if x.ndim != 4 or x.shape[1] != self.in_channels or x.dtype != self.dtype:
-            self._check_input(x, (self.in_channels, "H", "W"))
+        """Return x if it is (N, in_channels, H, W) of the weights' dtype; raise otherwise."""
+        if type(x) is np.ndarray and x.ndim == 4 and x.shape[1] == self.in_channels and x.dtype == self.dtype:
+            return x  # quickly: for one image this counts
+        return self._check_input(x, (self.in_channels, "H", "W"))
 
     def forward(self, x, training=False, rng=None):
-        self.check(x)
+        x = self.check(x)
         y = self.backend.conv2d_forward(
             x, self.params["weight"], self.params["bias"], self.stride, self.padding
         )
@@ -103,6 +101,11 @@ class Conv2d(Layer):
         oh, ow = conv2d_output_size(h, w, self.kernel_size, self.kernel_size, self.stride, self.padding)
         return (self.out_channels, oh, ow)
 
+    def macs(self, shape):
+        """F * C * K * K * OH * OW."""
+        _, oh, ow = self.output_shape(shape)
+        return self.params["weight"].size * oh * ow
+
 
 class _Pool2d(Layer):
     def __init__(self, size, stride=None, *, backend=None):
@@ -111,8 +114,8 @@ class _Pool2d(Layer):
         self.stride = self.size if stride is None else check_int("stride", stride)
 
     def check(self, x):
-        """Refuse an x that is not a batch of images."""
-        self._check_input(x, ("C", "H", "W"))
+        """Return x if it is a batch of images; raise otherwise."""
+        return self._check_input(x, ("C", "H", "W"))
 
     def output_shape(self, shape):
         c, h, w = self._check_input_shape(shape, ("C", "H", "W"))
@@ -120,19 +123,19 @@ class _Pool2d(Layer):
 
 
 class MaxPool2d(_Pool2d):
-    """Keep the largest value of every window; the lowest index, row by row, wins a tie.
+    """Maximum of every window; the lowest index, row by row, wins a tie.
 
         y[n, c, p, q] = max_{i, j} x[n, c, p*stride + i, q*stride + j]      0 <= i, j < size
 
-    stride=None means stride = size: windows side by side. No padding; rows and columns left over at
-    the lower and right edge belong to no window.
+    stride=None means stride = size: windows side by side. No padding; remaining rows and columns at the
+    lower and right edge belong to no window.
 
     >>> MaxPool2d(2).output_shape((20, 24, 24))
     (20, 12, 12)
     """
 
     def forward(self, x, training=False, rng=None):
-        self.check(x)
+        x = self.check(x)
         y, winner = self.backend.maxpool2d_forward(x, self.size, self.stride)
         self.cache = PoolCache(winner, x.shape)
         return y
@@ -145,14 +148,14 @@ class MaxPool2d(_Pool2d):
 
 
 class AvgPool2d(_Pool2d):
-    """Take the mean of every window: y[n, c, p, q] = mean_{i, j} x[n, c, p*stride + i, q*stride + j].
+    """Mean of every window: y[n, c, p, q] = mean_{i, j} x[n, c, p*stride + i, q*stride + j].
 
     >>> AvgPool2d(3, stride=2).output_shape((4, 7, 7))
     (4, 3, 3)
     """
 
     def forward(self, x, training=False, rng=None):
-        self.check(x)
+        x = self.check(x)
         y = self.backend.avgpool2d_forward(x, self.size, self.stride)
         self.cache = ShapeCache(x.shape)
         return y
@@ -165,7 +168,7 @@ class AvgPool2d(_Pool2d):
 
 
 class ReLU(Layer):
-    """Set what is negative to zero: y = max(x, 0). The gradient at exactly zero is zero.
+    """Rectified linear unit: y = max(x, 0). The gradient at exactly zero is zero.
 
     >>> ReLU().config()
     {}
@@ -175,7 +178,7 @@ class ReLU(Layer):
         super().__init__(backend)
 
     def forward(self, x, training=False, rng=None):
-        y = self.backend.relu_forward(x)
+        y = self.backend.relu_forward(as_array(x))
         self.cache = ReLUCache(y)
         return y
 
@@ -185,11 +188,11 @@ class ReLU(Layer):
 
 
 class Dropout(Layer):
-    """In training, set a share p of the values to zero and scale the rest: y = x * keep / (1 - p).
+    """Inverted dropout: in training, y = x * keep / (1 - p), with a share p of keep False.
 
-    keep is drawn from the generator that forward receives; in evaluation mode y is x itself.
-    Errors: MnpError for p outside [0, 1), and for training without a generator where p > 0.
-    Source: Srivastava et al. 2014, JMLR 15; "inverted" scaling, so that evaluation needs none.
+    keep is drawn from the generator passed to forward; in evaluation mode y is x itself.
+    Errors: MnpError for p outside [0, 1), and for training without a generator if p > 0.
+    Source: Srivastava et al. 2014, JMLR 15; scaled in training, so that evaluation needs no scaling.
 
     >>> Dropout(0.5)
     Dropout(0.5)
@@ -200,6 +203,7 @@ class Dropout(Layer):
         self.p = check_probability("p", p)
 
     def forward(self, x, training=False, rng=None):
+        x = as_array(x)
         if not training or self.p == 0.0:
             self.cache = DropoutCache(None)
             return x
@@ -215,7 +219,7 @@ class Dropout(Layer):
 
 
 class Flatten(Layer):
-    """Lay every example out as one row, (N, C, H, W) -> (N, C * H * W), the last axis running fastest.
+    """Reshape every example to one row, (N, C, H, W) -> (N, C * H * W), in C order.
 
     >>> Flatten().output_shape((52, 4, 4))
     (832,)
@@ -225,6 +229,7 @@ class Flatten(Layer):
         super().__init__(backend)
 
     def forward(self, x, training=False, rng=None):
+        x = as_array(x)
         self.cache = ShapeCache(x.shape)
         return x.reshape(x.shape[0], -1)
 
@@ -232,15 +237,16 @@ class Flatten(Layer):
         return dy.reshape(self._saved().x_shape)
 
     def output_shape(self, shape):
-        return (int(np.prod(shape, dtype=np.int64)),)
+        return (math.prod(shape),)
 
 
 class Dense(Layer):
-    """Multiply every row by the weights and add the bias: y[n, o] = bias[o] + sum_i x[n, i] * weight[o, i].
+    """Affine layer: y = x @ weight.T + bias.
 
-    params: weight (out_features, in_features), bias (out_features,), as PyTorch's nn.Linear.
-    rng=None gives zero weights, ready to be loaded; init is "caffe" or "he" (see `init_weight`).
-    Errors: ShapeError for an x of other width, MnpError for an x of another dtype.
+        y[n, o] = bias[o] + sum_i x[n, i] * weight[o, i]
+
+    params: weight (out_features, in_features), bias (out_features,), as PyTorch's nn.Linear. rng and init
+    as in `Conv2d`. Errors: ShapeError if the width of x differs, MnpError if its dtype does.
 
     >>> Dense(64, 10).output_shape((64,))
     (10,)
@@ -250,14 +256,10 @@ class Dense(Layer):
         super().__init__(backend)
         self.in_features = check_int("in_features", in_features)
         self.out_features = check_int("out_features", out_features)
-        self.dtype = float_dtype(dtype)
-        self.params["weight"] = init_weight(
-            (self.out_features, self.in_features), self.in_features, rng, init, self.dtype
-        )
-        self.params["bias"] = np.zeros(self.out_features, self.dtype)
+        self._init_params((self.out_features,), (self.in_features,), rng, init, dtype)
 
     def forward(self, x, training=False, rng=None):
-        self._check_input(x, (self.in_features,))
+        x = self._check_input(x, (self.in_features,))
         y = self.backend.dense_forward(x, self.params["weight"], self.params["bias"])
         self.cache = DenseCache(x)
         return y
@@ -272,3 +274,7 @@ class Dense(Layer):
     def output_shape(self, shape):
         self._check_input_shape(shape, (self.in_features,))
         return (self.out_features,)
+
+    def macs(self, shape):
+        """out_features * in_features."""
+        return self.params["weight"].size

@@ -1,8 +1,10 @@
-"""The loss and everything's gradient by it, for one batch."""
+"""Loss and gradients of one batch."""
+
+from mnp.nn.base import as_array, check_backend
 
 
 def loss_and_grads(net, x, labels, rng=None, training=True):
-    """Run a batch forward, take the softmax cross-entropy, and go back: every layer's grads are filled.
+    """Softmax cross-entropy loss of a batch, and its gradients in every layer's `grads`.
 
         loss = -1/N sum_n log softmax(logits[n])[labels[n]]
 
@@ -11,14 +13,14 @@ def loss_and_grads(net, x, labels, rng=None, training=True):
     net : Network
     x : (N, C, H, W) of the network's dtype
     labels : (N,) int64 in [0, classes)
-    rng : numpy Generator
+    rng : numpy Generator or seed
         For dropout; needed in training if the network has any.
     training : bool
         False gives the gradient of the network as evaluated: no dropout.
 
     Returns
     -------
-    loss : scalar of the network's dtype, the mean over the batch
+    loss : float, the mean over the batch
     logits : (N, classes)
 
     >>> import numpy as np
@@ -26,10 +28,11 @@ def loss_and_grads(net, x, labels, rng=None, training=True):
     >>> from mnp.nn import Dense, Network
     >>> net = Network([("fc", Dense(3, 2, dtype=np.float64, backend=textbook))])
     >>> loss, logits = loss_and_grads(net, np.ones((1, 3)), np.array([0]))
-    >>> round(float(loss), 4), net.grads()["fc.bias"].tolist()      # log 2; softmax minus one-hot
+    >>> round(loss, 4), net.grads()["fc.bias"].tolist()      # log 2; softmax minus one-hot
     (0.6931, [-0.5, 0.5])
     """
     logits = net.forward(x, training=training, rng=rng)
-    loss, dlogits = net.backend.softmax_cross_entropy(logits, labels)
+    check_backend(net.backend, "softmax_cross_entropy")
+    loss, dlogits = net.backend.softmax_cross_entropy(logits, as_array(labels, "labels"))
     net.backward(dlogits)
-    return loss, logits
+    return float(loss), logits

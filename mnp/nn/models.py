@@ -1,16 +1,20 @@
-"""Networks by name: builders only. Every one takes its sizes and gives a Network.
+"""Builders of networks: LeNet-5, a multi-layer perceptron, VGG16.
 
-What they share: `units` counts maxout outputs, k the neurons of each, so a layer has units * k
-neurons. rng is a numpy Generator, a whole number to seed one with, or None for zero weights (to be
-loaded, or only counted: zeros take no memory until they are used). The network *without maxout*, one
-of the two baselines of every reduction, is the same builder with maxout=False: all units * k neurons
-feed the next layer, through ReLU and dropout.
+In all of them `units` counts maxout outputs and k the neurons of each unit, so a layer has units * k
+neurons. The network *without maxout*, one of the two baselines of every reduction, is the same builder
+with maxout=False: all units * k neurons feed the next layer, through ReLU and dropout.
+
+Further keyword arguments are those of the layers:
+
+    rng      numpy Generator or seed; None gives zero weights (to be loaded, or only counted: zeros take
+             no memory until they are used)
+    dtype    float32 or float64
+    init     "caffe" or "he"
+    backend  a backend or its name
 """
 
-import numpy as np
-
 from mnp.errors import MnpError
-from mnp.nn.base import check_int
+from mnp.nn.base import as_generator, check_int
 from mnp.nn.batchnorm import BatchNorm2d
 from mnp.nn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.maxout import MaxoutDense
@@ -18,7 +22,7 @@ from mnp.nn.network import Network
 
 
 def units_of(neurons, k):
-    """How many maxout units of k neurons a layer's width makes; k must divide it.
+    """Number of maxout units that a layer of this many neurons makes; k must divide it.
 
     >>> units_of(2048, 4)
     512
@@ -41,12 +45,9 @@ def lenet5(
     relu=True,
     dropout=0.5,
     maxout=True,
-    image=28,
+    image_size=28,
     channels=1,
-    rng=None,
-    dtype=np.float32,
-    init="caffe",
-    backend=None,
+    **layer_options,
 ):
     """Build LeNet-5 as Caffe has it, with a maxout layer of `units` units of k neurons.
 
@@ -56,6 +57,7 @@ def lenet5(
     No ReLU after the convolutions, as in the authors' network; that one is
     lenet5(20, 52, 64, 4). With maxout=False or k = 1 there is no maximum to take: fc3 is a Dense layer
     followed by fc3_relu and fc3_dropout, the form that pruning down to k = 1 ends in.
+    layer_options: rng, dtype, init, backend (see `mnp.nn.models`).
 
     Source: LeCun et al. 1998; Caffe's examples/mnist; the authors' published Caffe network.
 
@@ -64,17 +66,18 @@ def lenet5(
     >>> [lenet5(20, 52, 64, k).count_params() for k in (4, 3, 2, 1)]
     [240470, 187158, 133846, 80534]
     """
-    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "backend": backend}
+    options = _checked(layer_options)
+    backend = options["backend"]
     layers = [
-        ("conv1", Conv2d(channels, conv1, 5, **rest)),
+        ("conv1", Conv2d(channels, conv1, 5, **options)),
         ("pool1", MaxPool2d(2, backend=backend)),
-        ("conv2", Conv2d(conv1, conv2, 5, **rest)),
+        ("conv2", Conv2d(conv1, conv2, 5, **options)),
         ("pool2", MaxPool2d(2, backend=backend)),
         ("flatten", Flatten(backend=backend)),
     ]
-    width = _flat_width(layers, (channels, image, image))
-    fc3, width = _maxout_or_dense("fc3", width, units, k, maxout, relu, dropout, rest)
-    return Network([*layers, *fc3, ("fc4", Dense(width, classes, **rest))])
+    width = _flat_width(layers, channels, image_size)
+    fc3, width = _maxout_or_dense("fc3", width, units, k, maxout, relu, dropout, options)
+    return Network([*layers, *fc3, ("fc4", Dense(width, classes, **options))])
 
 
 def mlp(
@@ -85,37 +88,36 @@ def mlp(
     relu=True,
     dropout=0.5,
     maxout=True,
-    image=28,
+    image_size=28,
     channels=1,
-    rng=None,
-    dtype=np.float32,
-    init="caffe",
-    backend=None,
+    **layer_options,
 ):
-    """Build a network of dense layers only, like the authors' second one: fc1, fc2, ... and the classes.
+    """Build a multi-layer perceptron with maxout layers, like the authors' second network.
 
         flatten -> fc1 (units[0] units of k) -> fc2 (units[1] units of k) -> fc3 (classes)
 
-    The authors' widths are not known to us; 784-128-64-10 units is this project's choice.
+    The authors' widths are not published; 784-128-64-10 units is this project's choice.
+    layer_options: rng, dtype, init, backend (see `mnp.nn.models`).
 
     >>> list(mlp().layers), mlp().count_params()
     (['flatten', 'fc1', 'fc2', 'fc3'], 435594)
     """
-    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "backend": backend}
-    layers, width = [("flatten", Flatten(backend=backend))], channels * image * image
-    for number, units_here in enumerate(units, start=1):
-        more, width = _maxout_or_dense(f"fc{number}", width, units_here, k, maxout, relu, dropout, rest)
-        layers += more
-    return Network([*layers, (f"fc{len(units) + 1}", Dense(width, classes, **rest))])
+    options = _checked(layer_options)
+    layers = [("flatten", Flatten(backend=options["backend"]))]
+    width = _flat_width(layers, channels, image_size)
+    for number, n_units in enumerate(units, start=1):
+        fc, width = _maxout_or_dense(f"fc{number}", width, n_units, k, maxout, relu, dropout, options)
+        layers += fc
+    return Network([*layers, (f"fc{len(units) + 1}", Dense(width, classes, **options))])
 
 
-# VGG16's five blocks: how many convolutions, and how wide at width 1.
+# VGG16's five blocks: number of convolutions, and their channels at width 1.
 _VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
 def vgg16(
     width=1.0,
-    image=224,
+    image_size=224,
     units=None,
     k=4,
     classes=1000,
@@ -125,12 +127,10 @@ def vgg16(
     relu=True,
     dropout=0.5,
     channels=3,
-    rng=None,
-    dtype=np.float32,
     init="he",
-    backend=None,
+    **layer_options,
 ):
-    """Build VGG16 at a share of its width, with maxout in its dense layers fc6 and fc7.
+    """Build VGG16 at a fraction of its width, with maxout in its dense layers fc6 and fc7.
 
         five blocks of [conv 3x3 (-> bn) -> relu] x 2, 2, 3, 3, 3, each ending in a 2/2 max pool
         -> flatten -> fc6 -> fc7 -> fc8 (classes)
@@ -140,7 +140,7 @@ def vgg16(
     width : float
         1 is the published network (64 to 512 channels, 4096 neurons); 0.25 has a quarter of each.
         A multiple of 1/64, so that every layer has a whole number of channels.
-    image : int
+    image_size : int
         Rows and columns of an image, at least 32; every pool halves them, rounding down.
     units, k : int
         fc6 and fc7 have units * k neurons each. units=None means 4096 * width neurons; k must divide them.
@@ -149,6 +149,8 @@ def vgg16(
         the network without maxout.
     batchnorm : bool
         A BatchNorm2d after every convolution (`fold_batchnorm` removes them for inference).
+    layer_options
+        rng, dtype, backend (see `mnp.nn.models`).
 
     Layer names: conv1_1, bn1_1, relu1_1, ..., pool5, flatten, fc6, fc7, fc8.
     Source: Simonyan and Zisserman 2015, arXiv 1409.1556, configuration D.
@@ -158,54 +160,62 @@ def vgg16(
     >>> vgg16(maxout=["fc6"], classes=2622).count_params()
     132419966
     """
-    for part in _VGG16:
-        if part[1] * width != int(part[1] * width) or width <= 0:
-            raise MnpError(f"width is {width!r}; give a positive multiple of 1/64, such as 0.25")
-    if check_int("image", image) < 32:
-        raise MnpError(f"image is {image!r}; VGG16 halves it five times, so give at least 32")
-    names = {True: ("fc6", "fc7"), False: ()}[maxout] if isinstance(maxout, bool) else tuple(maxout)
+    if width <= 0 or any(full * width != int(full * width) for _, full in _VGG16):
+        raise MnpError(f"width is {width!r}; give a positive multiple of 1/64, such as 0.25")
+    if check_int("image_size", image_size) < 32:
+        raise MnpError(f"image_size is {image_size!r}; VGG16 halves it five times, so give at least 32")
+    if isinstance(maxout, bool):
+        maxout = ("fc6", "fc7") if maxout else ()
+    names = tuple(maxout)
     if not set(names) <= {"fc6", "fc7"}:
         raise MnpError(f"maxout is {maxout!r}; name layers out of fc6 and fc7, or give True or False")
     units = units_of(int(4096 * width), k) if units is None else check_int("units", units)
 
-    rest = {"rng": _generator(rng), "dtype": dtype, "init": init, "backend": backend}
-    layers, came = [], channels
+    options = _checked(layer_options | {"init": init})
+    backend = options["backend"]
+    layers, in_channels = [], channels
     for block, (convolutions, full) in enumerate(_VGG16, start=1):
         out = int(full * width)
         for number in range(1, convolutions + 1):
-            layers.append((f"conv{block}_{number}", Conv2d(came, out, 3, padding=1, **rest)))
+            layers.append((f"conv{block}_{number}", Conv2d(in_channels, out, 3, padding=1, **options)))
             if batchnorm:
-                layers.append((f"bn{block}_{number}", BatchNorm2d(out, dtype=dtype, backend=backend)))
+                norm = BatchNorm2d(out, dtype=options["dtype"], backend=backend)
+                layers.append((f"bn{block}_{number}", norm))
             layers.append((f"relu{block}_{number}", ReLU(backend=backend)))
-            came = out
+            in_channels = out
         layers.append((f"pool{block}", MaxPool2d(2, backend=backend)))
     layers.append(("flatten", Flatten(backend=backend)))
-    came = _flat_width(layers, (channels, image, image))
+    width = _flat_width(layers, channels, image_size)
     for name in ("fc6", "fc7"):
-        more, came = _maxout_or_dense(name, came, units, k, name in names, relu, dropout, rest)
-        layers += more
-    return Network([*layers, ("fc8", Dense(came, classes, **rest))])
+        fc, width = _maxout_or_dense(name, width, units, k, name in names, relu, dropout, options)
+        layers += fc
+    return Network([*layers, ("fc8", Dense(width, classes, **options))])
 
 
-def _maxout_or_dense(name, width, units, k, maxout, relu, dropout, rest):
-    """The layers of one hidden dense stage, and how many values it hands on."""
+def _maxout_or_dense(name, width, units, k, maxout, relu, dropout, options):
+    """Layers of one hidden dense block, and the number of its outputs."""
     if maxout and k != 1:
-        return [(name, MaxoutDense(width, units, k, relu=relu, dropout=dropout, **rest))], units
+        return [(name, MaxoutDense(width, units, k, relu=relu, dropout=dropout, **options))], units
     neurons = check_int("units", units) * check_int("k", k)
-    layers = [(name, Dense(width, neurons, **rest))]
+    layers = [(name, Dense(width, neurons, **options))]
     if relu:
-        layers.append((f"{name}_relu", ReLU(backend=rest["backend"])))
+        layers.append((f"{name}_relu", ReLU(backend=options["backend"])))
     if dropout:
-        layers.append((f"{name}_dropout", Dropout(dropout, backend=rest["backend"])))
+        layers.append((f"{name}_dropout", Dropout(dropout, backend=options["backend"])))
     return layers, neurons
 
 
-def _flat_width(layers, shape):
-    """How many values one image has become after these layers."""
-    return Network(layers).output_shapes(shape)["flatten"][0]
+def _flat_width(layers, channels, image_size):
+    """Number of values per image after these layers, the last of which is "flatten"."""
+    side = check_int("image_size", image_size)
+    return Network(layers).output_shapes((channels, side, side))["flatten"][0]
 
 
-def _generator(rng):
-    if rng is None or isinstance(rng, np.random.Generator):
-        return rng
-    return np.random.Generator(np.random.PCG64(check_int("rng", rng, minimum=0)))
+def _checked(layer_options):
+    """The layers' keyword arguments: unknown names are rejected, a seed becomes one generator for all."""
+    defaults = {"rng": None, "dtype": "float32", "init": "caffe", "backend": None}
+    for name in layer_options:
+        if name not in defaults:
+            raise MnpError(f"no builder argument {name!r}; the layers take {', '.join(defaults)}")
+    options = defaults | layer_options
+    return options | {"rng": as_generator(options["rng"])}

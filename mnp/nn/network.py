@@ -1,13 +1,13 @@
-"""Named layers in order: forward, backward, and everything that is saved."""
+"""A network: named layers in order, their forward and backward pass, and their arrays by name."""
 
 from types import MappingProxyType
 
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.nn.base import Layer, backend_name
+from mnp.nn.base import Layer, as_array, as_generator, backend_name, check_kernels
 from mnp.nn.batchnorm import BatchNorm2d
-from mnp.nn.fused import plan
+from mnp.nn.fused import fuse
 from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.maxout import MaxoutDense
 
@@ -18,18 +18,20 @@ LAYER_TYPES = {
 
 
 class Network:
-    """Run named layers one after another; its arrays are addressed as "layer.name".
+    """Named layers that run one after another; its arrays are addressed as "layer.name".
 
     Parameters
     ----------
     layers : list of (name, Layer)
         Names are unique and without a dot: net["fc3"] is the layer, "fc3.weight" its array.
 
-    Where the kernels offer a fused pair (convolution with max pooling, dense with maxout), forward
-    and backward use it; results and caches are those of the single layers.
+    net(x) is net.forward(x). Iteration, `in` and len() are those of the layer names, as for a dict.
 
-    Errors: MnpError for an empty list, a name or a layer twice, a dot in a name, an empty batch; whatever
-    a layer refuses is reported with the layer's name in front.
+    Where the backend has a fused kernel for a pair of layers (convolution with max pooling, dense with
+    maxout), forward and backward use it; results and caches are those of the single layers.
+
+    Errors: MnpError for an empty list, a name or a layer twice, a dot in a name, an empty batch, a kernel
+    that the backend lacks; an error of a layer is reported with the layer's name in front.
 
     >>> from mnp.kernels import textbook
     >>> net = Network([("fc", Dense(3, 2, backend=textbook))])
@@ -44,7 +46,12 @@ class Network:
         layers = list(layers)
         if not layers:
             raise MnpError("a network needs at least one layer; give a list of (name, layer)")
-        for name, layer in layers:
+        for pair in layers:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise MnpError(
+                    f"{pair!r} is not a named layer; give pairs such as ('conv1', Conv2d(1, 20, 5))"
+                )
+            name, layer = pair
             if not isinstance(name, str) or not name or "." in name:
                 raise MnpError(f"layer name {name!r}: give a string without a dot, such as 'conv1'")
             if not isinstance(layer, Layer):
@@ -54,10 +61,28 @@ class Network:
             twice = next(name for name in names if names.count(name) > 1)
             raise MnpError(f"layer name {twice!r} is used twice; every layer needs a name of its own")
         if len({id(layer) for _, layer in layers}) < len(layers):
-            raise MnpError("a layer object is used twice, but it remembers one forward only: make two layers")
+            raise MnpError("a layer object is used twice, but it has one cache only: make two layers")
         self.layers = MappingProxyType(dict(layers))
-        self._steps = plan(layers)
-        self._learned = [(layer, key) for _, layer in layers for key in layer.params]
+        self.backward_calls = 0  # by which an optimiser notices that nothing new was computed
+        self._ops = fuse(layers)
+
+    def __getstate__(self):
+        return {"layers": list(self.layers.items())}  # all else follows from them
+
+    def __setstate__(self, state):
+        self.__init__(state["layers"])
+
+    def __call__(self, x):
+        return self.forward(x)
+
+    def __iter__(self):
+        return iter(self.layers)
+
+    def __len__(self):
+        return len(self.layers)
+
+    def __contains__(self, name):
+        return name in self.layers
 
     def __getitem__(self, name):
         try:
@@ -71,59 +96,69 @@ class Network:
 
     @property
     def backend(self):
-        """The kernel module of the last layer, which also computes the loss."""
+        """Backend of the last layer, which also computes the loss."""
         return next(reversed(self.layers.values())).backend
 
     @property
     def dtype(self):
         """The dtype of the parameters, or float32 if there are none."""
-        return next((layer.params[key].dtype for layer, key in self._learned), np.dtype(np.float32))
+        return next((array.dtype for array in self.params().values()), np.dtype(np.float32))
 
-    # Running it.
+    # Forward and backward.
 
     def forward(self, x, training=False, rng=None, until=None):
         """Return the last layer's output for a batch x: the logits.
 
-        rng is the generator that dropout draws from; only training needs it. `until` names an earlier
-        layer to stop at: its output is returned, and layers after it are not run.
+        rng is the generator (or seed) that dropout draws from; only training needs it. `until` names an
+        earlier layer to stop at: its output is returned, and layers after it are not run.
         """
-        if len(x) == 0:
+        x = as_array(x)
+        if x.ndim == 0 or len(x) == 0:
             raise MnpError(f"empty batch: x has shape {x.shape}; give at least one example")
-        steps = self._steps if until is None else self._steps_until(until)
-        for name, step in steps:
+        rng = as_generator(rng)
+        for name, op in self._ops if until is None else self._ops_until(until):
             try:
-                x = step.forward(x, training, rng)
+                x = op.forward(x, training, rng)
             except MnpError as error:
                 raise type(error)(f"layer {name!r}: {error}") from None
+            except AttributeError as error:
+                check_kernels(op.backend, error)
+                raise
         return x
 
     def backward(self, dlogits, need_dx=False):
-        """Walk back from the last layer, filling every layer's grads; return dx of the images if needed."""
-        dy, first = dlogits, self._steps[0][1]
-        for name, step in reversed(self._steps):
+        """Assign every layer's grads, from the last layer to the first; return dx of the images if needed."""
+        dy, first = as_array(dlogits, "dlogits"), self._ops[0][1]
+        for name, op in reversed(self._ops):
             try:
-                dy = step.backward(dy, need_dx or step is not first)
+                dy = op.backward(dy, need_dx or op is not first)
             except MnpError as error:
                 raise type(error)(f"layer {name!r}: {error}") from None
+            except AttributeError as error:
+                check_kernels(op.backend, error)
+                raise
+        self.backward_calls += 1
         return dy
 
     def layer_outputs(self, x, training=False, rng=None):
-        """Yield (name, output) layer by layer, nothing fused: the way of a batch through the network.
+        """Yield (name, output) of every layer, without fusion.
 
         >>> from mnp.kernels import textbook
         >>> net = Network([("flatten", Flatten(backend=textbook)), ("fc", Dense(4, 2, backend=textbook))])
         >>> [(name, y.shape) for name, y in net.layer_outputs(np.zeros((1, 1, 2, 2), np.float32))]
         [('flatten', (1, 4)), ('fc', (1, 2))]
         """
+        rng = as_generator(rng)
         for name, layer in self.layers.items():
             x = layer.forward(x, training, rng)
             yield name, x
 
-    def _steps_until(self, until):
-        layers, last = list(self.layers.items()), self[until]
-        return plan(layers[: [layer for _, layer in layers].index(last) + 1])
+    def _ops_until(self, until):
+        self[until]
+        layers = list(self.layers.items())
+        return fuse(layers[: list(self.layers).index(until) + 1])
 
-    # Its arrays, under their full names.
+    # Arrays by their full names.
 
     def params(self):
         """The learned arrays themselves (not copies), in order: {"conv1.weight": array, ...}."""
@@ -134,11 +169,11 @@ class Network:
         return self._named("grads")
 
     def buffers(self):
-        """What is saved but not learned: the running statistics of batch normalisation."""
+        """Arrays that are saved but not learned: the running statistics of batch normalisation."""
         return self._named("buffers")
 
     def masks(self):
-        """The masks of the pruned parameters (True = kept); a parameter that is not there is not pruned."""
+        """The masks (True = kept); a parameter without one is not pruned."""
         return self._named("masks")
 
     def _named(self, kind):
@@ -149,30 +184,38 @@ class Network:
         }
 
     def set_masks(self, masks):
-        """Lay masks on named parameters and set what they prune to zero, in place.
+        """Set the masks of named parameters, and the weights that they prune to zero, in place.
 
-        masks: dict of full name -> bool array of the parameter's shape, True = kept; None takes the
-        mask off again. Names that are not mentioned keep the mask they have.
+        masks: dict of full name -> bool array of the parameter's shape, True = kept; None removes the
+        mask. Parameters that are not named keep the mask they have. MnpError for a wrong name, shape or
+        dtype, and for masks that leave a maxout unit no neuron; nothing is changed then.
         """
+        params, new = self.params(), {}
         for name, mask in masks.items():
-            layer, key, weight = self._find(name)
+            if name not in params:
+                raise MnpError(f"no parameter {name!r} in this network; it has {', '.join(params)}")
+            layer_name, _, key = name.partition(".")
+            changed = new.setdefault(layer_name, dict(self[layer_name].masks))
             if mask is None:
-                layer.masks.pop(key, None)
+                changed.pop(key, None)
                 continue
             mask = np.asarray(mask)
-            if mask.dtype != np.bool_ or mask.shape != weight.shape:
+            if mask.dtype != np.bool_ or mask.shape != params[name].shape:
                 raise MnpError(
-                    f"mask of {name!r} is {mask.dtype} {mask.shape}; it must be bool {weight.shape}"
+                    f"mask of {name!r} is {mask.dtype} {mask.shape}; it must be bool {params[name].shape}"
                 )
-            layer.masks[key] = np.array(mask, order="C")
-            weight[~mask] = 0
-
-    def _find(self, name):
-        layer_name, _, key = name.partition(".")
-        layer = self.layers.get(layer_name)
-        if layer is None or key not in layer.params:
-            raise MnpError(f"no parameter {name!r} in this network; it has {', '.join(self.params())}")
-        return layer, key, layer.params[key]
+            changed[key] = np.array(mask, order="C")
+        for layer_name, changed in new.items():
+            try:
+                self[layer_name].check_masks(changed)
+            except MnpError as error:
+                raise MnpError(f"layer {layer_name!r}: {error}") from None
+        for layer_name, changed in new.items():
+            layer = self[layer_name]
+            layer.masks.clear()  # the dict itself is shared by with_backend
+            layer.masks.update(changed)
+            for key, mask in changed.items():
+                layer.params[key][~mask] = 0
 
     def state_dict(self):
         """Parameters and buffers under PyTorch's names (the arrays themselves); masks are separate."""
@@ -203,23 +246,25 @@ class Network:
                 own[name][...] = array
 
     def check_finite(self):
-        """Refuse a network that holds NaN or infinity, and name the array: for arrays from a file."""
+        """Raise MnpError if an array holds NaN or infinity: for arrays from a file."""
         for name, array in self.state_dict().items():
             if not np.isfinite(array).all():
                 raise MnpError(f"{name!r} holds NaN or infinity: nothing can be computed with it")
 
-    # What it is.
+    # Description and variants.
 
     def architecture(self):
-        """The layers as a list that JSON can hold: [{"name": ..., "type": ..., **constructor arguments}]."""
+        """The layers as a list for JSON: [{"name": ..., "type": ..., **constructor arguments}]."""
         return [
             {"name": name, "type": type(layer).__name__, **layer.config()}
             for name, layer in self.layers.items()
         ]
 
     @classmethod
-    def from_architecture(cls, architecture, state=None, masks=None, backend=None):
-        """Build a network from `architecture()`; zero weights unless `state` brings them.
+    def from_architecture(cls, architecture, state=None, masks=None, backend=None, types=LAYER_TYPES):
+        """Build a network from `architecture()`; zero weights unless `state` is given.
+
+        types: dict of type name -> Layer class, for layers that are not among LAYER_TYPES.
 
         >>> from mnp.kernels import textbook
         >>> net = Network([("fc", Dense(3, 2, backend=textbook))])
@@ -231,13 +276,13 @@ class Network:
             try:
                 arguments = dict(entry)
                 name, type_name = arguments.pop("name"), arguments.pop("type")
-                layers.append((name, LAYER_TYPES[type_name](**arguments, backend=backend)))
+                layers.append((name, types[type_name](**arguments, backend=backend)))
             except MnpError as error:
                 raise MnpError(f"architecture entry {number} {entry!r}: {error}") from None
             except (KeyError, TypeError, ValueError) as error:
                 raise MnpError(
                     f"architecture entry {number} {entry!r} describes no layer ({error}); "
-                    f"give name, type ({', '.join(LAYER_TYPES)}) and the constructor's arguments"
+                    f"give name, type ({', '.join(types)}) and the constructor's arguments"
                 ) from None
         net = cls(layers)
         if state is not None:
@@ -247,35 +292,39 @@ class Network:
         return net
 
     def with_backend(self, backend):
-        """The same network on other kernels (a module or a tier's name), sharing its arrays and masks."""
+        """Return the same network on another backend (a module or its name), sharing arrays and masks."""
         return Network([(name, layer.with_backend(backend)) for name, layer in self.layers.items()])
 
     def copy(self):
-        """A network of its own, every array copied; caches and gradients are left behind."""
+        """Return a copy: every array copied; caches and gradients are left behind."""
         return Network([(name, layer.copy()) for name, layer in self.layers.items()])
 
     def replace(self, name, layers):
-        """A new network with layer `name` replaced by a list of (name, layer); the others are copies."""
-        self[name]
+        """Return a network with layer `name` replaced by a list of (name, layer); the others are copied."""
+        self[name]  # MnpError if there is no such layer
         changed = []
         for old_name, layer in self.layers.items():
             changed += list(layers) if old_name == name else [(old_name, layer.copy())]
         return Network(changed)
 
+    def maxout_layers(self):
+        """Names of the layers whose neurons can be pruned: MaxoutDense with k of at least 2."""
+        return [name for name, layer in self.layers.items() if isinstance(layer, MaxoutDense) and layer.k > 1]
+
     def count_params(self):
-        """How many numbers are learned: pruned ones count too, running statistics do not."""
-        return sum(layer.params[key].size for layer, key in self._learned)
+        """Number of learned values: pruned ones count too, running statistics do not."""
+        return sum(array.size for array in self.params().values())
 
     @property
     def classes(self):
-        """How many logits the network gives: the width of its last dense layer; None if it has none."""
+        """Number of logits: the width of the last dense layer; None if there is none."""
         for layer in reversed(self.layers.values()):
             if isinstance(layer, (Dense, MaxoutDense)):
                 return layer.out_features if isinstance(layer, Dense) else layer.units
         return None
 
     def output_shapes(self, input_shape):
-        """{layer name: shape of one example's output}, from the shape of one image (C, H, W)."""
+        """Dict of layer name -> shape of one example's output, from the shape of one image (C, H, W)."""
         shapes, shape = {}, tuple(input_shape)
         for name, layer in self.layers.items():
             try:
@@ -285,13 +334,13 @@ class Network:
         return shapes
 
     def summary(self, input_shape):
-        """A text table for one image's shape: name, layer, shape of its output, parameters."""
+        """Text table for images of one shape: name, layer, output shape, parameters."""
         rows = [("name", "layer", "output", "parameters")]
         for name, shape in self.output_shapes(input_shape).items():
             layer = self.layers[name]
             size = sum(array.size for array in layer.params.values())
             rows.append((name, repr(layer), " x ".join(map(str, shape)), f"{size:,}"))
-        rows.append(("", f"kernels: {backend_name(self.backend)}", "total", f"{self.count_params():,}"))
+        rows.append(("", f"backend: {backend_name(self.backend)}", "total", f"{self.count_params():,}"))
         wide = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = (
             f"{row[0]:<{wide[0]}}  {row[1]:<{wide[1]}}  {row[2]:>{wide[2]}}  {row[3]:>{wide[3]}}"

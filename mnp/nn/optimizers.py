@@ -1,16 +1,17 @@
-"""Stochastic gradient descent with momentum and weight decay, and how its learning rate changes."""
+"""Stochastic gradient descent with momentum and weight decay, and schedules of the learning rate."""
 
 import math
 
 import numpy as np
 
 from mnp.errors import MnpError
+from mnp.nn.base import check_backend
 
 POLICIES = ("constant", "step", "inv", "cosine")
 
 
 class SGD:
-    """Move every parameter of a network against its gradient, with momentum and weight decay.
+    """Stochastic gradient descent with momentum, weight decay and masks.
 
         v = momentum * v + dw + weight_decay * w
         w = w - lr * v
@@ -18,21 +19,25 @@ class SGD:
 
     This is PyTorch's form; Caffe multiplies the gradient by lr before it joins v, which is the same
     while lr stays the same. A pruned weight and its velocity are exactly zero after every step,
-    whatever decay and momentum say.
+    whatever decay and momentum are.
 
     Parameters
     ----------
     net : Network
-        Its parameters are changed in place; masks are read anew at every step.
+        Its parameters are changed in place; masks are read anew at every step. Pruning and masking
+        return a new network with new arrays, which needs a new optimiser.
     momentum, weight_decay : float
         The authors' protocol: 0.9 and 5e-4, the decay on biases too.
 
     Attributes
     ----------
+    iteration : int
+        Steps made. A learning-rate schedule is a function of it; set it to resume.
     velocity : dict of full name -> array
-        Like net.params(). Save it with the network to go on with the same bits.
+        Like net.params(). Save it with the network to resume with the same bits.
 
-    Errors: MnpError for a step before any backward, and for momentum or weight_decay out of range.
+    Errors: MnpError for a step without a backward pass since the last one, for a first step from
+    weights with which the network cannot learn, and for momentum or weight_decay out of range.
 
     >>> from mnp.kernels import textbook
     >>> from mnp.nn import Dense, Network
@@ -51,52 +56,124 @@ class SGD:
                 f"momentum is {momentum!r}, weight_decay {weight_decay!r}; "
                 "give a momentum in [0, 1) and a weight decay of at least 0"
             )
+        check_backend(net.backend, "sgd_step")
         self.net, self.momentum, self.weight_decay = net, float(momentum), float(weight_decay)
         self.velocity = {name: np.zeros_like(array, order="C") for name, array in net.params().items()}
-        self._slots = [(layer, key) for layer in net.layers.values() for key in layer.params]
+        self.iteration, self._used = 0, None
 
     def step(self, lr):
-        """Apply one step at learning rate lr with the gradients of the last backward."""
-        slots = self._slots
-        try:
-            grads = tuple(layer.grads[key] for layer, key in slots)
-        except KeyError:
-            raise MnpError("SGD.step needs gradients; run loss_and_grads(net, x, labels) first") from None
+        """Make one step at learning rate lr with the gradients of the last backward pass."""
+        self._step(self.net.params(), self.net.masks(), lr)
+
+    def _step(self, params, masks, lr):
+        grads = self.net.grads()
+        missing = [name for name in self.velocity if name not in grads]
+        if missing:
+            raise MnpError(
+                f"{type(self).__name__}.step needs gradients ({missing[0]} has none); "
+                "run loss_and_grads(net, x, labels) first"
+            )
+        if self.net.backward_calls and self._used == (self.net, self.net.backward_calls):
+            raise MnpError(
+                "no backward pass since the last step: this optimiser belongs to another network; "
+                "pruning and masking return a new network, make a new optimiser for it"
+            )
+        if self.iteration == 0:
+            check_can_learn(self.net)
+        self._used = self.net, self.net.backward_calls
         self.net.backend.sgd_step(
-            tuple(layer.params[key] for layer, key in slots),
-            grads,
+            tuple(params.values()),
+            tuple(grads[name] for name in params),
             tuple(self.velocity.values()),
-            tuple(layer.masks.get(key) for layer, key in slots),
+            tuple(masks.get(name) for name in params),
             lr,
             self.momentum,
             self.weight_decay,
         )
+        self.iteration += 1
+
+    def bind(self, net):
+        """Take gradients from net, which must have this optimiser's arrays (as `with_backend` gives them).
+
+        Raises MnpError for a network with other arrays, such as one that pruning returned.
+        """
+        check_same_arrays(self.net, net)
+        self.net = net
 
     def load_velocity(self, velocity):
-        """Copy a saved velocity in, so that training goes on where it was."""
-        for name, own in self.velocity.items():
-            if name not in velocity or velocity[name].shape != own.shape:
-                found = velocity[name].shape if name in velocity else "missing"
+        """Copy a saved velocity into the optimiser's own."""
+        copy_arrays(("velocity", velocity, self.velocity))
+
+
+def copy_arrays(*groups):
+    """For each (what, saved, own), copy saved arrays into own ones by name; MnpError if one does not fit.
+
+    Nothing is copied unless everything fits.
+    """
+    for what, saved, own in groups:
+        for name, array in own.items():
+            if name not in saved or saved[name].shape != array.shape:
+                shape = saved[name].shape if name in saved else "missing"
                 raise MnpError(
-                    f"saved velocity of {name!r} is {found}, the network's is {own.shape}; "
-                    "load the velocity that was saved with this network"
+                    f"saved {what} of {name!r} is {shape}, the network's is {array.shape}; "
+                    f"load the {what} that was saved with this network"
                 )
-        for name, own in self.velocity.items():
-            own[...] = velocity[name]
+    for _, saved, own in groups:
+        for name, array in own.items():
+            array[...] = saved[name]
+
+
+def check_same_arrays(mine, net):
+    """Raise MnpError unless two networks share all parameters and masks: arrays are compared, not objects."""
+    if mine is net:
+        return
+    for kind in ("params", "masks"):
+        ours, theirs = getattr(mine, kind)(), getattr(net, kind)()
+        for name in ours | theirs:
+            a, b = ours.get(name), theirs.get(name)
+            if a is b:
+                continue
+            if a is None or b is None or a.shape != b.shape or not np.may_share_memory(a, b):
+                raise MnpError(
+                    f"this optimiser belongs to another network ({name!r} is not the array that it changes): "
+                    "pruning and masking return a new network, make a new optimiser for it"
+                )
+
+
+def check_can_learn(net):
+    """Raise MnpError if two layers have zero weights only, so that neither would ever learn.
+
+    The first passes no signal forward, the second no gradient back, unless a bias between them does.
+    """
+    silent = None  # a layer before this one with zero weights, if no bias was added since
+    for name, layer in net.layers.items():
+        weight, bias = layer.params.get("weight"), layer.params.get("bias")
+        if weight is None:
+            continue
+        zero = weight.ndim >= 2 and not weight.any()
+        if zero and silent is not None:
+            raise MnpError(
+                f"layers {silent!r} and {name!r} have zero weights only and would never learn: "
+                "build the network with rng=0 (or another seed), or load weights first"
+            )
+        if bias is not None and bias.any():
+            silent = None
+        elif zero:
+            silent = name
 
 
 def learning_rate(
     policy, base, iteration, total, *, gamma=1e-4, power=0.75, step_size=None, step_factor=0.1, warmup=0
 ):
-    """The learning rate at one iteration, counted from 0.
+    """Learning rate at one iteration, counted from 0.
 
         constant  base
         step      base * step_factor ** (t // step_size)
         inv       base * (1 + gamma * t) ** -power                   (Caffe's "inv")
         cosine    base * (1 + cos(pi * t / T)) / 2
 
-    with t = iteration - warmup and T = total - warmup. During the first `warmup` iterations the rate
-    climbs in a straight line: base * (iteration + 1) / warmup.
+    with t = iteration - warmup and T = total - warmup. The first `warmup` iterations are a
+    linear warm-up: base * (iteration + 1) / warmup.
 
     Errors: MnpError for an unknown policy, or "step" without a step_size. Sources: Caffe's
     sgd_solver.cpp; Loshchilov and Hutter 2017, arXiv 1608.03983 (cosine, without restarts).
@@ -114,11 +191,11 @@ def learning_rate(
         raise MnpError(f'learning-rate policy "step" needs step_size of at least 1, got {step_size!r}')
     if iteration < warmup:
         return base * (iteration + 1) / warmup
-    t, whole_way = iteration - warmup, max(total - warmup, 1)
+    t, duration = iteration - warmup, max(total - warmup, 1)
     if policy == "step":
         return base * step_factor ** (t // step_size)
     if policy == "inv":
         return base * (1.0 + gamma * t) ** -power
     if policy == "cosine":
-        return base * 0.5 * (1.0 + math.cos(math.pi * min(t, whole_way) / whole_way))
+        return base * 0.5 * (1.0 + math.cos(math.pi * min(t, duration) / duration))
     return base

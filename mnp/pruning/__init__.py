@@ -1,17 +1,18 @@
-"""The paper: rank the neurons of every maxout unit, remove the least relevant, retrain; then weights.
+"""Pruning: rank the neurons of every maxout unit, remove the least relevant, retrain; then weights.
 
-Decisions are functions on arrays, and know no layer; surgery applies them to a Network and returns a
-new one.
+Decisions are functions on arrays; surgery applies them to a Network and returns a new one.
 
     relevance      rank the neurons of a unit                      (arrays only)
     neurons        which neurons stay                              (arrays only)
-    weights        which weights stay: masks, schedules, splicing  (arrays only)
+    weights        which weights stay: masks and schedules         (arrays only)
+    splicing       masks under which pruned weights may return     (arrays only)
     surgery        measure a Network, prune it, mask it
-    sensitivity    error against sparsity, a layer at a time
-    splicing_sgd   the optimiser of the one mode in which pruned weights may return
-    shrink         remove the units that nobody listens to any more
+    sensitivity    error against sparsity, one layer at a time
+    splicing_sgd   the optimiser for splicing
+    shrink         remove units and filters without outgoing weights
     sizes          parameters, multiply-adds, bytes; every ratio with its formula
-    sparse         pruned layers as CSR: in memory, on disk, and how they run
+
+`mnp.sparse` stores pruned layers without their zeros.
 """
 
 from mnp.pruning.neurons import keep_ever_winning, keep_top, take_neurons, wins_lost
@@ -35,6 +36,7 @@ from mnp.pruning.surgery import (
     collect_win_counts,
     measure_relevance,
     prune_neurons,
+    prune_round,
     weight_names,
     winners,
 )
@@ -66,6 +68,7 @@ __all__ = [
     "mean_activation",
     "measure_relevance",
     "prune_neurons",
+    "prune_round",
     "random_relevance",
     "rank_neurons",
     "ratios",

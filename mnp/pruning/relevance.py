@@ -1,11 +1,10 @@
-"""How much does each neuron of a maxout unit matter? Arrays in, arrays out; no layer is known here.
+"""Relevance measures of the neurons of a maxout unit. Arrays in, arrays out; layers are not known here.
 
-A *unit* is one maxout output; its k *neurons* are the linear pieces between which the maximum
-chooses. Every measure below has the shape (units, k) and the same sense: **larger means keep**.
-The comparison is always local, between the neurons of one unit, so the measures need no common
-scale across units or layers.
+A *unit* is one maxout output; its k *neurons* are the linear pieces of which the maximum is taken.
+Every measure below has the shape (units, k) and the same sense: **larger means keep**. Only neurons of
+one unit are compared with each other, so the measures need no common scale across units or layers.
 
-The paper's measure is `win_counts`; the others are what it is compared with.
+The paper's measure is `win_counts`; the others are for comparison.
 """
 
 import numpy as np
@@ -66,11 +65,11 @@ def rank_neurons(relevance):
 
 
 def reversed_counts(counts):
-    """Turn win counts upside down, so that the neuron with the most wins is removed first.
+    """Negate the win counts (control experiment): the neuron with the most wins is removed first.
 
         relevance[u, j] = -counts[u, j]
 
-    The control experiment: if win counts carry information, this must do harm.
+    If win counts carry information, this ranking must do harm.
 
     Parameters
     ----------
@@ -88,7 +87,7 @@ def reversed_counts(counts):
 
 
 def random_relevance(units, k, rng):
-    """Draw a relevance at random, the baseline that any measure has to beat.
+    """Random relevance, the baseline that any measure has to beat.
 
         relevance[u, j] ~ U[0, 1)
 
@@ -96,7 +95,7 @@ def random_relevance(units, k, rng):
     ----------
     units, k : int
         Both at least 1.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or seed
         The same generator state gives the same relevance.
 
     Returns
@@ -108,11 +107,13 @@ def random_relevance(units, k, rng):
     """
     if units < 1 or k < 1:
         raise MnpError(f"random_relevance needs at least one unit and one neuron, got units={units}, k={k}")
-    return rng.random((units, k))
+    if rng is None:
+        raise MnpError("a random relevance needs rng: pass a numpy.random.Generator or a seed")
+    return np.random.default_rng(rng).random((units, k))
 
 
 def weight_norm(weight, bias=None):
-    """Measure every neuron by the length of its weight vector, no data needed.
+    """Norm of every neuron's weight vector; no data needed.
 
         relevance[u, j] = sqrt( sum_i weight[u, j, i]**2  (+ bias[u, j]**2) )
 
@@ -142,7 +143,7 @@ def weight_norm(weight, bias=None):
 
 
 def activation_sums(z, relu=False):
-    """Add up what every neuron offered to the maximum, over the examples of a batch.
+    """Sum of every neuron's value before the maximum, over the examples of a batch.
 
         sums[u, j] = sum_n z[n, u, j]              (relu: max(z[n, u, j], 0) instead of z)
 
@@ -170,12 +171,12 @@ def activation_sums(z, relu=False):
 
 
 def mean_activation(sums, examples):
-    """Measure every neuron by the mean of what it offered to the maximum.
+    """Mean of every neuron's value before the maximum.
 
         relevance[u, j] = sums[u, j] / examples
 
-    A neuron may win often by a little or seldom by much: win counts see only the first, the mean
-    also what the neuron does while it loses.
+    A neuron may win often by a little or rarely by a lot. Win counts see only how often; the mean also
+    includes the values with which a neuron loses.
 
     Parameters
     ----------

@@ -142,6 +142,9 @@ def _pays(layer):
 
 def _converted(layer, pool):
     csr, bias = to_csr(_matrix(layer)), layer.params["bias"].reshape(-1)
+    if isinstance(layer, MaxoutDense) and layer.masked_out() is not None:
+        # The lowest number instead of -inf, which a file of a network must not hold: it never wins either.
+        bias = np.where(layer.masked_out().reshape(-1), np.finfo(layer.dtype).min, bias)
     common = {"dtype": layer.dtype, "backend": layer.backend}
     if isinstance(layer, Conv2d):
         window = {} if pool is None else {"pool": pool.size, "pool_stride": pool.stride}

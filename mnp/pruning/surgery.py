@@ -1,19 +1,24 @@
-"""Apply a decision to a Network and hand back a new, smaller one; the old one is never touched.
+"""Pruning applied to a Network: a new, smaller network is returned, the old one is unchanged.
 
-counts = collect_win_counts(net, "fc3", batches)           # measure, in evaluation mode
+counts = collect_win_counts(net, "fc3", images)    # measure, in evaluation mode
 keep = keep_top(rank_neurons(counts), n_keep=3)    # decide, on arrays
-net = prune_neurons(net, "fc3", keep)              # operate
+net = prune_neurons(net, "fc3", keep)              # apply
+
+prune_round does all three.
 """
 
 import numpy as np
 
 from mnp.errors import MnpError
 from mnp.nn import Dense, Dropout, MaxoutDense, ReLU
-from mnp.pruning.neurons import check_keep, take_rows
+from mnp.nn.base import as_generator, check_backend
+from mnp.nn.training import batches, check_finite, check_images
+from mnp.pruning.neurons import check_keep, keep_top, take_rows
 from mnp.pruning.relevance import (
     activation_sums,
     mean_activation,
     random_relevance,
+    rank_neurons,
     reversed_counts,
     weight_norm,
 )
@@ -22,7 +27,7 @@ MEASURES = ("win_counts", "reversed", "random", "weight_norm", "mean_activation"
 
 
 def winners(net, name, x):
-    """Run a batch as far as one maxout layer and say which neuron supplied each maximum.
+    """Index of the neuron that supplied each maximum of one maxout layer, for one batch.
 
         winner[n, u] = argmax_j z[n, u, j]        in evaluation mode, before any ReLU
 
@@ -38,58 +43,68 @@ def winners(net, name, x):
     -------
     winner : (N, units) int
         Ties: the lowest index. Taken before the ReLU, so a unit whose neurons are all negative still
-        has one true winner. (The authors' code counts in training mode behind ReLU and dropout, where
+        has one true winner. (The authors' code counts in training mode after ReLU and dropout, where
         such a unit is a tie at zero that always goes to neuron 0.)
 
     Raises
     ------
     MnpError
-        If there is no such layer, or it is no maxout layer.
+        If there is no such layer, or it is not a maxout layer.
     """
     layer = _maxout(net, name)
     net.forward(x, until=name)
     return layer.cache.winner
 
 
-def collect_win_counts(net, name, batches, *, training=False, rng=None):
-    """Count how often each neuron of a maxout layer wins, over all batches: the paper's relevance.
+def collect_win_counts(net, name, images, batch_size=1000, *, training=False, rng=None):
+    """Count how often each neuron of a maxout layer wins, over a data set: the paper's relevance.
 
-        counts[u, j] = sum over batches of #{ n : winner[n, u] = j }
+        counts[u, j] = #{ n : winner[n, u] = j }
 
     Parameters
     ----------
     net : Network
     name : str
         A MaxoutDense layer of it.
-    batches : iterable of x or of (x, labels)
+    images : (N, C, H, W) or (N, in) float
+        What the network's first layer takes: the training images.
+    batch_size : int
+        Images per forward pass; the counts do not depend on it.
     training : bool
-        True counts in training mode, behind ReLU and dropout, as the authors' code does: only to
+        True counts in training mode, after ReLU and dropout, as the authors' code does: only to
         compare. Ties at zero then go to the lowest index.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or seed
         For the dropout, if `training`.
 
     Returns
     -------
     counts : (units, k) int64
-        Every row sums to the number of examples.
+        Every row sums to N. Counts of two data sets add.
+
+    Raises
+    ------
+    MnpError
+        If there is no such layer, it is not a maxout layer, or the images are not one array, are empty,
+        or make an output NaN or infinite.
     """
     layer = _maxout(net, name)
+    check_backend(layer.backend, "win_counts")
     counts = np.zeros((layer.units, layer.k), dtype=np.int64)
-    for x in _images(batches):
-        net.forward(x, training=training, rng=rng, until=name)
+    rng = as_generator(rng)
+    for _ in _forward_batches(net, name, images, batch_size, training, rng):
         counts += layer.backend.win_counts(layer.cache.winner, layer.k)
     return counts
 
 
-def measure_relevance(net, name, measure, batches=(), rng=None):
-    """Measure the neurons of one maxout layer by any of the measures that are compared.
+def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000):
+    """Relevance of the neurons of one maxout layer, by one of several measures.
 
         win_counts           the paper's: wins in evaluation mode
-        reversed             the same, upside down
-        random               a draw from rng
-        weight_norm          length of the neuron's weights with its bias; no data
-        mean_activation      mean of what the neuron offers to the maximum (behind the layer's ReLU)
-        win_counts_training  wins behind ReLU and dropout, drawn from rng
+        reversed             win counts, negated
+        random               random numbers from rng
+        weight_norm          norm of the neuron's weights and bias; no images needed
+        mean_activation      mean of the neuron's value before the maximum (after the layer's ReLU)
+        win_counts_training  wins after ReLU and dropout, drawn from rng
 
     Parameters
     ----------
@@ -98,48 +113,85 @@ def measure_relevance(net, name, measure, batches=(), rng=None):
         A MaxoutDense layer of it.
     measure : str
         One of MEASURES, the names above.
-    batches : iterable of x or of (x, labels)
-    rng : numpy.random.Generator
-        Needed by "random" and, if the layer drops out, by "win_counts_training".
+    images, batch_size
+        As in `collect_win_counts`.
+    rng : numpy.random.Generator or seed
+        Needed by "random" and, if the layer has dropout, by "win_counts_training".
 
     Returns
     -------
     relevance : (units, k) int64 or float64
-        Larger means keep: hand it to `rank_neurons`.
+        Larger means keep: pass it to `rank_neurons`. A neuron that is masked out has the lowest value.
     """
     layer = _maxout(net, name)
+    relevance = _measured(net, name, layer, measure, images, rng, batch_size)
+    out = layer.masked_out()
+    if out is not None:
+        relevance[out] = np.iinfo(np.int64).min if relevance.dtype.kind == "i" else -np.inf
+    return relevance
+
+
+def _measured(net, name, layer, measure, images, rng, batch_size):
     if measure == "random":
-        if rng is None:
-            raise MnpError("the measure 'random' draws numbers: pass rng, a numpy.random.Generator")
-        return random_relevance(layer.units, layer.k, rng)
+        return random_relevance(layer.units, layer.k, as_generator(rng))
     if measure == "weight_norm":
         return weight_norm(layer.params["weight"], layer.params["bias"])
     if measure == "mean_activation":
-        sums, examples = np.zeros((layer.units, layer.k)), 0
-        for x in _images(batches):
-            net.forward(x, until=name)
+        sums = np.zeros((layer.units, layer.k))
+        for _ in _forward_batches(net, name, images, batch_size):
             sums += activation_sums(_before_maximum(layer), layer.relu)
-            examples += len(x)
-        return mean_activation(sums, examples)
+        return mean_activation(sums, len(images))
     if measure not in MEASURES:
-        raise MnpError(f"there is no measure {measure!r}: choose one of {', '.join(MEASURES)}")
-    counts = collect_win_counts(net, name, batches, training=measure == "win_counts_training", rng=rng)
+        raise MnpError(f"unknown measure {measure!r}: choose one of {', '.join(MEASURES)}")
+    training = measure == "win_counts_training"
+    counts = collect_win_counts(net, name, images, batch_size, training=training, rng=rng)
     return reversed_counts(counts) if measure == "reversed" else counts
 
 
-def prune_neurons(net, name, keep):
-    """Cut a maxout layer down to the neurons in `keep` and return the smaller network.
-
-        weight (units, k, in) -> (units, n_keep, in),   bias (units, k) -> (units, n_keep)
-
-    With one neuron left there is nothing to choose between: the layer becomes a Dense of `units`
-    neurons, followed by "<name>_relu" and "<name>_dropout" if the maxout layer had them inside. Its
-    outputs are those of a maxout layer with k = 1.
+def prune_round(net, name, images, n_keep=None, measure="win_counts", rng=None, batch_size=1000):
+    """One pruning round of a maxout layer: measure the neurons, rank them, keep the best n_keep per unit.
 
     Parameters
     ----------
     net : Network
-        Untouched; all arrays of the result are its own.
+        Unchanged.
+    name : str
+        A MaxoutDense layer with k >= 2 (`net.maxout_layers()` lists them).
+    images : (N, C, H, W) float
+        The training images.
+    n_keep : int, optional
+        Neurons per unit that stay; None removes one, as the paper does.
+    measure, rng, batch_size
+        As in `measure_relevance`.
+
+    Returns
+    -------
+    net : Network
+        To be retrained with a new optimiser (`fit` makes one).
+
+    >>> from mnp.nn import mlp
+    >>> net = mlp((4,), k=3, image_size=2, rng=0)
+    >>> prune_round(net, "fc1", np.ones((5, 1, 2, 2), np.float32))["fc1"].k
+    2
+    """
+    layer = _maxout(net, name)
+    order = rank_neurons(measure_relevance(net, name, measure, images, rng, batch_size))
+    return prune_neurons(net, name, keep_top(order, layer.k - 1 if n_keep is None else n_keep))
+
+
+def prune_neurons(net, name, keep):
+    """Remove all neurons of a maxout layer but those in `keep`; return the smaller network.
+
+        weight (units, k, in) -> (units, n_keep, in),   bias (units, k) -> (units, n_keep)
+
+    With one neuron per unit there is no maximum to take: the layer becomes a Dense of `units` neurons,
+    followed by "<name>_relu" and "<name>_dropout" if the maxout layer had them inside. Its outputs are
+    those of a maxout layer with k = 1.
+
+    Parameters
+    ----------
+    net : Network
+        Unchanged; the result shares no array with it.
     name : str
         A MaxoutDense layer with k >= 2.
     keep : (units, n_keep) int
@@ -148,19 +200,24 @@ def prune_neurons(net, name, keep):
     Returns
     -------
     net : Network
-        Masks of the layer go with the neurons that stay.
+        The masks of the neurons that stay are kept.
 
     Raises
     ------
     MnpError
-        If there is no such layer, it is no maxout layer or has k = 1, or `keep` does not fit it.
+        If there is no such layer, it is not a maxout layer or has k = 1, `keep` does not fit it, or a unit
+        would keep only neurons that are masked out.
 
     Source: Moya Rueda et al. 2017, iterative neuron pruning, the removal step.
     """
     layer = _maxout(net, name)
     if layer.k == 1:
-        raise MnpError(f"layer {name!r} has k=1: no neuron can go without the whole unit; stop pruning here")
+        raise MnpError(f"layer {name!r} has k=1: its only neuron cannot be removed; stop pruning here")
     keep = check_keep(keep, layer.units, layer.k)
+    out = layer.masked_out()
+    if out is not None and take_rows(out, keep).all(axis=1).any():
+        unit = int(take_rows(out, keep).all(axis=1).argmax())
+        raise MnpError(f"unit {unit} of layer {name!r} would keep only masked-out neurons; keep another one")
     n_keep = keep.shape[1]
     common = {"dtype": layer.dtype, "backend": layer.backend}
     if n_keep > 1:
@@ -182,22 +239,25 @@ def prune_neurons(net, name, keep):
 
 
 def apply_masks(net, masks, allow_regrowth=False):
-    """Set the weights that masks remove to zero and return the masked network.
+    """Set the weights that masks remove to zero; return the masked network.
 
         weight[i] = 0 where mask[i] is False
 
-    Masks live in the network: they are saved with it, and every optimiser step leaves the weights they
-    remove, and their velocity, at exactly zero.
+    Masks are part of the network: they are saved with it, and every optimiser step leaves the weights
+    they remove, and their velocity, at exactly zero.
 
     Parameters
     ----------
     net : Network
-        Untouched.
+        Unchanged.
     masks : dict of full name ("fc3.weight") -> bool array in the weight's shape, True = kept
-        Parameters that are not named keep the mask they have.
+        Parameters that are not named keep the mask they have. A mask of a maxout layer's weight that
+        removes whole neurons and nothing else, while the bias is not named, masks their biases too: so
+        they are out and cannot win. (Where a mask of single weights happens to empty a neuron, or a unit
+        has no weights left, the bias stays as a constant in the maximum.)
     allow_regrowth : bool
-        A mask only shrinks, and one that would bring back a weight is refused, unless this is True
-        (dynamic network surgery). What returns starts at zero: `SplicingSGD` knows its dense value.
+        False: masks only shrink, and one that would bring back a weight is rejected. True: weights may
+        return (dynamic network surgery). They start at zero: `SplicingSGD` knows their dense values.
 
     Returns
     -------
@@ -206,13 +266,13 @@ def apply_masks(net, masks, allow_regrowth=False):
     Raises
     ------
     MnpError
-        For a name that is not there, another shape or type, a mask that keeps nothing, and a mask
-        that is True where the network's own is False.
+        For an unknown name, another shape or type, a mask that keeps nothing, masks that leave a maxout
+        unit no neuron, and a mask that is True where the network's own is False.
     """
     before = net.masks()
     for name, mask in masks.items():
         if mask is None:
-            raise MnpError(f"the mask of {name} is None: give a bool array (net.set_masks takes a mask off)")
+            raise MnpError(f"the mask of {name} is None: give a bool array (net.set_masks removes a mask)")
         mask = np.asarray(mask)
         if mask.dtype != np.bool_:
             continue  # set_masks will say so
@@ -228,17 +288,25 @@ def apply_masks(net, masks, allow_regrowth=False):
             )
     masked = net.copy()
     masked.set_masks(masks)
+    for name, layer in masked.layers.items():
+        weight, bias = f"{name}.weight", f"{name}.bias"
+        if isinstance(layer, MaxoutDense) and weight in masks and bias not in masks:
+            kept = layer.masks["weight"].any(axis=2)
+            whole = before.get(weight, True) & kept[:, :, None]  # the mask that removes whole neurons only
+            kept |= ~kept.any(axis=1, keepdims=True)  # a unit without any weights left is its constants
+            if not kept.all() and np.array_equal(layer.masks["weight"], whole):
+                masked.set_masks({bias: layer.masks.get("bias", True) & kept})
     return masked
 
 
 def weight_names(net):
-    """Name the parameters that weight pruning is about: matrices and filters, no biases.
+    """Names of the parameters that weight pruning applies to: matrices and filters, no biases.
 
     Returns
     -------
     names : list of str
         Full names, as in net.params(), in the network's order. (The weight of a batch normalisation, one
-        number a channel, is not among them.)
+        number per channel, is not among them.)
     """
     return [name for name, array in net.params().items() if name.endswith(".weight") and array.ndim >= 2]
 
@@ -247,19 +315,26 @@ def _maxout(net, name):
     layer = net[name]
     if not isinstance(layer, MaxoutDense):
         raise MnpError(
-            f"layer {name!r} is a {type(layer).__name__}: only the neurons of a MaxoutDense compete, "
-            "prune one of those"
+            f"layer {name!r} is a {type(layer).__name__}: neuron pruning needs a MaxoutDense layer "
+            f"({', '.join(net.maxout_layers()) or 'this network has none'})"
         )
     return layer
 
 
-def _images(batches):
-    for batch in batches:
-        yield batch[0] if isinstance(batch, tuple) else batch
+def _forward_batches(net, name, images, batch_size, training=False, rng=None):
+    """Run images up to a layer, batch by batch; yields after each, and checks the layer's output."""
+    images = check_images(images, net)
+    for start, x in batches(images, batch_size):
+        with np.errstate(over="ignore", invalid="ignore"):
+            net.forward(x, training=training, rng=rng, until=name)
+        if not np.isfinite(net[name].cache.y).all():
+            check_finite(x, f"images from {start} on" if start else "images")
+            raise MnpError(f"layer {name!r} gives NaN or infinity: train again, nothing can be ranked by it")
+        yield start
 
 
 def _before_maximum(layer):
-    """z (N, units, k) of the layer's last forward; a fused kernel never wrote it, so compute it again."""
+    """z (N, units, k) of the layer's last forward pass, computed again: a fused kernel does not store it."""
     weight, bias = layer.params["weight"], layer.params["bias"]
     z = layer.backend.dense_forward(layer.cache.x, weight.reshape(-1, layer.in_features), bias.reshape(-1))
     return z.reshape(-1, layer.units, layer.k)

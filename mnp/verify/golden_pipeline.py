@@ -59,7 +59,7 @@ def pipeline(seed=0):
     rng = np.random.default_rng([seed, 1])
     data = mnp.data.load("digits")
     crops = np.ascontiguousarray(data.train_images[:, :, 6:22, 6:22])
-    net = lenet5(3, 8, UNITS, K, image=16, dropout=DROPOUT, rng=rng, dtype=np.float64, backend=textbook)
+    net = lenet5(3, 8, UNITS, K, image_size=16, dropout=DROPOUT, rng=rng, dtype=np.float64, backend=textbook)
     for name, array in net.params().items():
         array[...] = array.astype(np.float32)  # so that float32 users start from the same numbers
         note(f"initial/{name}", array.astype(np.float32), "before the first step")
@@ -83,7 +83,7 @@ def pipeline(seed=0):
         note(key, np.stack(values), text)
 
     counted = crops[:COUNTED].astype(np.float64)
-    counts = collect_win_counts(net, "fc3", [counted])
+    counts = collect_win_counts(net, "fc3", counted)
     ranking = rank_neurons(counts)
     keep = keep_top(ranking, n_keep=K - 1)
     note("counted_images", crops[:COUNTED], "(N, C, H, W), over which wins are counted")

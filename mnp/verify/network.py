@@ -57,7 +57,7 @@ def pruning_round(backend, seed=0):
     data = mnp.data.load("digits")
     images = data.train_images[:256, :, 6:22, 6:22].astype(np.float64)
     labels = data.train_labels[:256]
-    net = lenet5(3, 4, 6, 3, image=16, rng=rng, dtype=np.float64, backend=backend)
+    net = lenet5(3, 4, 6, 3, image_size=16, rng=rng, dtype=np.float64, backend=backend)
     notes = {}
 
     def train(net, steps, when):
@@ -75,7 +75,7 @@ def pruning_round(backend, seed=0):
             notes[f"{name} after step {steps} {when}"] = array.copy()
 
     train(net, STEPS, "before pruning")
-    counts = collect_win_counts(net, "fc3", [images[:128], images[128:]])
+    counts = collect_win_counts(net, "fc3", images, batch_size=128)
     keep = keep_top(rank_neurons(counts), n_keep=2)
     net = prune_neurons(net, "fc3", keep)
     notes |= {"win counts": counts, "neurons kept": keep, "logits after pruning": net.forward(images[:32])}

@@ -171,8 +171,14 @@ def test_standard_errors():
         (lambda: faces.accuracy(np.ones(2), np.ones(2), 0.5), "one bool a pair"),
         (lambda: faces.mcnemar(np.ones(2, bool), np.ones(3, bool)), "McNemar compares"),
         (lambda: faces.mean_and_standard_error([]), "no list of values"),
-        (lambda: augment.shift(np.zeros((1, 1, 2, 2)), np.random.default_rng(0), -1), "give 0 or more"),
-        (lambda: augment.zoom(np.zeros((1, 1, 2, 2)), np.random.default_rng(0), 1.0), r"share in \[0, 1\)"),
+        (
+            lambda: augment.random_shift(np.zeros((1, 1, 2, 2)), np.random.default_rng(0), -1),
+            "give 0 or more",
+        ),
+        (
+            lambda: augment.random_zoom(np.zeros((1, 1, 2, 2)), np.random.default_rng(0), 1.0),
+            r"number in \[0, 1\)",
+        ),
     ],
 )
 def test_mistakes_are_told(wrong, words):
@@ -187,7 +193,7 @@ def test_mistakes_are_told(wrong, words):
 def test_every_image_is_mirrored_and_moved_on_its_own():
     x = np.random.default_rng(0).random((40, 2, 6, 7)).astype(np.float32)
     before, seen = x.copy(), set()
-    y = augment.mirrored_and_moved(2)(x, np.random.default_rng(1))
+    y = augment.standard_augmentation(2)(x, np.random.default_rng(1))
     assert y.shape == x.shape and y.dtype == x.dtype and np.array_equal(x, before)
     for image, new in zip(x, y, strict=True):
         found = [
@@ -205,13 +211,13 @@ def test_every_image_is_mirrored_and_moved_on_its_own():
         assert len(found) == 1
         seen.update(found)
     assert {turned for turned, _, _ in seen} == {0, 1} and len(seen) > 20
-    assert np.array_equal(augment.shift(x, np.random.default_rng(0), 0), x)
+    assert np.array_equal(augment.random_shift(x, np.random.default_rng(0), 0), x)
 
 
 def test_zoom_is_linear_interpolation_about_the_middle():
     x = np.random.default_rng(0).random((5, 2, 9, 6))
     before = x.copy()
-    y = augment.zoom(x, np.random.default_rng(1), 0.3)
+    y = augment.random_zoom(x, np.random.default_rng(1), 0.3)
     assert y.shape == x.shape and np.array_equal(x, before)
     for image, new, s in zip(x, y, np.random.default_rng(1).uniform(0.7, 1.3, 5), strict=True):
         down, right = ((np.arange(n) - (n - 1) / 2) / s + (n - 1) / 2 for n in (9, 6))  # np.interp clips
@@ -224,10 +230,10 @@ def test_zoom_is_linear_interpolation_about_the_middle():
         ]
         assert new == pytest.approx(np.array(wanted), abs=1e-12)
     small = x.astype(np.float32)
-    assert augment.zoom(small, np.random.default_rng(1), 0.3).dtype == np.float32
-    assert augment.zoom(small, np.random.default_rng(1), 0.0) == pytest.approx(small, abs=1e-6)
+    assert augment.random_zoom(small, np.random.default_rng(1), 0.3).dtype == np.float32
+    assert augment.random_zoom(small, np.random.default_rng(1), 0.0) == pytest.approx(small, abs=1e-6)
     one = np.ones((2, 1, 1, 1), np.float32)  # a single pixel has no neighbour
-    assert np.array_equal(augment.zoom(one, np.random.default_rng(0), 0.5), one)
+    assert np.array_equal(augment.random_zoom(one, np.random.default_rng(0), 0.5), one)
 
 
 # --- who is trained on, and who is tested -------------------------------------------------------------
@@ -405,7 +411,7 @@ def test_counts_of_the_ranking_are_those_of_the_whole_network(finished, photogra
     net = load_network(out / "checkpoints" / "00-train-k2.npz", textbook)
     arrays, _ = load_checkpoint(out / "checkpoints" / "01-neurons-k1.npz")
     for name in ("fc6", "fc7"):
-        counts = collect_win_counts(net, name, [data.train_images])
+        counts = collect_win_counts(net, name, data.train_images)
         assert np.abs(counts - arrays[f"counts/{name}"]).max() <= 1  # rounding of the folded convolutions
 
 

@@ -293,7 +293,7 @@ def test_batchnorm_running_statistics_by_hand():
     assert running_mean.item() == 1
     with pytest.raises(MnpError, match="evaluation mode"):
         layer.backward(y)
-    with pytest.raises(MnpError, match="one value a channel"):
+    with pytest.raises(MnpError, match="one value per channel"):
         layer.forward(x[:1, :, :1], training=True)
 
 

@@ -35,7 +35,7 @@ def test_lenet5_layers():
     assert plain["fc3"].out_features == plain["fc4"].in_features == 256
     single = lenet5(20, 52, 64, 1, relu=False, dropout=0.0, **T)
     assert list(single.layers)[5:] == ["fc3", "fc4"] and isinstance(single["fc3"], Dense)
-    assert lenet5(4, 6, 8, 2, image=16, channels=3, **T).output_shapes((3, 16, 16))["flatten"] == (6,)
+    assert lenet5(4, 6, 8, 2, image_size=16, channels=3, **T).output_shapes((3, 16, 16))["flatten"] == (6,)
 
 
 def test_one_seed_gives_one_network():
@@ -56,11 +56,11 @@ def test_lenet5_runs():
 
 
 def test_dense_net():
-    net = mlp((6, 5), 3, classes=4, image=8, rng=0, **T)
+    net = mlp((6, 5), 3, classes=4, image_size=8, rng=0, **T)
     assert list(net.layers) == ["flatten", "fc1", "fc2", "fc3"]
     assert net.count_params() == 65 * 18 + 7 * 15 + 6 * 4
     assert net.forward(np.ones((2, 1, 8, 8), np.float32)).shape == (2, 4)
-    plain = mlp((6, 5), 3, classes=4, image=8, maxout=False, **T)
+    plain = mlp((6, 5), 3, classes=4, image_size=8, maxout=False, **T)
     assert plain.count_params() == 65 * 18 + 19 * 15 + 16 * 4
 
 
@@ -111,12 +111,12 @@ def test_units_of():
         lambda: vgg16(k=3, **T),
         lambda: vgg16(width=0.3, **T),
         lambda: vgg16(width=0, **T),
-        lambda: vgg16(image=31, **T),
+        lambda: vgg16(image_size=31, **T),
         lambda: vgg16(maxout=["fc8"], **T),
         lambda: lenet5(units=0, **T),
         lambda: lenet5(k=0, **T),
         lambda: lenet5(k=2.0, **T),
-        lambda: lenet5(image=8, **T),
+        lambda: lenet5(image_size=8, **T),
         lambda: lenet5(rng="seed", **T),
         lambda: mlp(units=(4, 0), **T),
     ],

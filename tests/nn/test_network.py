@@ -278,7 +278,7 @@ def test_summary_is_a_table_of_what_count_params_counts():
     lines = net.summary((1, 6, 6)).splitlines()
     assert len(lines) == 11 and lines[0].split() == ["name", "layer", "output", "parameters"]
     assert lines[1].split()[-6:] == ["2", "x", "6", "x", "6", "20"]
-    assert lines[-1].endswith(f"{net.count_params():,}") and "kernels: textbook" in lines[-1]
+    assert lines[-1].endswith(f"{net.count_params():,}") and "backend: textbook" in lines[-1]
     assert net.count_params() == 20 + 27 + 6 + 156 + 15 and net.classes == 3
     assert Network([("relu", ReLU(backend=textbook))]).classes is None
 

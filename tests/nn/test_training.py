@@ -59,15 +59,15 @@ def test_only_full_batches_each_example_once_in_an_order_drawn_anew():
         seen.append(x[:, 0, 0, 0].astype(int).tolist())
         return x * 0.01
 
-    rng = generator(5)
-    for first in (0, 6):
+    rng, optimizer = generator(5), SGD(net)
+    for _ in range(2):
         epoch(
             net,
             images,
             labels,
             rng=rng,
             augment=augment,
-            first_iteration=first,
+            optimizer=optimizer,
             lr=lambda iteration: asked.append(iteration) or 0.0,
             progress=lambda *step: reported.append(step),
         )
@@ -103,8 +103,9 @@ def test_one_seed_gives_the_same_bits_and_a_broken_off_training_goes_on_with_the
                 net = Network.from_architecture(net.architecture(), net.state_dict(), backend=textbook)
                 optimizer, rng = SGD(net), generator(0)
                 optimizer.load_velocity(velocity)
+                optimizer.iteration = 6 * number
                 rng.bit_generator.state = state
-            epoch(net, images, labels, optimizer=optimizer, rng=rng, first_iteration=6 * number)
+            epoch(net, images, labels, optimizer=optimizer, rng=rng, lr=lambda i: 0.1 / (1 + i))
         return net.params()
 
     whole = trained()
@@ -140,7 +141,9 @@ def test_a_loss_that_is_not_finite_names_layer_and_iteration_and_makes_no_step()
         spoil(net)
         before = {name: array.copy() for name, array in net.params().items()}
         with pytest.raises(MnpError, match=rf"at iteration 100: the {found} holds NaN or infinity"):
-            epoch(net, images, labels, first_iteration=100)
+            optimizer = SGD(net)
+            optimizer.iteration = 100
+            epoch(net, images, labels, optimizer=optimizer)
         for name, array in net.params().items():
             np.testing.assert_array_equal(array, before[name])
         with pytest.raises(MnpError, match=rf"in evaluation, examples 0 to 49: the {found}"):
@@ -153,8 +156,8 @@ def test_a_rate_that_is_too_high_stops_with_a_line():
         MnpError,
         match=r"the loss became (nan|inf) at iteration \d+: the .* of layer 'fc\d'.*lower the learning rate",
     ):
-        for number in range(30):
-            epoch(net, images * 1e8, labels, lr=lambda i: 1e12, first_iteration=6 * number)
+        for _ in range(30):
+            epoch(net, images * 1e8, labels, lr=1e12)
 
 
 def test_nan_in_the_images_is_found_before_and_during_training():

@@ -90,7 +90,7 @@ def test_b_counts_here_have_as_many_columns_as_the_layer_has_neurons():
     net["fc"].params["weight"][:] = WEIGHT
     x = np.array([[1.0], [-1.0]])
     for k in (3, 2):
-        counts = collect_win_counts(net, "fc", [x])
+        counts = collect_win_counts(net, "fc", x)
         assert counts.shape == (UNITS, k) and (counts.sum(axis=1) == 2).all()
         net = prune_neurons(net, "fc", keep_top(rank_neurons(counts), k - 1))
     assert net["fc"].params["weight"].shape == (UNITS, 1)
@@ -118,8 +118,8 @@ def test_c_wins_are_counted_in_evaluation_mode_before_the_relu():
     net = Network([("fc", MaxoutDense(1, 1, 3, relu=True, dropout=0.5, dtype=np.float64, backend=textbook))])
     net["fc"].params["weight"][0, :, 0] = [-3, -2, -1]
     x = np.full((50, 1), 1.0)
-    assert collect_win_counts(net, "fc", [x]).tolist() == [[0, 0, 50]]
+    assert collect_win_counts(net, "fc", x).tolist() == [[0, 0, 50]]
     # The authors' way can be asked for, to compare: every unit is silent, every win is a tie.
-    theirs = collect_win_counts(net, "fc", [x], training=True, rng=np.random.default_rng(0))
+    theirs = collect_win_counts(net, "fc", x, training=True, rng=np.random.default_rng(0))
     assert theirs.tolist() == [[50, 0, 0]]
     assert net.forward(x).tolist() == [[0.0]] * 50

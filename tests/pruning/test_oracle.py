@@ -92,13 +92,13 @@ def test_in_float64_the_two_runs_are_one(digits):
                 backend=textbook,
             )
         else:
-            counts = collect_win_counts(net, "fc3", [images[:200], images[200:]])
+            counts = collect_win_counts(net, "fc3", images, batch_size=200)
             keep = keep_top(rank_neurons(counts), n_keep=net["fc3"].k - 1)
             assert np.array_equal(counts, theirs.counts) and np.array_equal(keep, theirs.keep)
             net = prune_neurons(net, "fc3", keep)
-        optimizer, steps = SGD(net, PLAN.momentum, PLAN.weight_decay), EXAMPLES // PLAN.batch_size
+        optimizer = SGD(net, PLAN.momentum, PLAN.weight_decay)
         losses = Losses()
-        for epoch in range(epochs[stage]):
+        for _ in range(epochs[stage]):
             train_epoch(
                 net,
                 optimizer,
@@ -107,7 +107,6 @@ def test_in_float64_the_two_runs_are_one(digits):
                 batch_size=PLAN.batch_size,
                 rng=rng,
                 lr=lambda i: learning_rate("inv", PLAN.lr, i, 0),
-                first_iteration=epoch * steps,
                 progress=losses,
             )
         assert np.allclose(losses, theirs.losses, rtol=1e-10)

@@ -70,18 +70,16 @@ def test_a_row_of_counts_sums_to_n_and_batches_add(seed, n, units, k, cut):
 @given(maxout_nets(least_k=1), st.integers(1, 5))
 def test_counts_of_a_network_do_not_depend_on_the_batches(case, size):
     net, x, _ = case
-    counts = collect_win_counts(net, "fc", [x])
+    counts = collect_win_counts(net, "fc", x)
     assert (counts.sum(axis=1) == len(x)).all()
-    assert np.array_equal(
-        collect_win_counts(net, "fc", [x[i : i + size] for i in range(0, len(x), size)]), counts
-    )
+    assert np.array_equal(collect_win_counts(net, "fc", x, batch_size=size), counts)
 
 
 @FAST
 @given(maxout_nets())
 def test_a_neuron_that_never_won_can_go_without_changing_any_output(case):
     net, x, _ = case
-    counts = collect_win_counts(net, "fc", [x])
+    counts = collect_win_counts(net, "fc", x)
     keep = keep_ever_winning(counts)
     assert not wins_lost(counts, keep).any()
     pruned = prune_neurons(net, "fc", keep)
@@ -95,7 +93,7 @@ def test_removing_neurons_never_raises_a_unit_and_changes_at_most_the_wins_lost(
     units, k = net["fc"].units, net["fc"].k
     n_keep = data.draw(st.integers(1, k))
     keep = keep_top(rank_neurons(rng.random((units, k))), n_keep)  # any keep, not only a good one
-    lost = wins_lost(collect_win_counts(net, "fc", [x]), keep)
+    lost = wins_lost(collect_win_counts(net, "fc", x), keep)
     before = net.forward(x, until="fc")
     pruned = prune_neurons(net, "fc", keep)
     last = "fc_relu" if "fc_relu" in pruned.layers else "fc"
@@ -111,7 +109,7 @@ def test_removing_neurons_never_raises_a_unit_and_changes_at_most_the_wins_lost(
 @given(maxout_nets(), st.data())
 def test_pruning_by_counts_loses_the_fewest_wins(case, data):
     net, x, rng = case
-    counts = collect_win_counts(net, "fc", [x])
+    counts = collect_win_counts(net, "fc", x)
     n_keep = data.draw(st.integers(1, net["fc"].k))
     ours = wins_lost(counts, keep_top(rank_neurons(counts), n_keep))
     other = wins_lost(counts, keep_top(rank_neurons(rng.random(counts.shape)), n_keep))
@@ -228,7 +226,7 @@ def test_a_pruned_weight_stays_exactly_zero(case, kept_share, momentum, decay, s
 def test_nothing_that_is_measured_or_pruned_changes_the_network(case):
     net, x, _ = case
     before = {name: array.copy() for name, array in net.params().items()}
-    counts = collect_win_counts(net, "fc", [x])
+    counts = collect_win_counts(net, "fc", x)
     prune_neurons(net, "fc", keep_top(rank_neurons(counts), 1)).forward(x)
     apply_masks(
         net, {n: magnitude_mask(net.params()[n], 0.3) for n in weight_names(net) if net.params()[n].size > 3}

@@ -108,7 +108,7 @@ def test_a_flattened_image_before_the_first_layer_is_left_alone():
 
 
 def test_lenet_through_two_convolutions():
-    net = lenet5(4, 5, 6, 2, 3, backend=textbook, rng=0, image=16, dtype=np.float64)
+    net = lenet5(4, 5, 6, 2, 3, backend=textbook, rng=0, image_size=16, dtype=np.float64)
     masked = mask_columns(net, "conv2.weight", 1, [0, 3])
     small = remove_dead_units(masked)
     assert small["conv1"].out_channels == 2 and small["conv2"].in_channels == 2

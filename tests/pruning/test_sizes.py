@@ -107,7 +107,7 @@ def test_vgg16_at_full_size_without_its_arrays():
 
 
 def test_builder_and_list_agree_on_a_small_vgg():
-    net = vgg16(width=0.0625, image=32, units=8, k=2, classes=5, batchnorm=True, backend=textbook)
+    net = vgg16(width=0.0625, image_size=32, units=8, k=2, classes=5, batchnorm=True, backend=textbook)
     assert count_sizes(net, (3, 32, 32)).params == net.count_params()
     assert count_sizes(net.architecture(), (3, 32, 32)).params == net.count_params()
 
@@ -215,7 +215,7 @@ def test_the_index_holds_the_last_column_and_the_pointer_the_count():
 
 
 def test_without_maxout_feeds_every_neuron_on():
-    net = lenet5(2, 3, 4, 3, 5, backend=textbook, image=16, dropout=0.25)
+    net = lenet5(2, 3, 4, 3, 5, backend=textbook, image_size=16, dropout=0.25)
     before = net.architecture()
     plain = without_maxout(before)
     assert before == net.architecture()
@@ -281,7 +281,7 @@ def test_reduction_and_compression():
 
 
 def test_smaller_in_every_way_after_pruning():
-    net = lenet5(4, 6, 8, 3, 5, backend=textbook, rng=0, image=16)
+    net = lenet5(4, 6, 8, 3, 5, backend=textbook, rng=0, image_size=16)
     pruned = prune_neurons(net, "fc3", np.zeros((8, 1), dtype=int))
     before, after = (count_sizes(n, (1, 16, 16)) for n in (net, pruned))
     assert after.params == pruned.count_params() < net.count_params()

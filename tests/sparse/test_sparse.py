@@ -212,7 +212,7 @@ def test_the_bits_do_not_depend_on_the_threads():
 
 
 def pruned_lenet(sparsity=0.9, dtype=np.float32, k=2):
-    net = lenet5(3, 4, 8, k, 5, backend=textbook, rng=0, image=16, dtype=dtype)
+    net = lenet5(3, 4, 8, k, 5, backend=textbook, rng=0, image_size=16, dtype=dtype)
     for name, array in net.params().items():
         if name.endswith("bias"):
             array[...] = np.random.default_rng(1).normal(size=array.shape)

@@ -15,7 +15,7 @@ SHAPE = (1, 16, 16)
 
 
 def pruned(sparsity=0.95, dtype=np.float32, units=64):
-    net = lenet5(8, 16, units, 2, 10, backend=textbook, rng=0, image=16, dtype=dtype)
+    net = lenet5(8, 16, units, 2, 10, backend=textbook, rng=0, image_size=16, dtype=dtype)
     return apply_masks(net, {n: magnitude_mask(net.params()[n], sparsity) for n in weight_names(net)})
 
 

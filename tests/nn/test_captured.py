@@ -10,12 +10,12 @@ from mnp.kernels import tiled
 from mnp.kernels.shapes import ShapeError
 from mnp.nn import (
     SGD,
+    CapturedNetwork,
     Conv2d,
     Flatten,
     Layer,
     MaxPool2d,
     Network,
-    Recorded,
     ReLU,
     lenet5,
     loss_and_grads,
@@ -37,7 +37,7 @@ def small_net(backend="tiled", k=3, dtype=np.float32):
 
 def one_neuron(net):
     while getattr(net["fc3"], "k", 1) > 1:
-        order = rank_neurons(collect_win_counts(net, "fc3", [images(64)]))
+        order = rank_neurons(collect_win_counts(net, "fc3", images(64)))
         net = prune_neurons(net, "fc3", keep_top(order, n_keep=net["fc3"].k - 1))
     return net
 
@@ -47,7 +47,7 @@ def one_neuron(net):
 @pytest.mark.parametrize("change", [lambda net: net, one_neuron], ids=["maxout", "one neuron"])
 def test_a_recorded_network_gives_the_same_bits(count, change):
     net = change(small_net())
-    run = Recorded(net, (count, 1, 28, 28))
+    run = CapturedNetwork(net, (count, 1, 28, 28))
     assert run.calls >= 5
     for seed in (1, 2):
         x = images(count, seed=seed)
@@ -57,7 +57,7 @@ def test_a_recorded_network_gives_the_same_bits(count, change):
 @records
 def test_nan_and_negative_images_come_through():
     net = small_net()
-    run, x = Recorded(net, (2, 1, 28, 28)), -np.abs(images(2))
+    run, x = CapturedNetwork(net, (2, 1, 28, 28)), -np.abs(images(2))
     x[1, 0, 14, 14] = np.nan
     expected = net.forward(x)
     assert np.isnan(expected[1]).any() and np.array_equal(run(x), expected, equal_nan=True)
@@ -66,7 +66,7 @@ def test_nan_and_negative_images_come_through():
 @records
 def test_an_answer_is_not_overwritten_and_the_images_are_left_alone():
     net = small_net()
-    run, first, second = Recorded(net, (1, 1, 28, 28)), images(1), images(1, seed=2)
+    run, first, second = CapturedNetwork(net, (1, 1, 28, 28)), images(1), images(1, seed=2)
     kept = first.copy()
     y = run(first)
     run(second)
@@ -76,7 +76,7 @@ def test_an_answer_is_not_overwritten_and_the_images_are_left_alone():
 @records
 def test_training_the_network_later_changes_nothing():
     net, x = small_net(), images(8)
-    run = Recorded(net, x.shape)
+    run = CapturedNetwork(net, x.shape)
     before = run(x)
     loss_and_grads(net, x, np.arange(8), np.random.default_rng(0))
     SGD(net).step(0.1)
@@ -86,14 +86,14 @@ def test_training_the_network_later_changes_nothing():
 @pytest.mark.parametrize("backend", ["textbook", "jitted"])
 def test_other_kernels_run_the_network_itself(backend):
     net, x = small_net(backend), images(1)
-    run = Recorded(net, x.shape)
+    run = CapturedNetwork(net, x.shape)
     assert run.calls == 0 and np.array_equal(run(x), net.forward(x))
-    assert repr(run) == "Recorded((1, 1, 28, 28), not recorded: runs net.forward)"
+    assert repr(run) == "CapturedNetwork((1, 1, 28, 28), not captured: runs net.forward)"
 
 
 def test_float64_runs_the_network_itself():
     net, x = small_net(dtype=np.float64), images(1, dtype=np.float64)
-    run = Recorded(net, x.shape)
+    run = CapturedNetwork(net, x.shape)
     assert run.calls == 0 and np.array_equal(run(x), net.forward(x))
 
 
@@ -119,29 +119,29 @@ class Halved(Layer):
 )
 def test_what_is_more_than_loops_is_not_recorded(layers):
     net, x = Network(layers), images(2)
-    run = Recorded(net, x.shape)
+    run = CapturedNetwork(net, x.shape)
     assert run.calls == 0 and np.array_equal(run(x), net.forward(x))
 
 
 @records
 def test_layers_that_only_look_otherwise_at_their_input_need_no_call():
     net = Network([("flatten", Flatten(backend="tiled")), ("relu", ReLU(backend="tiled"))])
-    run, x = Recorded(net, (2, 1, 3, 3)), images(2, size=3)
+    run, x = CapturedNetwork(net, (2, 1, 3, 3)), images(2, size=3)
     assert run.calls == 1 and np.array_equal(run(x), np.maximum(x, 0).reshape(2, 9))
 
 
 def test_other_batches_are_refused():
-    run = Recorded(small_net(), (1, 1, 28, 28))
+    run = CapturedNetwork(small_net(), (1, 1, 28, 28))
     with pytest.raises(
-        ShapeError, match=r"recorded for batches of shape \(1, 1, 28, 28\), got \(2, 1, 28, 28\)"
+        ShapeError, match=r"captured for batches of shape \(1, 1, 28, 28\), got \(2, 1, 28, 28\)"
     ):
         run(images(2))
-    with pytest.raises(MnpError, match=r"recorded for float32, got float64; use x.astype\(np.float32\)"):
+    with pytest.raises(MnpError, match=r"captured for float32, got float64; use x.astype\(np.float32\)"):
         run(images(1, dtype=np.float64))
     with pytest.raises(MnpError, match="empty batch"):
-        Recorded(small_net(), (0, 1, 28, 28))
+        CapturedNetwork(small_net(), (0, 1, 28, 28))
     with pytest.raises(ShapeError, match="layer 'conv1"):
-        Recorded(small_net(), (1, 3, 28, 28))
+        CapturedNetwork(small_net(), (1, 3, 28, 28))
 
 
 @records
