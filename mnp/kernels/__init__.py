@@ -20,7 +20,8 @@ Importing this package compiles nothing; a tier is imported when it is first ask
 """
 
 import importlib
-import importlib.util
+import os
+import re
 
 from mnp.errors import MnpError
 from mnp.kernels.shapes import ShapeError
@@ -62,6 +63,10 @@ FUSED = {
 
 BACKENDS = ("textbook", "jitted", "tiled")
 
+_threads = os.environ.get("NUMBA_NUM_THREADS", "")
+if re.fullmatch(r"\s*(-\d+|0+)\s*", _threads):  # Numba's own error is a traceback while it is imported
+    raise MnpError(f"NUMBA_NUM_THREADS is {_threads}: set it to 1 or more")
+
 __all__ = ["BACKENDS", "FUSED", "KERNELS", "ShapeError", "default_backend", "get_backend"]
 
 
@@ -83,8 +88,8 @@ def get_backend(name):
     >>> get_backend("textbook").__name__
     'mnp.kernels.textbook'
     """
-    if name not in BACKENDS or importlib.util.find_spec(f"mnp.kernels.{name}") is None:
-        raise MnpError(f"there is no kernel module {name!r}: choose one of {', '.join(BACKENDS)}")
+    if name not in BACKENDS:
+        raise MnpError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
     return importlib.import_module(f"mnp.kernels.{name}")
 
 
@@ -97,8 +102,5 @@ def default_backend():
     >>> default_backend().__name__ in ("mnp.kernels.tiled", "mnp.kernels.jitted")
     True
     """
-    if importlib.util.find_spec("mnp.kernels.tiled") is not None:
-        tiled = get_backend("tiled")
-        if tiled.available():
-            return tiled
-    return get_backend("jitted")
+    tiled = get_backend("tiled")
+    return tiled if tiled.available() else get_backend("jitted")

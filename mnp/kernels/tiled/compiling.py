@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 
 import numba
-from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from mnp.kernels import compiling, registers
 
@@ -27,8 +26,8 @@ def sources_digest(own):
     return digest.hexdigest()
 
 
-class _Cache(FunctionCache):
-    """Numba's cache of one function, with the digest as the key in place of the function's own code.
+class _Cache(compiling.Cache):
+    """The cache of one function, with the digest as the key in place of the function's own code.
 
     A function made inside another file's function is known by its module and name, see `parallel`.
     """
@@ -37,8 +36,9 @@ class _Cache(FunctionCache):
         super().__init__(function)
         self._digest = sources_digest(getattr(function, "source", function.__code__.co_filename))
         name = f"{self._impl.filename_base}.{function.__module__.rpartition('.')[2]}.{self._digest[:16]}"
-        stamp = self._impl.locator.get_source_stamp()
-        self._cache_file = IndexDataCacheFile(self._cache_path, name, stamp)
+        self._cache_file = compiling.CacheFiles(
+            self._cache_path, name, self._impl.locator.get_source_stamp()
+        )
 
     def _index_key(self, signature, codegen):
         return signature, codegen.magic_tuple(), function_name(self._py_func), self._digest
@@ -51,14 +51,7 @@ def function_name(function):
 
 def compiled(**options):
     """Like `mnp.kernels.compiling.compiled`, but safe for functions that contain code of other files."""
-
-    def decorate(function):
-        dispatcher = compiling.compiled(**options)(function)
-        if isinstance(getattr(dispatcher, "_cache", None), FunctionCache):  # not so without a compiler
-            dispatcher._cache = _Cache(function)
-        return dispatcher
-
-    return decorate
+    return lambda function: compiling.compile_with(_Cache, function, options)
 
 
 def inner(function):

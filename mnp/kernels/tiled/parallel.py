@@ -22,7 +22,6 @@ at once.
 """
 
 import threading
-from functools import cache
 
 import numba
 import numpy as np
@@ -132,12 +131,6 @@ def _make_pick_up(kind):
     return pick_up
 
 
-@cache
-def _start():
-    """Start Numba's threads, without which compiled code from its cache has nothing to call."""
-    numba.get_num_threads()
-
-
 @compiled()
 def _count():  # pragma: no cover - machine code only
     return _threads()
@@ -145,7 +138,6 @@ def _count():  # pragma: no cover - machine code only
 
 def threads():
     """How many threads Numba may use now: numba.get_num_threads() in a tenth of its time."""
-    _start()
     return _count()
 
 
@@ -200,7 +192,6 @@ class Shared:
         return (self._address, count, memory.ctypes.data), memory
 
     def _compile(self):
-        _start()
         share, pick_up = inner(self.function), _make_pick_up(types.Tuple(self.kinds))
 
         def body(index, address):  # pragma: no cover - machine code only, as launch

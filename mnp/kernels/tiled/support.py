@@ -3,34 +3,28 @@
 import math
 import os
 import threading
-from functools import cache
 
-import llvmlite.binding
 import numba
 import numpy as np
 
-from mnp.kernels.registers import LINE
+from mnp.kernels.registers import FEATURES, LINE
 
 FLOAT32, NOTHING, NO_BYTES = np.dtype(np.float32), np.empty(0, np.float32), np.empty(0, np.uint8)
 
 _Array = np.ndarray  # looked up once: one image's inference asks a dozen times
 
-FORCED = os.environ.get("MNP_FORCE_FALLBACK") == "1"
-
-
-@cache
-def _has_vectors():
-    features = llvmlite.binding.get_host_cpu_features()
-    return bool(features.get("avx512f") or (features.get("avx2") and features.get("fma")))
+_FALLBACK = os.environ.get("MNP_FORCE_FALLBACK") == "1"
+_VECTORS = "avx512f" in FEATURES or {"avx2", "fma"} <= FEATURES
 
 
 def available():
     """Say whether this tier's own loops can run here; where not, its functions are those of `jitted`.
 
-    True on a CPU with AVX-512, or AVX2 and FMA, if Numba may compile (no NUMBA_DISABLE_JIT=1) and the
-    environment did not hold MNP_FORCE_FALLBACK=1, which is there for tests, when Python started.
+    True if Numba compiles (no NUMBA_DISABLE_JIT=1), and for a CPU with AVX-512, or AVX2 and FMA (which
+    NUMBA_CPU_NAME=generic is not), and the environment did not hold MNP_FORCE_FALLBACK=1, which is there
+    for tests, when Python started.
     """
-    return not FORCED and not numba.config.DISABLE_JIT and _has_vectors()
+    return _VECTORS and not _FALLBACK and not numba.config.DISABLE_JIT
 
 
 def floats32(*arrays):
