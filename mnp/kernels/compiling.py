@@ -2,10 +2,11 @@
 
 import hashlib
 import pickle
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numba
+import numpy as np
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 
 from mnp.kernels.threads import start_threads
@@ -49,6 +50,15 @@ def compile_with(cache_type, function, options):
         except RuntimeError:  # Numba's "no locator available": no folder it may write to
             dispatcher._cache = NoCache()
     return dispatcher
+
+
+def contiguous(array):
+    """The array as compiled loops take it: in C order and the machine's byte order; copied only if it is not.
+
+    >>> contiguous(np.array([[1, 2], [3, 4]], ">f4").T).dtype == np.float32
+    True
+    """
+    return np.ascontiguousarray(array, dtype=array.dtype.type)
 
 
 @contextmanager
@@ -127,10 +137,8 @@ class Cache(FunctionCache):
 
     def save_overload(self, signature, code):
         """Keep the machine code, unless the disk is full or over quota."""
-        try:
+        with suppress(OSError):
             super().save_overload(signature, code)
-        except OSError:
-            pass  # it is in memory
 
 
 class NoCache(NullCache):

@@ -48,8 +48,8 @@ from numba.extending import intrinsic, models, register_model
 _FLOAT, _BYTE, _INT, _LANE = ir.FloatType(), ir.IntType(8), ir.IntType(64), ir.IntType(32)
 LINE = 16  # floats in a cache line of 64 bytes; vectors that start on one load fastest
 
-# The instructions that Numba compiles for: this CPU's, less what NUMBA_CPU_NAME=generic, NUMBA_CPU_FEATURES or
-# NUMBA_ENABLE_AVX=0 take away. Written as "+avx2,-avx512f,...".
+# The instructions that Numba compiles for: this CPU's, less what NUMBA_CPU_NAME=generic, NUMBA_CPU_FEATURES
+# or NUMBA_ENABLE_AVX=0 take away. Written as "+avx2,-avx512f,...".
 _target = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
 FEATURES = frozenset(name[1:] for name in _target.split(",") if name.startswith("+"))
 

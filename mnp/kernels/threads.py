@@ -74,11 +74,11 @@ def _load_openmp():
 def _guard(one_at_a_time):
     """Make the function that our loops call in place of numba_parallel_for; return its address.
 
-        if _alone:                        # one_at_a_time: and set it in the same instruction
-            kernel(args, dims, steps, data)
-        else:
-            numba_parallel_for(kernel, args, dims, steps, data, ...)
-            _alone = 0                    # one_at_a_time
+    if _alone:                        # one_at_a_time: and set it in the same instruction
+        kernel(args, dims, steps, data)
+    else:
+        numba_parallel_for(kernel, args, dims, steps, data, ...)
+        _alone = 0                    # one_at_a_time
     """
     void, number = ir.VoidType(), ir.IntType(8 * ctypes.sizeof(ctypes.c_void_p))
     pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(64)

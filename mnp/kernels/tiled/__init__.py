@@ -1,3 +1,4 @@
+# ruff: noqa: F401, F403 - __all__ names all of these
 """The same kernels once more, as fast as the machine can: register tiles, fused layers.
 
 A register tile (see `mnp.kernels.registers`) multiplies a few loaded vectors with each other and keeps the
@@ -21,22 +22,8 @@ a CPU without AVX2, no compiler) runs as in `jitted`, with equal results up to r
 that are not named here.
 """
 
-from mnp.kernels.jitted import (
-    avgpool2d_backward,
-    avgpool2d_forward,
-    batchnorm2d_backward,
-    batchnorm2d_forward,
-    batchnorm2d_inference,
-    dropout_backward,
-    dropout_forward,
-    maxout_backward,
-    maxout_forward,
-    maxpool2d_backward,
-    maxpool2d_forward,
-    relu_backward,
-    softmax_cross_entropy,
-    win_counts,
-)
+import mnp.kernels
+from mnp.kernels.jitted import *  # all that is not replaced below
 from mnp.kernels.tiled.convolution import conv2d_backward, conv2d_forward
 from mnp.kernels.tiled.dense import dense_backward, dense_forward, dense_maxout_backward, dense_maxout_forward
 from mnp.kernels.tiled.learning import sgd_step
@@ -45,31 +32,4 @@ from mnp.kernels.tiled.pooled import conv2d_maxpool2d_backward, conv2d_maxpool2d
 from mnp.kernels.tiled.relu import relu_forward
 from mnp.kernels.tiled.support import available
 
-__all__ = [
-    "available",
-    "avgpool2d_backward",
-    "avgpool2d_forward",
-    "batchnorm2d_backward",
-    "batchnorm2d_forward",
-    "batchnorm2d_inference",
-    "conv2d_backward",
-    "conv2d_forward",
-    "conv2d_maxpool2d_backward",
-    "conv2d_maxpool2d_forward",
-    "dense_backward",
-    "dense_forward",
-    "dense_maxout_backward",
-    "dense_maxout_forward",
-    "dropout_backward",
-    "dropout_forward",
-    "maxout_backward",
-    "maxout_forward",
-    "maxpool2d_backward",
-    "maxpool2d_forward",
-    "record",
-    "relu_backward",
-    "relu_forward",
-    "sgd_step",
-    "softmax_cross_entropy",
-    "win_counts",
-]
+__all__ = [*mnp.kernels.KERNELS, *mnp.kernels.FUSED, "available", "record"]

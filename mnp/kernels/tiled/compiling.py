@@ -36,9 +36,7 @@ class _Cache(compiling.Cache):
         super().__init__(function)
         self._digest = sources_digest(getattr(function, "source", function.__code__.co_filename))
         name = f"{self._impl.filename_base}.{function.__module__.rpartition('.')[2]}.{self._digest[:16]}"
-        self._cache_file = compiling.CacheFiles(
-            self._cache_path, name, self._impl.locator.get_source_stamp()
-        )
+        self._cache_file = compiling.CacheFiles(self._cache_path, name, self._impl.locator.get_source_stamp())
 
     def _index_key(self, signature, codegen):
         return signature, codegen.magic_tuple(), function_name(self._py_func), self._digest
