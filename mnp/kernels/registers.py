@@ -76,7 +76,7 @@ class _TileModel(models.PrimitiveModel):
 
 
 class _Emitter:
-    """Writes LLVM instructions on vectors of so many lanes."""
+    """Emits LLVM instructions on vectors of `lanes` floats."""
 
     def __init__(self, builder, lanes):
         self.builder, self.lanes, self.vector = builder, lanes, ir.VectorType(_FLOAT, lanes)
@@ -138,10 +138,10 @@ def _is_flat(a, *kinds):
 
 
 def _define(tile, result, emit, *arguments):
-    """What an intrinsic returns to Numba: its signature, and how to write the code of one call.
+    """What an intrinsic returns to Numba: its signature, and the function that emits the code of a call.
 
     `emit` gets the arguments ready for use: a tile as a list of vectors, an array as a _Flat, an index as
-    a 64-bit number, a float as float32. A wrong argument gives None, Numba's word for a typing error.
+    a 64-bit number, a float as float32. For a wrong argument, None: Numba then raises a typing error.
     """
     takes = []
     for a in arguments:

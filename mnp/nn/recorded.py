@@ -44,7 +44,7 @@ class Recorded:
         self._images = np.zeros(self.shape, self.dtype)
         self.net.forward(self._images)  # whatever does not fit is refused here
         self._recording, self._logits, self.calls = None, None, 0
-        record = getattr(self.net.backend, "record", None)
+        record = getattr(self.net.backend, "capture", None)
         if record is not None:
             self._record(record)
 

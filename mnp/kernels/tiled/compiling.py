@@ -1,4 +1,4 @@
-"""How this tier compiles: `compiled` for the functions that Python calls, `inner` for those that they call.
+"""How this backend compiles: `compiled` for functions that Python calls, `device` for those that they call.
 
 Numba keeps machine code from one process to the next, and forgets it when the file of the compiled
 function changes. Here, though, a compiled function contains code of other files: the tiles of
@@ -18,7 +18,7 @@ from mnp.kernels import compiling, registers
 
 @cache
 def sources_digest(own):
-    """A digest of every file whose code may be contained in a kernel of this tier, the file that has it
+    """A digest of every file whose code may be contained in a kernel of this backend, the file that has it
     (`own`, elsewhere for the benchmark's loop) among them, and of the tiles' size."""
     digest = hashlib.sha256(str(registers.WIDE).encode())
     for path in [Path(registers.__file__), Path(own), *sorted(Path(__file__).parent.glob("*.py"))]:
@@ -52,23 +52,19 @@ def compiled(**options):
     return lambda function: compiling.compile_with(_Cache, function, options)
 
 
-def inner(function):
-    """Compile a function as a part of those that call it."""
-    return _inner(function)
-
-
-def leaf(function):
-    """The same for those that create no array: then Numba counts no references to those that they are given.
-    Around a few numbers' work, with a branch in it, the counting took 20 times as long as the work."""
-    return _inner(function, _nrt=False)
-
-
-def inlined(function):
-    """The same for the innermost small ones: a call hands each array over as seven numbers on the stack,
-    which takes as long as a small tile's work. Left to the compiler, not all of them are inlined."""
-    return _inner(function, forceinline=True)
-
-
-def _inner(function, **options):
+def device(function, **options):
+    """Compile a function as a part of those that call it (CUDA's word for a function that is no entry)."""
     options |= {"error_model": "numpy", "fastmath": set(compiling.FASTMATH)}
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+
+
+def device_noalloc(function):
+    """`device` for functions that create no array: Numba then counts no references to their arguments.
+    Around a few numbers' work, with a branch in it, the counting took 20 times as long as the work."""
+    return device(function, _nrt=False)
+
+
+def device_inline(function):
+    """`device` for the innermost small functions: a call passes each array as seven numbers on the stack,
+    which takes as long as a small tile's work. Left to the compiler, not all of them are inlined."""
+    return device(function, forceinline=True)
