@@ -1,26 +1,27 @@
-"""What a layer computes: plain functions, arrays in, arrays out.
+"""Kernels: what a layer computes, as plain functions on arrays.
 
-An implementation is a module that offers the names in `KERNELS` (and, if it likes, those in `FUSED`).
-Three come with the package, a reader's staircase:
+An implementation, or backend, is a module that offers the names in `KERNELS` (and optionally those in
+`FUSED`). Three come with the package:
 
-    textbook   says what: NumPy and visible loops, made to be read and stepped through
-    jitted     says it fast and readably: Numba loops, NumPy matrix products
-    tiled      says it as fast as the machine can: register-blocked, fused; falls back to jitted
+    textbook   reference: NumPy and visible loops, made to be read and stepped through
+    jitted     readable loops, compiled by Numba
+    tiled      hand-tuned SIMD (AVX2, AVX-512), fused layers; falls back to jitted
 
 Rules that hold in every implementation, tested in `tests/kernels/`:
 
-- dtype in = dtype out, float32 or float64; inputs may have any strides and are never changed
-  (`sgd_step`, whose job it is, is the one exception);
+- dtype in = dtype out, float32 or float64; inputs may have any strides and either byte order (results
+  have the machine's) and are never changed (except by `sgd_step`, which works in place);
 - wherever there is a maximum the lowest index wins a tie, and a NaN propagates as in `np.max` and
   `np.argmax`: the first NaN wins;
-- a mistake in shapes is a `shapes.ShapeError`, one line with the shapes in it;
-- nothing is random: `dropout_forward` is handed the kept positions.
+- shapes that do not fit raise `shapes.ShapeError`, one line with the shapes in it;
+- nothing is random: `dropout_forward` is given the kept positions.
 
-Importing this package compiles nothing; a tier is imported when it is first asked for.
+Importing this package compiles nothing; a backend is imported when it is first asked for.
 """
 
 import importlib
-import importlib.util
+import os
+import re
 
 from mnp.errors import MnpError
 from mnp.kernels.shapes import ShapeError
@@ -62,11 +63,15 @@ FUSED = {
 
 BACKENDS = ("textbook", "jitted", "tiled")
 
+_threads = os.environ.get("NUMBA_NUM_THREADS", "")
+if re.fullmatch(r"\s*(-\d+|0+)\s*", _threads):  # Numba's own error is a traceback while it is imported
+    raise MnpError(f"NUMBA_NUM_THREADS is {_threads}: set it to 1 or more")
+
 __all__ = ["BACKENDS", "FUSED", "KERNELS", "ShapeError", "default_backend", "get_backend"]
 
 
 def get_backend(name):
-    """Import one of the package's kernel modules by its name.
+    """Import one of the package's backends by its name.
 
     Parameters
     ----------
@@ -78,27 +83,24 @@ def get_backend(name):
     backend : module
         Hand it to a layer (`Conv2d(..., backend=backend)`) or to `net.with_backend(backend)`.
 
-    Any other name is an MnpError.
+    Raises MnpError for any other name.
 
     >>> get_backend("textbook").__name__
     'mnp.kernels.textbook'
     """
-    if name not in BACKENDS or importlib.util.find_spec(f"mnp.kernels.{name}") is None:
-        raise MnpError(f"there is no kernel module {name!r}: choose one of {', '.join(BACKENDS)}")
+    if name not in BACKENDS:
+        raise MnpError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
     return importlib.import_module(f"mnp.kernels.{name}")
 
 
 def default_backend():
-    """Import the fastest kernel module that this machine can run.
+    """Import the fastest backend that this machine can run.
 
-    `tiled` where it says that it is available (the CPU has the vector instructions and Numba may
-    compile), otherwise `jitted`, which runs everywhere.
+    `tiled` where it is available (Numba may compile, and does so for a CPU with the vector instructions),
+    otherwise `jitted`, which runs everywhere.
 
     >>> default_backend().__name__ in ("mnp.kernels.tiled", "mnp.kernels.jitted")
     True
     """
-    if importlib.util.find_spec("mnp.kernels.tiled") is not None:
-        tiled = get_backend("tiled")
-        if tiled.available():
-            return tiled
-    return get_backend("jitted")
+    tiled = get_backend("tiled")
+    return tiled if tiled.available() else get_backend("jitted")

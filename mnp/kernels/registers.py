@@ -39,18 +39,22 @@ cannot be called with NUMBA_DISABLE_JIT=1.
 import os
 from types import ModuleType
 
-import llvmlite.binding
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
 _FLOAT, _BYTE, _INT, _LANE = ir.FloatType(), ir.IntType(8), ir.IntType(64), ir.IntType(32)
 LINE = 16  # floats in a cache line of 64 bytes; vectors that start on one load fastest
 
+# The instructions that Numba compiles for: this CPU's, less what NUMBA_CPU_NAME=generic, NUMBA_CPU_FEATURES
+# or NUMBA_ENABLE_AVX=0 take away. Written as "+avx2,-avx512f,...".
+_target = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+FEATURES = frozenset(name[1:] for name in _target.split(",") if name.startswith("+"))
+
 # Whether there are 32 registers of 16 lanes (AVX-512), or 16 of 8 (MNP_FORCE_AVX2=1 says so for tests).
-_AVX512 = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
-WIDE = _AVX512 and os.environ.get("MNP_FORCE_AVX2") != "1"
+WIDE = "avx512f" in FEATURES and os.environ.get("MNP_FORCE_AVX2") != "1"
 
 
 class TileType(types.Type):
@@ -72,7 +76,7 @@ class _TileModel(models.PrimitiveModel):
 
 
 class _Emitter:
-    """Writes LLVM instructions on vectors of so many lanes."""
+    """Emits LLVM instructions on vectors of `lanes` floats."""
 
     def __init__(self, builder, lanes):
         self.builder, self.lanes, self.vector = builder, lanes, ir.VectorType(_FLOAT, lanes)
@@ -134,10 +138,10 @@ def _is_flat(a, *kinds):
 
 
 def _define(tile, result, emit, *arguments):
-    """What an intrinsic returns to Numba: its signature, and how to write the code of one call.
+    """What an intrinsic returns to Numba: its signature, and the function that emits the code of a call.
 
     `emit` gets the arguments ready for use: a tile as a list of vectors, an array as a _Flat, an index as
-    a 64-bit number, a float as float32. A wrong argument gives None, Numba's word for a typing error.
+    a 64-bit number, a float as float32. For a wrong argument, None: Numba then raises a typing error.
     """
     takes = []
     for a in arguments:

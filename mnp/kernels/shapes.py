@@ -1,7 +1,6 @@
-"""Output sizes, and the one error for shapes that do not fit.
+"""Output sizes, and argument checks that all backends share.
 
-Every kernel module checks its arguments here, so that a mistake reads the same in all of them: one
-line that names the arrays, prints their shapes and says what was expected.
+Every error is one line that names the arrays, prints their shapes and says what was expected.
 """
 
 import numpy as np
@@ -14,12 +13,12 @@ class ShapeError(MnpError):
 
 
 def conv2d_output_size(h, w, kh, kw, stride, padding):
-    """Say how many rows and columns a convolution gives.
+    """Rows and columns of the output of a convolution.
 
         oh = (h + 2 padding - kh) // stride + 1,   ow likewise
 
-    A last window that would reach over the edge of the padded image is not used (PyTorch's rule,
-    ONNX's and Caffe's for convolutions). A kernel larger than the padded image is a ShapeError.
+    A last window that would reach over the edge of the padded image is not used (the rule of PyTorch,
+    ONNX and Caffe for convolutions). Raises ShapeError for a kernel larger than the padded image.
 
     >>> conv2d_output_size(28, 28, 5, 5, stride=1, padding=0)
     (24, 24)
@@ -38,7 +37,7 @@ def conv2d_output_size(h, w, kh, kw, stride, padding):
 
 
 def pool2d_output_size(h, w, size, stride):
-    """Say how many rows and columns a pooling without padding gives.
+    """Rows and columns of the output of a pooling without padding.
 
         oh = (h - size) // stride + 1,   ow likewise
 
@@ -59,7 +58,7 @@ def pool2d_output_size(h, w, size, stride):
 
 
 def check_floats(kernel, **arrays):
-    """Refuse anything but NumPy arrays of one float type, float32 or float64.
+    """Raise MnpError unless all are NumPy arrays of one float type, float32 or float64, in any byte order.
 
     >>> check_floats("relu_forward", x=np.zeros(3, dtype=np.int64))
     Traceback (most recent call last):
@@ -74,26 +73,26 @@ def check_floats(kernel, **arrays):
             raise MnpError(f"{kernel}: {name} is {array.dtype}: convert it to float32 or float64")
         if first is None:
             first = name, array.dtype
-        elif array.dtype != first[1]:
+        elif array.dtype.char != first[1].char:  # another byte order is as good
             raise MnpError(
                 f"{kernel}: {first[0]} is {first[1]} but {name} is {array.dtype}: use one float type for all"
             )
 
 
 def check_ndim(kernel, name, array, axes):
-    """Refuse an array that has not exactly the axes named, as in "N, C, H, W"."""
+    """Raise ShapeError unless the array has the axes named, as in "N, C, H, W"."""
     if array.ndim != axes.count(",") + 1:
         raise ShapeError(f"{kernel}: {name} must be ({axes}), but its shape is {array.shape}")
 
 
 def check_shape(kernel, name, array, expected, because):
-    """Refuse an array whose shape is not the expected one; `because` says where that comes from."""
+    """Raise ShapeError unless the array has the expected shape; `because` says where that comes from."""
     if array.shape != tuple(expected):
         raise ShapeError(f"{kernel}: {name} is {array.shape}, but {because} ask for {tuple(expected)}")
 
 
 def check_winner(kernel, winner, shape, size):
-    """Refuse winners of another shape, of a non-integer type, or outside [0, size).
+    """Raise MnpError for winners of another shape, of a non-integer type, or outside [0, size).
 
     >>> check_winner("maxout_backward", np.array([[0, 4]]), (1, 2), 4)
     Traceback (most recent call last):
@@ -171,7 +170,7 @@ def check_dense_backward(kernel, dy, x, weight):
 
 
 def check_maxout(kernel, z):
-    """Check the neurons' values that go into a maxout."""
+    """Check the input of a maxout."""
     check_floats(kernel, z=z)
     check_ndim(kernel, "z", z, "N, units, k")
     if z.shape[2] < 1:
@@ -186,7 +185,7 @@ def check_maxout_backward(kernel, dy, winner, k):
 
 
 def check_dropout(kernel, name, array, keep, p):
-    """Check a dropout's kept positions and its probability of dropping."""
+    """Check the mask and the probability of a dropout."""
     check_floats(kernel, **{name: array})
     if keep.dtype != np.bool_:
         raise MnpError(f"{kernel}: keep is {keep.dtype}: it must be bool, True = kept")
@@ -210,7 +209,7 @@ def check_labels(kernel, logits, labels):
 
 
 def check_batchnorm2d(kernel, x, **per_channel):
-    """Check images and the arrays that hold one number a channel."""
+    """Check images and the arrays that hold one number per channel."""
     check_floats(kernel, x=x, **per_channel)
     check_ndim(kernel, "x", x, "N, C, H, W")
     for name, array in per_channel.items():

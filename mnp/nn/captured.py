@@ -45,8 +45,7 @@ class CapturedNetwork:
         self._images = np.zeros(self.shape, self.dtype)
         self.net.forward(self._images)  # raises if anything does not fit
         self._replay, self._logits, self.calls = None, None, 0
-        backend = self.net.backend
-        capture = getattr(backend, "capture", getattr(backend, "record", None))
+        capture = getattr(self.net.backend, "capture", None)
         if capture is not None:
             self._capture(capture)
 

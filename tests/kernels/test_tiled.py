@@ -15,7 +15,7 @@ from tolerances import TEXTBOOK, assert_close, assert_results_close
 
 from mnp.errors import MnpError
 from mnp.kernels import FUSED, KERNELS, jitted, textbook, tiled
-from mnp.kernels.tiled import convolution, dense, learning, parallel, pooled, support
+from mnp.kernels.tiled import convolution, dense, elementwise, parallel, pooled, support
 from mnp.verify import accuracy, reference
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
@@ -34,7 +34,7 @@ def draw(rng, shape, coarse=False, layout="C"):
 
 def test_an_array_on_a_line_starts_on_one():
     for shape in ((1,), (3, 5, 7), (64, 33)):
-        array = support.on_a_line(shape)
+        array = support.cache_aligned_empty(shape)
         assert array.shape == shape and array.dtype == np.float32 and array.flags.carray
         assert array.ctypes.data % 64 == 0
 
@@ -66,7 +66,7 @@ def plain_maxout(x, weight, bias, relu, keep, p, dy):
     return (y, winner), (dx, dweight.reshape(weight.shape), dbias.reshape(bias.shape))
 
 
-@pytest.mark.parametrize("module", [convolution, dense, learning, pooled, support])
+@pytest.mark.parametrize("module", [convolution, dense, elementwise, pooled, support])
 def test_examples_in_the_docstrings(module):
     assert doctest.testmod(module).failed == 0
 

@@ -154,7 +154,7 @@ def test_a_recording_holds_the_calls_of_its_own_thread_only():
         other.join()
         return tiled.relu_forward(x)
 
-    recording, y = tiled.record(with_another_thread)
+    recording, y = tiled.capture(with_another_thread)
     assert len(recording.calls) == 1
     x[:] = -x
     recording.run()
@@ -167,8 +167,8 @@ def test_recording_ends_with_an_error():
         raise MnpError("no")
 
     with pytest.raises(MnpError, match="no"):
-        tiled.record(fails)
-    recording, _ = tiled.record(lambda: None)
+        tiled.capture(fails)
+    recording, _ = tiled.capture(lambda: None)
     assert recording.calls == []
     tiled.relu_forward(images(1))
     assert recording.calls == []

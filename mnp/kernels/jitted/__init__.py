@@ -1,4 +1,5 @@
-"""The same kernels as the textbook's, as fast as readable code gets: plain loops, compiled by Numba.
+# ruff: noqa: F401 - __all__ names all of these
+"""The textbook's kernels as plain loops compiled by Numba: as fast as readable code gets.
 
     products    convolution and dense layers; their loops are in `loops`
     pooling     max and average pooling
@@ -6,9 +7,10 @@
     batchnorm   batch normalisation
     learning    softmax cross-entropy, the SGD step
 
-The public functions check their arguments and make them contiguous, so that each loop is compiled once
-for a float type; then every thread computes its own share of the output. No two threads add into one
-number, and no sum depends on the share it falls into: the bits are the same for any number of threads.
+Formulas, arguments and examples are in `mnp.kernels.textbook`; a docstring here says what differs. The
+public functions check their arguments and make them contiguous, so that each loop is compiled once for a
+float type; then every thread computes its own share of the output. No two threads add into one number, and
+no sum depends on the share it falls into: the bits are the same for any number of threads.
 
 A loop is compiled when it is first called (about a second) and kept for the next process. With
 `NUMBA_DISABLE_JIT=1` all of this is plain Python, to be stepped through, on small arrays.
@@ -16,6 +18,7 @@ A loop is compiled when it is first called (about a second) and kept for the nex
 
 import numpy as np
 
+import mnp.kernels
 from mnp.kernels.jitted.batchnorm import batchnorm2d_backward, batchnorm2d_forward, batchnorm2d_inference
 from mnp.kernels.jitted.learning import sgd_step, softmax_cross_entropy
 from mnp.kernels.jitted.pooling import (
@@ -40,25 +43,4 @@ from mnp.kernels.jitted.units import (
 # largest that it has seen freed, so it is shown a large one. No page of it is ever touched.
 np.empty((32 << 20) - (64 << 10), dtype=np.uint8)
 
-__all__ = [
-    "avgpool2d_backward",
-    "avgpool2d_forward",
-    "batchnorm2d_backward",
-    "batchnorm2d_forward",
-    "batchnorm2d_inference",
-    "conv2d_backward",
-    "conv2d_forward",
-    "dense_backward",
-    "dense_forward",
-    "dropout_backward",
-    "dropout_forward",
-    "maxout_backward",
-    "maxout_forward",
-    "maxpool2d_backward",
-    "maxpool2d_forward",
-    "relu_backward",
-    "relu_forward",
-    "sgd_step",
-    "softmax_cross_entropy",
-    "win_counts",
-]
+__all__ = [*mnp.kernels.KERNELS]

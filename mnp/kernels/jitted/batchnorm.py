@@ -1,81 +1,48 @@
-"""Batch normalisation: each thread owns some channels; sums are kept in float64."""
+"""Batch normalisation: each thread owns some channels; sums are kept in float64.
+
+Formulas, arguments and examples are those of `mnp.kernels.textbook.batchnorm`.
+"""
 
 import numpy as np
 from numba import prange
 
 from mnp.kernels import shapes
-from mnp.kernels.compiling import FASTMATH, compiled
+from mnp.kernels.compiling import FASTMATH, compiled, contiguous
 
 
 def batchnorm2d_forward(x, weight, bias, eps):
-    """Shift and scale every channel to mean 0 and variance 1 over the batch, then to what was learnt.
-
-        mean[c] = mean_{n, h, w} x[n, c, h, w]
-        var[c]  = mean_{n, h, w} (x[n, c, h, w] - mean[c])^2          (divided by M = N H W, not M - 1)
-        y[n, c, h, w] = weight[c] * (x[n, c, h, w] - mean[c]) / sqrt(var[c] + eps) + bias[c]
-
-    x (N, C, H, W), weight, bias (C,) float; eps float -> y like x; mean, var (C,).
-
-    >>> x = np.array([1.0, 3.0]).reshape(2, 1, 1, 1)
-    >>> y, mean, var = batchnorm2d_forward(x, np.array([2.0]), np.array([10.0]), eps=0.0)
-    >>> y.ravel(), mean, var
-    (array([ 8., 12.]), array([2.]), array([1.]))
-    """
+    """As `textbook.batchnorm2d_forward`."""
     shapes.check_batchnorm2d("batchnorm2d_forward", x, weight=weight, bias=bias)
-    weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias)
-    y, mean, var = np.empty(x.shape, dtype=x.dtype), np.empty_like(weight), np.empty_like(weight)
+    x, weight, bias = contiguous(x), contiguous(weight), contiguous(bias)
+    y, mean, var = np.empty_like(x), np.empty_like(weight), np.empty_like(weight)
     _forward(_planes(x), weight, bias, x.dtype.type(eps), _planes(y), mean, var)
     return y, mean, var
 
 
 def batchnorm2d_inference(x, weight, bias, mean, var, eps):
-    """Normalise every channel with statistics that were gathered before.
-
-        y[n, c, h, w] = weight[c] * (x[n, c, h, w] - mean[c]) / sqrt(var[c] + eps) + bias[c]
-
-    x (N, C, H, W), weight, bias, mean, var (C,) float; eps float -> y like x.
-
-    >>> one = np.ones(1)
-    >>> batchnorm2d_inference(np.full((1, 1, 1, 1), 7.0), 2 * one, one, 3 * one, 4 * one, 0.0).ravel()
-    array([5.])
-    """
+    """As `textbook.batchnorm2d_inference`."""
     shapes.check_batchnorm2d("batchnorm2d_inference", x, weight=weight, bias=bias, mean=mean, var=var)
-    y = np.empty(x.shape, dtype=x.dtype)
-    scale = weight / np.sqrt(var + x.dtype.type(eps))
-    _scale_and_shift(_planes(x), np.ascontiguousarray(mean), scale, np.ascontiguousarray(bias), _planes(y))
+    x, scale = contiguous(x), weight / np.sqrt(var + x.dtype.type(eps))
+    y = np.empty_like(x)
+    _scale_and_shift(_planes(x), contiguous(mean), scale, contiguous(bias), _planes(y))
     return y
 
 
 def batchnorm2d_backward(dy, x, weight, mean, var, eps):
-    """Hand the derivative back through a batch normalisation, its statistics included.
-
-    With xhat = (x - mean) / sqrt(var + eps) and M = N H W:
-
-        dbias[c]   = sum_{n, h, w} dy[n, c, h, w]
-        dweight[c] = sum_{n, h, w} dy[n, c, h, w] * xhat[n, c, h, w]
-        dx         = weight / sqrt(var + eps) * (dy - dbias / M - xhat * dweight / M)
-
-    dy, x (N, C, H, W), weight, mean, var (C,) float; eps float -> dx like x; dweight, dbias (C,).
-
-    >>> x, dy = np.array([1.0, 3.0]).reshape(2, 1, 1, 1), np.array([5.0, 6.0]).reshape(2, 1, 1, 1)
-    >>> dx, dweight, dbias = batchnorm2d_backward(dy, x, np.ones(1), np.array([2.0]), np.ones(1), 0.0)
-    >>> dx.ravel(), dweight, dbias
-    (array([0., 0.]), array([1.]), array([11.]))
-    """
+    """As `textbook.batchnorm2d_backward`."""
     shapes.check_batchnorm2d("batchnorm2d_backward", x, weight=weight, mean=mean, var=var)
     shapes.check_floats("batchnorm2d_backward", x=x, dy=dy)
     shapes.check_shape("batchnorm2d_backward", "dy", dy, x.shape, "the elements of x")
-    dx = np.empty(x.shape, dtype=x.dtype)
-    dweight, dbias = np.empty_like(weight), np.empty_like(weight)
     inv_std = 1 / np.sqrt(var + x.dtype.type(eps))
-    mean, weight = np.ascontiguousarray(mean), np.ascontiguousarray(weight)
+    dy, x, weight, mean = contiguous(dy), contiguous(x), contiguous(weight), contiguous(mean)
+    dx, dweight, dbias = np.empty_like(x), np.empty_like(weight), np.empty_like(weight)
     _backward(_planes(dy), _planes(x), weight, mean, inv_std, _planes(dx), dweight, dbias)
     return dx, dweight, dbias
 
 
 def _planes(x):
-    """See (N, C, H, W) as (N, C, H * W)."""
-    return np.ascontiguousarray(x).reshape(*x.shape[:2], x.shape[2] * x.shape[3])
+    """View contiguous (N, C, H, W) as (N, C, H * W)."""
+    return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
 
 
 @compiled(fastmath={*FASTMATH, "reassoc"})  # a sum may be kept in several parts, one for each SIMD lane

@@ -1,4 +1,4 @@
-"""The compiled loops of `products`: unfold an image, multiply rows with rows, add rows up.
+"""Compiled loops of `products`: unfold an image, multiply rows with rows, add rows up.
 
 All in one file, because Numba's cache does not notice a change in another file's loops. Arrays are
 contiguous; sizes were checked by the callers. `threads` is how many shares the work is cut into; every
@@ -43,7 +43,7 @@ def add_dots(left, right, out, start):
             out[a + 1, at], out[a + 1, at + 1] = out[a + 1, at] + s10, out[a + 1, at + 1] + s11
             out[a + 2, at], out[a + 2, at + 1] = out[a + 2, at] + s20, out[a + 2, at + 1] + s21
             out[a + 3, at], out[a + 3, at + 1] = out[a + 3, at] + s30, out[a + 3, at + 1] + s31
-    # What is left over: the last rows on the left with all, the last on the right with the others.
+    # The remainder: the last rows on the left with all, the last on the right with the others.
     whole_left, whole_right = n_left - n_left % 4, n_right - n_right % 2
     for a in range(n_left):
         for b in range(whole_right if a < whole_left else 0, n_right):
@@ -54,16 +54,16 @@ def add_dots(left, right, out, start):
 
 
 @compiled()
-def add_rows(out, factors, picked, found, rows):
-    """out[:] += sum_{t < found} factors[t] * rows[picked[t], :], four rows at a time."""
-    whole = found - found % 4
+def add_rows(out, factors, places, count, rows):
+    """out[:] += sum_{t < count} factors[t] * rows[places[t], :], four rows at a time."""
+    whole = count - count % 4
     for t in range(0, whole, 4):
         f0, f1, f2, f3 = factors[t], factors[t + 1], factors[t + 2], factors[t + 3]
-        r0, r1, r2, r3 = rows[picked[t]], rows[picked[t + 1]], rows[picked[t + 2]], rows[picked[t + 3]]
+        r0, r1, r2, r3 = rows[places[t]], rows[places[t + 1]], rows[places[t + 2]], rows[places[t + 3]]
         for r in range(out.size):
             out[r] = f3 * r3[r] + (f2 * r2[r] + (f1 * r1[r] + (f0 * r0[r] + out[r])))
-    for t in range(whole, found):
-        f0, r0 = factors[t], rows[picked[t]]
+    for t in range(whole, count):
+        f0, r0 = factors[t], rows[places[t]]
         for r in range(out.size):
             out[r] += f0 * r0[r]
 
@@ -78,14 +78,14 @@ def total(values):
 
 
 @compiled()
-def pick(values, first, factors, picked):
-    """List the values that are not 0 with the places first, first + 1, ...; return how many they are."""
-    found = 0
+def nonzeros(values, first, factors, places):
+    """List the values that are not 0 and their places (from `first` on); return how many there are."""
+    count = 0
     for i in range(values.size):
-        factors[found] = values[i]
-        picked[found] = first + i
-        found += values[i] != 0  # a zero is overwritten by the next; NaN != 0, so a NaN stays
-    return found
+        factors[count] = values[i]
+        places[count] = first + i
+        count += values[i] != 0  # a zero is overwritten by the next; NaN != 0, so a NaN stays
+    return count
 
 
 # ---- dense -------------------------------------------------------------------------------------------
@@ -111,11 +111,11 @@ def dense_forward(x, weight, y, chunk, threads):
 def sums_of_rows_share(part, threads, dy, rows, out, chunk):
     """out[m, :] += sum_t dy[m, t] * rows[t, :]; each thread owns some m; rows come a chunk at a time."""
     m_all, t_all = dy.shape
-    factors, picked = np.empty(chunk, dtype=dy.dtype), np.empty(chunk, dtype=np.int64)
+    factors, places = np.empty(chunk, dtype=dy.dtype), np.empty(chunk, dtype=np.int64)
     for t in range(0, t_all, chunk):
         for m in range(part * m_all // threads, (part + 1) * m_all // threads):
-            found = pick(dy[m][t : t + chunk], t, factors, picked)
-            add_rows(out[m], factors, picked, found, rows)
+            count = nonzeros(dy[m][t : t + chunk], t, factors, places)
+            add_rows(out[m], factors, places, count, rows)
 
 
 @compiled(parallel=True)
@@ -129,7 +129,7 @@ def sums_of_rows(dy, rows, out, chunk, threads):
 
 @compiled(parallel=True)
 def channels_last(x, padding, out):
-    """Copy (N, C, H, W) to (N, H, W, C) in a frame of zeros: a window's row becomes one run of numbers."""
+    """Copy (N, C, H, W) to (N, H, W, C) padded with zeros: a window's row becomes one run of numbers."""
     n_images, channels, height, width = x.shape
     for n in prange(n_images):
         for c in range(channels):
@@ -180,7 +180,7 @@ def conv_backward_weight_share(part, threads, dy, images, kh, kw, stride, band, 
     n_images, filters, oh, ow = dy.shape
     first, last = part * filters // threads, (part + 1) * filters // threads
     rows = np.zeros((band * ow, dweight.shape[1]), dtype=dy.dtype)
-    factors, picked = np.empty(band * ow, dtype=dy.dtype), np.empty(band * ow, dtype=np.int64)
+    factors, places = np.empty(band * ow, dtype=dy.dtype), np.empty(band * ow, dtype=np.int64)
     partial, sums = np.empty(dweight.shape[1], dtype=dy.dtype), np.zeros(filters)
     for n in range(n_images):
         for top in range(0, oh, band):
@@ -188,13 +188,13 @@ def conv_backward_weight_share(part, threads, dy, images, kh, kw, stride, band, 
             unfold(images[n], kh, kw, stride, top, n_rows, ow, rows)
             for f in range(first, last):
                 here = dy[n, f].reshape(oh * ow)[top * ow : (top + n_rows) * ow]
-                found = pick(here, 0, factors, picked)
+                count = nonzeros(here, 0, factors, places)
                 partial[:] = 0  # a sum of sums: fewer roundings in a row than one long sum
-                add_rows(partial, factors, picked, found, rows)
+                add_rows(partial, factors, places, count, rows)
                 target = dweight[f]
                 for r in range(target.size):
                     target[r] += partial[r]
-                sums[f] += total(factors[:found])
+                sums[f] += total(factors[:count])
     for f in range(first, last):
         dbias[f] = sums[f]
 
@@ -214,7 +214,7 @@ def conv_backward_input_share(part, threads, dy, weight, kh, kw, stride, padding
     image = np.empty((height + 2 * padding, (width + 2 * padding) * channels), dtype=dy.dtype)
     window = np.empty(weight.shape[1], dtype=dy.dtype)
     here = np.empty((oh * ow, filters), dtype=dy.dtype)
-    factors, picked = np.empty(filters, dtype=dy.dtype), np.empty(filters, dtype=np.int64)
+    factors, places = np.empty(filters, dtype=dy.dtype), np.empty(filters, dtype=np.int64)
     for n in range(part * n_images // threads, (part + 1) * n_images // threads):
         image[:] = 0
         for f in range(filters):
@@ -223,11 +223,11 @@ def conv_backward_input_share(part, threads, dy, weight, kh, kw, stride, padding
                     here[p * ow + q, f] = dy[n, f, p, q]
         for p in range(oh):
             for q in range(ow):
-                found = pick(here[p * ow + q], 0, factors, picked)
-                if found == 0:
+                count = nonzeros(here[p * ow + q], 0, factors, places)
+                if count == 0:
                     continue
                 window[:] = 0
-                add_rows(window, factors, picked, found, weight)
+                add_rows(window, factors, places, count, weight)
                 for i in range(kh):
                     target = image[p * stride + i][q * stride * channels :][:run]
                     source = window[i * run : (i + 1) * run]

@@ -1,27 +1,19 @@
-"""Max and average pooling: each thread owns some of the N * C image planes."""
+"""Max and average pooling: each thread owns some of the N * C image planes.
+
+Formulas, arguments and examples are those of `mnp.kernels.textbook.windows`.
+"""
 
 import numpy as np
 from numba import prange
 
 from mnp.kernels import shapes
-from mnp.kernels.compiling import compiled
+from mnp.kernels.compiling import compiled, contiguous
 
 
 def maxpool2d_forward(x, size, stride):
-    """Keep the largest pixel of every window, and remember which one it was.
-
-        y[n, c, p, q]      = max_{i, j} x[n, c, p*stride + i, q*stride + j]      0 <= i, j < size
-        winner[n, c, p, q] = i * size + j of that pixel
-
-    x (N, C, H, W) float -> y (N, C, OH, OW) float, winner (N, C, OH, OW) int32. The lowest place wins a
-    tie; the first NaN wins over any number.
-
-    >>> y, winner = maxpool2d_forward(np.array([[[[1.0, 5.0, 2.0, 2.0], [0.0, 3.0, 2.0, 1.0]]]]), 2, 2)
-    >>> print(y[0, 0], winner[0, 0])
-    [[5. 2.]] [[1 0]]
-    """
+    """As `textbook.maxpool2d_forward`; winner is int32."""
     oh, ow = shapes.check_pool2d("maxpool2d_forward", x, size, stride)
-    y = np.empty((*x.shape[:2], oh, ow), dtype=x.dtype)
+    y = np.empty((*x.shape[:2], oh, ow), dtype=x.dtype.type)
     winner = np.empty(y.shape, dtype=np.int32)
     if size == stride == 2:
         _maxpool_forward_2x2(_planes(x), _planes(y), _planes(winner))
@@ -31,22 +23,14 @@ def maxpool2d_forward(x, size, stride):
 
 
 def maxpool2d_backward(dy, winner, x_shape, size, stride):
-    """Send each window's derivative to the pixel that won; the others get nothing.
-
-        dx[n, c, p*stride + i, q*stride + j] += dy[n, c, p, q]   where winner[n, c, p, q] = i * size + j
-
-    dy float and winner int (N, C, OH, OW), x_shape (N, C, H, W) -> dx (N, C, H, W) float. A pixel that won
-    several overlapping windows collects the sum.
-
-    >>> maxpool2d_backward(np.array([[[[7.0, 9.0]]]]), np.array([[[[1, 0]]]]), (1, 1, 2, 4), 2, 2)[0, 0]
-    array([[0., 7., 9., 0.],
-           [0., 0., 0., 0.]])
-    """
+    """As `textbook.maxpool2d_backward`."""
     shapes.check_pool2d_backward("maxpool2d_backward", dy, x_shape, size, stride)
     shapes.check_winner("maxpool2d_backward", winner, dy.shape, size * size)
     winner = _planes(winner.astype(np.int32, copy=False))
-    whole = size == stride == 2 and tuple(x_shape[2:]) == (2 * dy.shape[2], 2 * dy.shape[3])
-    dx = (np.empty if whole else np.zeros)(x_shape, dtype=dy.dtype)  # all of it is written, or not
+    if size == stride == 2 and tuple(x_shape[2:]) == (2 * dy.shape[2], 2 * dy.shape[3]):
+        dx = np.empty(x_shape, dtype=dy.dtype.type)  # windows cover every pixel: all of it is written
+    else:
+        dx = np.zeros(x_shape, dtype=dy.dtype.type)
     if size == stride == 2:
         _maxpool_backward_2x2(_planes(dy), winner, _planes(dx))
     else:
@@ -55,41 +39,24 @@ def maxpool2d_backward(dy, winner, x_shape, size, stride):
 
 
 def avgpool2d_forward(x, size, stride):
-    """Replace every window by the mean of its pixels.
-
-        y[n, c, p, q] = 1 / size^2 * sum_{i, j} x[n, c, p*stride + i, q*stride + j]      0 <= i, j < size
-
-    x (N, C, H, W) float -> y (N, C, OH, OW) float.
-
-    >>> avgpool2d_forward(np.array([[[[1.0, 5.0, 2.0, 2.0], [0.0, 2.0, 3.0, 1.0]]]]), 2, 2)[0, 0]
-    array([[2., 2.]])
-    """
+    """As `textbook.avgpool2d_forward`."""
     oh, ow = shapes.check_pool2d("avgpool2d_forward", x, size, stride)
-    y = np.empty((*x.shape[:2], oh, ow), dtype=x.dtype)
+    y = np.empty((*x.shape[:2], oh, ow), dtype=x.dtype.type)
     _avgpool_forward(_planes(x), size, stride, _planes(y))
     return y
 
 
 def avgpool2d_backward(dy, x_shape, size, stride):
-    """Share each window's derivative equally between its pixels.
-
-        dx[n, c, p*stride + i, q*stride + j] += dy[n, c, p, q] / size^2      0 <= i, j < size
-
-    dy (N, C, OH, OW) float, x_shape (N, C, H, W) -> dx (N, C, H, W) float.
-
-    >>> avgpool2d_backward(np.array([[[[4.0, 8.0]]]]), (1, 1, 2, 4), 2, 2)[0, 0]
-    array([[1., 1., 2., 2.],
-           [1., 1., 2., 2.]])
-    """
+    """As `textbook.avgpool2d_backward`."""
     shapes.check_pool2d_backward("avgpool2d_backward", dy, x_shape, size, stride)
-    dx = np.zeros(x_shape, dtype=dy.dtype)
+    dx = np.zeros(x_shape, dtype=dy.dtype.type)
     _avgpool_backward(_planes(dy), size, stride, _planes(dx))
     return dx
 
 
 def _planes(x):
-    """See (N, C, H, W) as (N * C, H, W)."""
-    return np.ascontiguousarray(x).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+    """View (N, C, H, W) as (N * C, H, W)."""
+    return contiguous(x).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
 @compiled(parallel=True)

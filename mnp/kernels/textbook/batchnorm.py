@@ -1,4 +1,4 @@
-"""Batch normalisation of images: one mean and one variance a channel."""
+"""Batch normalisation of images: one mean and one variance per channel."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from mnp.kernels import shapes
 
 
 def batchnorm2d_forward(x, weight, bias, eps):
-    """Shift and scale every channel to mean 0 and variance 1 over the batch, then to what was learnt.
+    """Normalise each channel over the batch, then apply the learned scale and shift.
 
         mean[c] = mean_{n, h, w} x[n, c, h, w]
         var[c]  = mean_{n, h, w} (x[n, c, h, w] - mean[c])^2          (divided by M = N H W, not M - 1)
@@ -38,7 +38,7 @@ def batchnorm2d_forward(x, weight, bias, eps):
 
 
 def batchnorm2d_inference(x, weight, bias, mean, var, eps):
-    """Normalise every channel with statistics that were gathered before.
+    """Batch normalisation with given mean and variance (evaluation mode).
 
         y[n, c, h, w] = weight[c] * (x[n, c, h, w] - mean[c]) / sqrt(var[c] + eps) + bias[c]
 
@@ -62,7 +62,7 @@ def batchnorm2d_inference(x, weight, bias, mean, var, eps):
 
 
 def batchnorm2d_backward(dy, x, weight, mean, var, eps):
-    """Hand the derivative back through a batch normalisation, its statistics included.
+    """Gradients of batch normalisation, including those through mean and variance.
 
     With xhat = (x - mean) / sqrt(var + eps) and M = N H W:
 
@@ -102,5 +102,5 @@ def batchnorm2d_backward(dy, x, weight, mean, var, eps):
 
 
 def _channels(v):
-    """View one number a channel, (C,), as (1, C, 1, 1), to meet images."""
+    """Reshape (C,) to (1, C, 1, 1) for broadcasting."""
     return v[None, :, None, None]

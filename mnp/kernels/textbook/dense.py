@@ -1,4 +1,4 @@
-"""Dense layers, maxout units and what stands between them: one or two lines of NumPy each.
+"""Dense layers, maxout units, ReLU and dropout: one or two lines of NumPy each.
 
 N examples; n is an example, u a unit, j one of its k neurons, o an output, i a feature.
 """
@@ -9,7 +9,7 @@ from mnp.kernels import shapes
 
 
 def dense_forward(x, weight, bias):
-    """Let every output weigh all features of an example.
+    """Affine layer: x @ weight.T + bias.
 
         y[n, o] = bias[o] + sum_i weight[o, i] * x[n, i]
 
@@ -31,7 +31,7 @@ def dense_forward(x, weight, bias):
 
 
 def dense_backward(dy, x, weight, need_dx=True):
-    """Hand the loss's derivative back through a dense layer.
+    """Gradients of a dense layer with respect to input, weights and bias.
 
         dx[n, i]      = sum_o dy[n, o] * weight[o, i]
         dweight[o, i] = sum_n dy[n, o] * x[n, i]
@@ -60,7 +60,7 @@ def dense_backward(dy, x, weight, need_dx=True):
 
 
 def maxout_forward(z):
-    """Let the k neurons of each unit compete; the largest value goes on.
+    """Maximum over the k neurons of each maxout unit, and its index.
 
         y[n, u] = max_j z[n, u, j],      winner[n, u] = the j of that maximum
 
@@ -85,7 +85,7 @@ def maxout_forward(z):
 
 
 def maxout_backward(dy, winner, k):
-    """Send each unit's derivative to the neuron that won; the other k - 1 get zero.
+    """Gradient of maxout: dy goes to the neuron that won, zero to the others.
 
         dz[n, u, j] = dy[n, u] if winner[n, u] = j else 0
 
@@ -119,7 +119,7 @@ def win_counts(winner, k):
     winner : (N, units) int in [0, k)
         From maxout_forward in evaluation mode, over the training set.
     k : int
-        Neurons per unit now; after a pruning step, fewer than the recipe began with.
+        Neurons per unit now; after a pruning round, fewer than the recipe began with.
 
     Returns
     -------
@@ -139,9 +139,9 @@ def win_counts(winner, k):
 
 
 def relu_forward(x):
-    """Cut off everything below zero.
+    """Rectified linear unit: max(x, 0), element by element.
 
-        y = max(x, 0), element by element; NaN stays NaN
+        y = max(x, 0); NaN stays NaN
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def relu_forward(x):
 
 
 def relu_backward(dy, y):
-    """Let the derivative through where the output was positive.
+    """Gradient of ReLU: dy where the output was positive, else 0.
 
         dx = dy where y > 0, else 0
 
@@ -183,7 +183,7 @@ def relu_backward(dy, y):
 
 
 def dropout_forward(x, keep, p):
-    """Silence the positions that were drawn, and turn the others up to make good for it.
+    """Inverted dropout: zero the dropped values, divide the others by 1 - p.
 
         y = x / (1 - p) where keep, else 0
 
@@ -210,7 +210,7 @@ def dropout_forward(x, keep, p):
 
 
 def dropout_backward(dy, keep, p):
-    """Hand the derivative back through the same positions with the same factor.
+    """Gradient of dropout: the same positions and the same factor.
 
         dx = dy / (1 - p) where keep, else 0
 

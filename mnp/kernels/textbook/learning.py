@@ -1,4 +1,4 @@
-"""What turns outputs into learning: the loss and the step downhill."""
+"""Loss and SGD update."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from mnp.kernels import shapes
 
 
 def softmax_cross_entropy(logits, labels):
-    """Turn scores into probabilities and charge for what the right class was denied.
+    """Softmax cross-entropy loss (mean over the batch) and its gradient with respect to the logits.
 
         prob[n, c]    = exp(logits[n, c]) / sum_d exp(logits[n, d])
         loss          = -1/N * sum_n log prob[n, labels[n]]
@@ -37,14 +37,14 @@ def softmax_cross_entropy(logits, labels):
     shifted = logits - logits.max(axis=1, keepdims=True)
     exps = np.exp(shifted)
     sums = exps.sum(axis=1, keepdims=True)
-    loss = np.mean(np.log(sums[:, 0]) - shifted[rows, labels], dtype=logits.dtype)
+    loss = np.mean(np.log(sums[:, 0]) - shifted[rows, labels], dtype=logits.dtype.type)
     dlogits = exps / sums
     dlogits[rows, labels] -= 1
     return loss, dlogits / logits.dtype.type(len(logits))
 
 
 def sgd_step(weights, grads, velocities, masks, lr, momentum, weight_decay):
-    """Move every weight one step downhill, with momentum and weight decay. Changes its arguments.
+    """SGD update with momentum, weight decay and masks. Changes weights and velocities in place.
 
         v <- momentum * v + g + weight_decay * w
         w <- w - lr * v

@@ -1,7 +1,8 @@
-"""Convolution and pooling: a window slides over an image, and the loop over its places is written out.
+"""Convolution and pooling, with the loop over the places of the sliding window written out.
 
 N examples, C channels in, F filters out, H x W image, KH x KW kernel, OH x OW output; p and q are a
-window's place in the output, i and j a pixel's place in the window.
+window's place in the output, i and j a pixel's place in the window. Results are made with
+`dtype.type`: the input's float type, in the machine's byte order.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from mnp.kernels import shapes
 
 
 def conv2d_forward(x, weight, bias, stride, padding):
-    """Slide every filter over every image and write down how well each window fits it.
+    """2-D convolution (cross-correlation) of a batch of images.
 
         y[n, f, p, q] = bias[f] + sum_{c, i, j} weight[f, c, i, j] * xp[n, c, p*stride + i, q*stride + j]
 
@@ -42,7 +43,7 @@ def conv2d_forward(x, weight, bias, stride, padding):
     oh, ow = shapes.check_conv2d("conv2d_forward", x, weight, bias, stride, padding)
     kh, kw = weight.shape[2:]
     xp = _pad(x, padding)
-    y = np.empty((len(x), len(weight), oh, ow), dtype=x.dtype)
+    y = np.empty((len(x), len(weight), oh, ow), dtype=x.dtype.type)
     for p in range(oh):
         for q in range(ow):
             top, left = p * stride, q * stride
@@ -52,7 +53,7 @@ def conv2d_forward(x, weight, bias, stride, padding):
 
 
 def conv2d_backward(dy, x, weight, stride, padding, need_dx=True):
-    """Hand the loss's derivative back through a convolution.
+    """Gradients of a convolution with respect to input, weights and bias.
 
     Every output position touched one window; the three lines in the loop are the product rule for it:
 
@@ -63,11 +64,11 @@ def conv2d_backward(dy, x, weight, stride, padding, need_dx=True):
     Parameters
     ----------
     dy : (N, F, OH, OW) float
-        The loss's derivative by the output.
+        Gradient of the loss with respect to y.
     x, weight, stride, padding
         As given to conv2d_forward.
     need_dx : bool
-        False for the first layer of a network: nobody asks for the derivative by the images.
+        False for the first layer of a network, whose input gradient is not needed.
 
     Returns
     -------
@@ -90,7 +91,7 @@ def conv2d_backward(dy, x, weight, stride, padding, need_dx=True):
     h, w = x.shape[2:]
     kh, kw = weight.shape[2:]
     xp = _pad(x, padding)
-    dxp, dweight = np.zeros_like(xp), np.zeros_like(weight)
+    dxp, dweight = np.zeros(xp.shape, dtype=x.dtype.type), np.zeros(weight.shape, dtype=x.dtype.type)
     for p in range(oh):
         for q in range(ow):
             top, left = p * stride, q * stride
@@ -104,7 +105,7 @@ def conv2d_backward(dy, x, weight, stride, padding, need_dx=True):
 
 
 def _pad(x, padding):
-    """Put a frame of zeros round every image; a fresh array in C order."""
+    """Pad every image with zeros on all four sides; a new array in C order."""
     n, c, h, w = x.shape
     xp = np.zeros((n, c, h + 2 * padding, w + 2 * padding), dtype=x.dtype)
     xp[:, :, padding : padding + h, padding : padding + w] = x
@@ -112,7 +113,7 @@ def _pad(x, padding):
 
 
 def maxpool2d_forward(x, size, stride):
-    """Keep the largest pixel of every window, and remember which one it was.
+    """Max pooling: the largest pixel of every window, and its place in the window.
 
         y[n, c, p, q]      = max_{i, j} x[n, c, p*stride + i, q*stride + j]      0 <= i, j < size
         winner[n, c, p, q] = i * size + j of that pixel
@@ -135,7 +136,7 @@ def maxpool2d_forward(x, size, stride):
     """
     oh, ow = shapes.check_pool2d("maxpool2d_forward", x, size, stride)
     n, c = x.shape[:2]
-    y = np.empty((n, c, oh, ow), dtype=x.dtype)
+    y = np.empty((n, c, oh, ow), dtype=x.dtype.type)
     winner = np.empty((n, c, oh, ow), dtype=np.int64)
     for p in range(oh):
         for q in range(ow):
@@ -147,7 +148,7 @@ def maxpool2d_forward(x, size, stride):
 
 
 def maxpool2d_backward(dy, winner, x_shape, size, stride):
-    """Send each window's derivative to the pixel that won; the others get nothing.
+    """Gradient of max pooling: dy goes to the pixel that won, zero to the others.
 
         dx[n, c, p*stride + i, q*stride + j] += dy[n, c, p, q]   where winner[n, c, p, q] = i * size + j
 
@@ -173,7 +174,7 @@ def maxpool2d_backward(dy, winner, x_shape, size, stride):
     shapes.check_winner("maxpool2d_backward", winner, dy.shape, size * size)
     n, c = np.ogrid[: x_shape[0], : x_shape[1]]
     i, j = winner // size, winner % size
-    dx = np.zeros(x_shape, dtype=dy.dtype)
+    dx = np.zeros(x_shape, dtype=dy.dtype.type)
     for p in range(oh):
         for q in range(ow):
             # One pixel per image and channel, so no index occurs twice and += adds every one.
@@ -182,7 +183,7 @@ def maxpool2d_backward(dy, winner, x_shape, size, stride):
 
 
 def avgpool2d_forward(x, size, stride):
-    """Replace every window by the mean of its pixels.
+    """Average pooling: the mean of every window.
 
         y[n, c, p, q] = 1 / size^2 * sum_{i, j} x[n, c, p*stride + i, q*stride + j]      0 <= i, j < size
 
@@ -200,7 +201,7 @@ def avgpool2d_forward(x, size, stride):
     array([[2., 2.]])
     """
     oh, ow = shapes.check_pool2d("avgpool2d_forward", x, size, stride)
-    y = np.empty((*x.shape[:2], oh, ow), dtype=x.dtype)
+    y = np.empty((*x.shape[:2], oh, ow), dtype=x.dtype.type)
     for p in range(oh):
         for q in range(ow):
             top, left = p * stride, q * stride
@@ -209,7 +210,7 @@ def avgpool2d_forward(x, size, stride):
 
 
 def avgpool2d_backward(dy, x_shape, size, stride):
-    """Share each window's derivative equally between its pixels.
+    """Gradient of average pooling: dy is shared equally between the pixels of a window.
 
         dx[n, c, p*stride + i, q*stride + j] += dy[n, c, p, q] / size^2      0 <= i, j < size
 
@@ -228,7 +229,7 @@ def avgpool2d_backward(dy, x_shape, size, stride):
            [1., 1., 2., 2.]])
     """
     oh, ow = shapes.check_pool2d_backward("avgpool2d_backward", dy, x_shape, size, stride)
-    dx = np.zeros(x_shape, dtype=dy.dtype)
+    dx = np.zeros(x_shape, dtype=dy.dtype.type)
     for p in range(oh):
         for q in range(ow):
             top, left = p * stride, q * stride

@@ -1,4 +1,5 @@
-"""The same kernels once more, as fast as the machine can: register tiles, fused layers.
+# ruff: noqa: F401, F403 - __all__ names all of these
+"""Hand-tuned SIMD kernels (AVX2, AVX-512): register tiles and fused layers; the rest is that of `jitted`.
 
 A register tile (see `mnp.kernels.registers`) multiplies a few loaded vectors with each other and keeps the
 sums in the CPU's registers. Around it:
@@ -7,12 +8,11 @@ sums in the CPU's registers. Around it:
                   for the weights of few channels in `few_channels`
     pooled        convolution with max pooling in one; its loops are in `pooled_forward`, `pooled_backward`
     dense         dense layers, and maxout units with ReLU and dropout in one; loops in `dense_loops`
-    relu          ReLU
-    learning      the SGD step over many arrays in one call
+    elementwise   ReLU; the SGD update of many arrays in one call
     sparse_loops  products with the CSR matrices of `mnp.pruning.sparse`
     layouts       copies of images in the order that a loop reads them
     parallel      how a loop is shared out among threads, and how many calls become one
-    compiling     how it is compiled and kept
+    compiling     how it is compiled and cached
     support       when all this can run, and memory for it
 
 It is made for float32 and the shapes of LeNet-5 and VGG16; the tiles have the size that the CPU's registers
@@ -21,55 +21,13 @@ a CPU without AVX2, no compiler) runs as in `jitted`, with equal results up to r
 that are not named here.
 """
 
-from mnp.kernels.jitted import (
-    avgpool2d_backward,
-    avgpool2d_forward,
-    batchnorm2d_backward,
-    batchnorm2d_forward,
-    batchnorm2d_inference,
-    dropout_backward,
-    dropout_forward,
-    maxout_backward,
-    maxout_forward,
-    maxpool2d_backward,
-    maxpool2d_forward,
-    relu_backward,
-    softmax_cross_entropy,
-    win_counts,
-)
+import mnp.kernels
+from mnp.kernels.jitted import *  # all that is not replaced below
 from mnp.kernels.tiled.convolution import conv2d_backward, conv2d_forward
 from mnp.kernels.tiled.dense import dense_backward, dense_forward, dense_maxout_backward, dense_maxout_forward
-from mnp.kernels.tiled.learning import sgd_step
-from mnp.kernels.tiled.parallel import record
+from mnp.kernels.tiled.elementwise import relu_forward, sgd_step
+from mnp.kernels.tiled.parallel import capture
 from mnp.kernels.tiled.pooled import conv2d_maxpool2d_backward, conv2d_maxpool2d_forward
-from mnp.kernels.tiled.relu import relu_forward
 from mnp.kernels.tiled.support import available
 
-__all__ = [
-    "available",
-    "avgpool2d_backward",
-    "avgpool2d_forward",
-    "batchnorm2d_backward",
-    "batchnorm2d_forward",
-    "batchnorm2d_inference",
-    "conv2d_backward",
-    "conv2d_forward",
-    "conv2d_maxpool2d_backward",
-    "conv2d_maxpool2d_forward",
-    "dense_backward",
-    "dense_forward",
-    "dense_maxout_backward",
-    "dense_maxout_forward",
-    "dropout_backward",
-    "dropout_forward",
-    "maxout_backward",
-    "maxout_forward",
-    "maxpool2d_backward",
-    "maxpool2d_forward",
-    "record",
-    "relu_backward",
-    "relu_forward",
-    "sgd_step",
-    "softmax_cross_entropy",
-    "win_counts",
-]
+__all__ = [*mnp.kernels.KERNELS, *mnp.kernels.FUSED, "available", "capture"]

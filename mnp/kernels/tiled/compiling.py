@@ -1,4 +1,4 @@
-"""How this tier compiles: `compiled` for the functions that Python calls, `inner` for those that they call.
+"""How this backend compiles: `compiled` for functions that Python calls, `device` for those that they call.
 
 Numba keeps machine code from one process to the next, and forgets it when the file of the compiled
 function changes. Here, though, a compiled function contains code of other files: the tiles of
@@ -12,14 +12,13 @@ from functools import cache
 from pathlib import Path
 
 import numba
-from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from mnp.kernels import compiling, registers
 
 
 @cache
 def sources_digest(own):
-    """A digest of every file whose code may be contained in a kernel of this tier, the file that has it
+    """A digest of every file whose code may be contained in a kernel of this backend, the file that has it
     (`own`, elsewhere for the benchmark's loop) among them, and of the tiles' size."""
     digest = hashlib.sha256(str(registers.WIDE).encode())
     for path in [Path(registers.__file__), Path(own), *sorted(Path(__file__).parent.glob("*.py"))]:
@@ -27,8 +26,8 @@ def sources_digest(own):
     return digest.hexdigest()
 
 
-class _Cache(FunctionCache):
-    """Numba's cache of one function, with the digest as the key in place of the function's own code.
+class _Cache(compiling.Cache):
+    """The cache of one function, with the digest as the key in place of the function's own code.
 
     A function made inside another file's function is known by its module and name, see `parallel`.
     """
@@ -37,8 +36,7 @@ class _Cache(FunctionCache):
         super().__init__(function)
         self._digest = sources_digest(getattr(function, "source", function.__code__.co_filename))
         name = f"{self._impl.filename_base}.{function.__module__.rpartition('.')[2]}.{self._digest[:16]}"
-        stamp = self._impl.locator.get_source_stamp()
-        self._cache_file = IndexDataCacheFile(self._cache_path, name, stamp)
+        self._cache_file = compiling.CacheFiles(self._cache_path, name, self._impl.locator.get_source_stamp())
 
     def _index_key(self, signature, codegen):
         return signature, codegen.magic_tuple(), function_name(self._py_func), self._digest
@@ -51,33 +49,22 @@ def function_name(function):
 
 def compiled(**options):
     """Like `mnp.kernels.compiling.compiled`, but safe for functions that contain code of other files."""
-
-    def decorate(function):
-        dispatcher = compiling.compiled(**options)(function)
-        if isinstance(getattr(dispatcher, "_cache", None), FunctionCache):  # not so without a compiler
-            dispatcher._cache = _Cache(function)
-        return dispatcher
-
-    return decorate
+    return lambda function: compiling.compile_with(_Cache, function, options)
 
 
-def inner(function):
-    """Compile a function as a part of those that call it."""
-    return _inner(function)
-
-
-def leaf(function):
-    """The same for those that create no array: then Numba counts no references to those that they are given.
-    Around a few numbers' work, with a branch in it, the counting took 20 times as long as the work."""
-    return _inner(function, _nrt=False)
-
-
-def inlined(function):
-    """The same for the innermost small ones: a call hands each array over as seven numbers on the stack,
-    which takes as long as a small tile's work. Left to the compiler, not all of them are inlined."""
-    return _inner(function, forceinline=True)
-
-
-def _inner(function, **options):
+def device(function, **options):
+    """Compile a function as a part of those that call it (CUDA's word for a function that is no entry)."""
     options |= {"error_model": "numpy", "fastmath": set(compiling.FASTMATH)}
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+
+
+def device_noalloc(function):
+    """`device` for functions that create no array: Numba then counts no references to their arguments.
+    Around a few numbers' work, with a branch in it, the counting took 20 times as long as the work."""
+    return device(function, _nrt=False)
+
+
+def device_inline(function):
+    """`device` for the innermost small functions: a call passes each array as seven numbers on the stack,
+    which takes as long as a small tile's work. Left to the compiler, not all of them are inlined."""
+    return device(function, forceinline=True)

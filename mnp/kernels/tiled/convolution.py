@@ -1,4 +1,7 @@
-"""3x3 convolution: checks, memory, and the calls of the loops in `winograd*` and `few_channels`."""
+"""3x3 convolution: checks, memory, and the calls of the loops in `winograd*` and `few_channels`.
+
+y[n, f, p, q] = bias[f] + sum_{c, i, j} weight[f, c, i, j] * xp[n, c, p + i, q + j]
+"""
 
 import numpy as np
 
@@ -11,61 +14,19 @@ _CHUNK = 1 << 19  # floats of sums and differences that are made before they are
 
 
 def conv2d_forward(x, weight, bias, stride, padding):
-    """Slide every filter over every image.
-
-        y[n, f, a, b] = bias[f] + sum_{c, i, j} weight[f, c, i, j] * x[n, c, a + i - padding, b + j - padding]
-
-    Parameters
-    ----------
-    x : (N, C, H, W) float
-    weight, bias : (F, C, KH, KW), (F,) float
-    stride, padding : int
-        3x3 kernels of stride 1 in float32 run here, anything else as in `jitted`.
-
-    Returns
-    -------
-    y : (N, F, OH, OW) float
+    """As `textbook.conv2d_forward`. Only 3x3 kernels of stride 1 in float32 run here, the rest in `jitted`.
 
     Rounding errors grow with the largest pixel near a filter, not with each pixel; their bound is stated
-    and tested with the other kernels' (`mnp.verify.accuracy`). Shapes that do not fit are a ShapeError.
-
-    >>> x = np.ones((1, 1, 3, 3), np.float32)
-    >>> print(conv2d_forward(x, x, np.zeros(1, np.float32), 1, 1)[0, 0].tolist())
-    [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
+    and tested with the other kernels' (`mnp.verify.accuracy`).
     """
     y = None
     if _fits(x, weight, stride, padding) and floats32(x, weight, bias) and bias.shape == weight.shape[:1]:
-        y = _short(x, weight, bias, padding, turned=False)
+        y = _short(x, weight, bias, padding, transposed=False)
     return jitted.conv2d_forward(x, weight, bias, stride, padding) if y is None else y
 
 
 def conv2d_backward(dy, x, weight, stride, padding, need_dx=True):
-    """Hand the loss's derivative back through a convolution.
-
-        dbias[f]            = sum_{n, a, b} dy[n, f, a, b]
-        dweight[f, c, i, j] = sum_{n, a, b} dy[n, f, a, b] * x[n, c, a + i - padding, b + j - padding]
-        dx[n, c, r, s]      = sum_{f, i, j} dy[n, f, r - i + padding, s - j + padding] * weight[f, c, i, j]
-
-    Parameters
-    ----------
-    dy : (N, F, OH, OW) float
-    x, weight : (N, C, H, W), (F, C, KH, KW) float
-        As in the forward call.
-    need_dx : bool
-        Whether dx is asked for: the first layer's is not.
-
-    Returns
-    -------
-    dx : like x, or None; dweight : like weight; dbias : (F,)
-        The order of the sums depends on the shapes only.
-
-    Shapes that do not fit are a ShapeError.
-
-    >>> x = np.ones((1, 1, 3, 3), np.float32)
-    >>> dx, dweight, dbias = conv2d_backward(x, x, x, 1, 1)
-    >>> print(dx[0, 0, 1, 1], dweight[0, 0, 0, 0], dbias)
-    9.0 4.0 [9.]
-    """
+    """As `textbook.conv2d_backward`. The order of the sums depends on the shapes only."""
     answer = None
     if _fits(x, weight, stride, padding) and floats32(dy, x, weight):
         oh, ow = x.shape[2] + 2 * padding - 2, x.shape[3] + 2 * padding - 2
@@ -84,38 +45,51 @@ def _fits(x, weight, stride, padding):
     return n * ((h + 2 * p - 1) // 2) * ((w + 2 * p - 1) // 2) >= _LEAST
 
 
-def short_filters(x, weight, bias, padding, squares, y, winner, turned=False):
+def short_filters(x, weight, bias, padding, squares, y, winner, transposed=False):
     """Run `winograd.convolve` into y (and winner); False if an output is not a finite number."""
     outputs, inputs, kernel = weight.shape[:3]
-    filters, channels = (inputs, outputs) if turned else (outputs, inputs)
+    filters, channels = (inputs, outputs) if transposed else (outputs, inputs)
     factors = workspace("factors", winograd_factors.factors_size(outputs, inputs, kernel))
     panel = winograd_factors.PANEL
     blocks = (outputs * inputs + panel - 1) // panel
-    winograd_factors.make_factors(blocks, flat(weight), outputs, inputs, kernel, int(turned), factors)
+    winograd_factors.make_factors(blocks, flat(weight), outputs, inputs, kernel, int(transposed), factors)
     count, _, h, w = x.shape
     panels = (count * squares + panel - 1) // panel
-    odd = np.empty(16 * panels, np.float32)
+    # An infinite pixel spreads through sums and differences further than its products. Then the caller takes
+    # another way, so that inf and NaN come out where they belong.
+    nonfinite = np.empty(16 * panels, np.float32)
     shape = (channels, h, w, kernel, kernel)
     winograd.convolve(
-        panels, flat(x), shape, factors, flat(bias), filters, int(padding), count, flat(y), flat(winner), odd
+        panels,
+        flat(x),
+        shape,
+        factors,
+        flat(bias),
+        filters,
+        int(padding),
+        count,
+        flat(y),
+        flat(winner),
+        nonfinite,
     )
-    return not odd.any()
+    return not nonfinite.any()
 
 
-def _short(x, weight, bias, padding, turned):
-    """The convolution, or None if an output is not a finite number; turned: the one that gives dx."""
+def _short(x, weight, bias, padding, transposed):
+    """The convolution, or None if an output is not a finite number; transposed: the one that gives dx."""
     n, _, h, w = x.shape
     oh, ow = h + 2 * padding - 2, w + 2 * padding - 2
     y = np.empty((n, bias.size, oh, ow), np.float32)
-    finite = short_filters(x, weight, bias, padding, (oh + 1) // 2 * ((ow + 1) // 2), y, NO_BYTES, turned)
+    finite = short_filters(x, weight, bias, padding, (oh + 1) // 2 * ((ow + 1) // 2), y, NO_BYTES, transposed)
     return y if finite else None
 
 
 def _backward(dy, x, weight, padding, need_dx):
     """All gradients, or None if one is not a finite number."""
+    # dx is a convolution of dy with the filters' channels swapped and each kernel turned by half a circle.
     dx = None
     if need_dx:
-        dx = _short(dy, weight, np.zeros(x.shape[1], np.float32), 2 - padding, turned=True)
+        dx = _short(dy, weight, np.zeros(x.shape[1], np.float32), 2 - padding, transposed=True)
         if dx is None:
             return None
     if few_channels.fits(x.shape[1], weight.shape[0], dy.shape[3]):
@@ -135,7 +109,7 @@ def _plain_gradients(dy, x, weight, padding):
     sums = workspace("sums", groups * size)
     few_channels.gather(groups, flat(x), flat(dy), (n, c, h, w), f, int(padding), groups, size, sums)
     dweight, dbias = np.empty(weight.shape, np.float32), np.empty(f, np.float32)
-    few_channels.put_together(f, sums, c, f, groups, size, flat(dweight), dbias)
+    few_channels.reduce_groups(f, sums, c, f, groups, size, flat(dweight), dbias)
     return dweight, dbias
 
 
@@ -145,15 +119,19 @@ def _short_gradients(dy, x, weight, padding):
     channels16, filters16 = (c + 15) // 16 * 16, (f + 15) // 16 * 16
     squares = (dy.shape[2] + 1) // 2 * ((dy.shape[3] + 1) // 2)
     planes = winograd_gradient.PLANES
-    together = min(n, max(1, _CHUNK // (planes * squares * (channels16 + filters16))))
-    whole = together * squares + 1  # one to spare: planes a power of two apart would fight for cache lines
+    images_per_block = min(n, max(1, _CHUNK // (planes * squares * (channels16 + filters16))))
+    whole = (
+        images_per_block * squares + 1
+    )  # one to spare: planes a power of two apart would fight for cache lines
     xs = workspace("pixels", planes * whole * channels16)
     ds = workspace("outputs", planes * whole * filters16)
     products, dbias = workspace("products", planes * filters16 * channels16), np.zeros(filters16, np.float32)
     products[:] = 0
+    # As many images at a time as their sums and differences fit a second cache; the products of all of them
+    # add up in one array, image after image: an order that no number of threads changes.
     flat_x, flat_dy, shape = flat(x), flat(dy), (c, h, w, whole)
-    for image in range(0, n, together):
-        images = min(together, n - image)
+    for image in range(0, n, images_per_block):
+        images = min(images_per_block, n - image)
         winograd_gradient.lay_out(4 * images, image, images, flat_x, flat_dy, shape, f, int(padding), xs, ds)
         winograd_gradient.multiply(
             planes * filters16 // 16, xs, ds, channels16, filters16, images * squares, whole, products, dbias

@@ -1,4 +1,7 @@
-"""Dense layers, alone or as maxout units: checks, memory, and the calls of the loops in `dense_loops`."""
+"""Dense layers, alone or as maxout units: checks, memory, and the calls of the loops in `dense_loops`.
+
+z[n, u, j] = bias[u, j] + sum_i weight[u, j, i] * x[n, i],      y[n, u] = max_j z[n, u, j]
+"""
 
 import numpy as np
 
@@ -8,42 +11,21 @@ from mnp.kernels.tiled.support import NO_BYTES, NOTHING, bytes_of, flat, floats3
 
 
 def dense_forward(x, weight, bias):
-    """Let every output weigh all features of an example.
-
-        y[n, o] = bias[o] + sum_i weight[o, i] * x[n, i]
-
-    x (N, in), weight (out, in), bias (out,) float -> y (N, out). Fewer than 16 features or 4 outputs, or
-    float64, run as in `jitted`.
-
-    >>> dense_forward(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [0.0, -1.0]]), np.array([0.5, 0.0]))
-    array([[11.5, -2. ]])
-    """
+    """As `textbook.dense_forward`. Fewer than 16 features or 4 outputs, and float64, run in `jitted`."""
     if not _fits(x, weight) or not floats32(x, weight, bias) or bias.shape != weight.shape[:1]:
         return jitted.dense_forward(x, weight, bias)
     return _forward(x, weight, bias, weight.shape[0], 1, False, NO_BYTES, 1.0)[0]
 
 
 def dense_backward(dy, x, weight, need_dx=True):
-    """Hand the loss's derivative back through a dense layer.
-
-        dx[n, i]      = sum_o dy[n, o] * weight[o, i]
-        dweight[o, i] = sum_n dy[n, o] * x[n, i]
-        dbias[o]      = sum_n dy[n, o]
-
-    dy (N, out), x (N, in), weight (out, in) float -> dx (N, in) or None, dweight (out, in), dbias (out,).
-    A term whose dy is exactly 0 is left out, as in `jitted`.
-
-    >>> dense_backward(np.array([[1.0, 2.0]]), np.array([[3.0, 5.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
-    (array([[1., 2.]]), array([[ 3.,  5.],
-           [ 6., 10.]]), array([1., 2.]))
-    """
+    """As `textbook.dense_backward`, but a term whose dy is exactly 0 is skipped, as in `jitted`."""
     if not _fits(x, weight) or not floats32(dy, x, weight) or dy.shape != (len(x), len(weight)):
         return jitted.dense_backward(dy, x, weight, need_dx)
     return _backward(dy, NOTHING, NO_BYTES, x, weight, weight.shape[0], 1, False, NO_BYTES, 1.0, need_dx)
 
 
 def dense_maxout_forward(x, weight, bias, relu=False, keep=None, p=0.0):
-    """Let the k neurons of each unit weigh an example's features and compete: a fused row of layers.
+    """Dense layer, ReLU, dropout and maxout in one pass.
 
         z[n, u, j] = bias[u, j] + sum_i weight[u, j, i] * x[n, i]
         z = relu(z) if relu;  z = dropout(z, keep, p) if keep is given
@@ -62,9 +44,9 @@ def dense_maxout_forward(x, weight, bias, relu=False, keep=None, p=0.0):
     -------
     y : (N, units) float
     winner : (N, units) int
-        The lowest index wins a tie, so a unit whose neurons are all zero gives 0; the first NaN wins all.
+        The lowest index wins a tie, so a unit whose neurons are all zero gives 0; the first NaN wins.
 
-    Shapes that do not fit are a ShapeError.
+    Raises ShapeError for shapes that do not fit.
 
     >>> weight = np.array([[[1.0], [-1.0]]])                # |x|
     >>> y, winner = dense_maxout_forward(np.array([[3.0], [-3.0]]), weight, np.zeros((1, 2)))
@@ -86,7 +68,7 @@ def dense_maxout_forward(x, weight, bias, relu=False, keep=None, p=0.0):
 
 
 def dense_maxout_backward(dy, y, winner, x, weight, relu=False, keep=None, p=0.0, need_dx=True):
-    """Hand the loss's derivative back through maxout units: only the neurons that won get any.
+    """Gradients of `dense_maxout_forward`; only neurons that won have any.
 
         g[n, u]          = dy[n, u] through dropout (keep, p) and ReLU at the winner; 0 where it was cut off
         dx[n, :]         = sum_u g[n, u] * weight[u, winner[n, u], :]
@@ -106,7 +88,7 @@ def dense_maxout_backward(dy, y, winner, x, weight, relu=False, keep=None, p=0.0
     -------
     dx : (N, in) or None; dweight : (units, k, in); dbias : (units, k)
 
-    Shapes that do not fit are a ShapeError, winners outside [0, k) an MnpError.
+    Raises ShapeError for shapes that do not fit, MnpError for winners outside [0, k).
 
     >>> x, weight, dy = np.array([[3.0], [-3.0]]), np.array([[[1.0], [-1.0]]]), np.ones((2, 1))
     >>> dx, dweight, dbias = dense_maxout_backward(dy, np.full((2, 1), 3.0), np.array([[0], [1]]), x, weight)
@@ -144,22 +126,10 @@ def _forward(x, weight, bias, units, k, relu, keep, scale):
     count, depth = x.shape
     y = np.empty((count, units), np.float32)
     winner = np.empty((count, units), np.uint8) if weight.ndim == 3 else NO_BYTES
-    groups = max(1, min(units, units * k // 16))
+    groups = max(1, min(units, units * k // 16))  # about 16 neurons: enough groups for every thread
     dense_loops.dense_forward(
-        (count + 127) // 128 * groups,
-        groups,
-        flat(x),
-        flat(weight),
-        flat(bias),
-        count,
-        depth,
-        units,
-        k,
-        int(relu),
-        keep,
-        float(scale),
-        y.reshape(-1),
-        winner.reshape(-1),
+        *((count + 127) // 128 * groups, groups, flat(x), flat(weight), flat(bias), (count, depth, units, k)),
+        *(int(relu), keep, float(scale), y.reshape(-1), winner.reshape(-1)),
     )
     return y, winner
 
@@ -167,28 +137,14 @@ def _forward(x, weight, bias, units, k, relu, keep, scale):
 def _backward(dy, y, winner, x, weight, units, k, relu, keep, scale, need_dx):
     """The gradients, or None for a winner that is no neuron."""
     count, depth = x.shape
-    blocks = max(1, min(units, units * k // 8))
+    blocks = max(1, min(units, units * k // 8))  # of units, for dweight; groups of examples follow, for dx
     dx = np.empty(x.shape if need_dx else 0, np.float32)
     dweight, dbias = np.empty(weight.shape, np.float32), np.empty(weight.shape[:-1], np.float32)
     bad = np.empty(blocks, np.uint8)
+    groups = (count + dense_loops.GROUP - 1) // dense_loops.GROUP if need_dx else 0
     dense_loops.dense_backward(
-        blocks + ((count + dense_loops.GROUP - 1) // dense_loops.GROUP if need_dx else 0),
-        blocks,
-        flat(dy),
-        flat(y),
-        winner,
-        flat(x),
-        flat(weight),
-        count,
-        depth,
-        units,
-        k,
-        int(relu),
-        keep,
-        float(scale),
-        dx.reshape(-1),
-        dweight.reshape(-1),
-        dbias.reshape(-1),
-        bad,
+        *(blocks + groups, blocks, flat(dy), flat(y), winner, flat(x), flat(weight)),
+        *((count, depth, units, k), int(relu), keep, float(scale)),
+        *(dx.reshape(-1), dweight.reshape(-1), dbias.reshape(-1), bad),
     )
     return None if bad.any() else (dx if need_dx else None, dweight, dbias)

@@ -17,9 +17,9 @@ Both are sums of few rows out of many: the rows are listed first, then added up 
 import numpy as np
 
 from mnp.kernels.registers import WIDE, get, make_tile, put
-from mnp.kernels.tiled.compiling import leaf
+from mnp.kernels.tiled.compiling import device_noalloc
 from mnp.kernels.tiled.layouts import clear
-from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared
+from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, INT, shared, tuples
 
 _LONG, _SHORT = 8 if WIDE else 6, 4  # vectors of a row of a tile, the short ones of 8 lanes
 _STRIP = 16 * _LONG
@@ -33,11 +33,12 @@ LANES = 16 if WIDE else 8  # features of a vector
 def _make_sums(rows, columns, high, wide):
     tile = make_tile(high, wide, LANES)
 
-    @leaf
+    @device_noalloc
     def sums(x, n, weight, o, depth, z, at, step):
         """z[at + p*step + q] = x[n + p] . weight[o + q] over whole vectors, for rows p and columns q."""
         for p in range(0, rows, high):
             for q in range(0, columns, wide):
+                # Each sum stays in 16 or 8 lanes until the last whole vector of features is in.
                 a, b, t = (n + p) * depth, (o + q) * depth, tile.zero()
                 for i in range(0, depth // LANES * LANES, LANES):
                     t = tile.dot(t, x, a + i, depth, weight, b + i, depth)
@@ -52,9 +53,9 @@ _six = _make_sums(6, 4, 6 if WIDE else 3, 4)
 _one, _one_wide = _make_sums(1, 4, 1, 4), _make_sums(1, 8, 1, 8)
 
 
-@leaf
+@device_noalloc
 def _largest(z, at, bias, o, k, relu, keep, keep_at, scale):
-    """Bias, ReLU, dropout and the maximum of one unit's neurons: its value, and which neuron gave it."""
+    """Bias, ReLU, dropout and the maximum of one unit's neurons: its value, and the neuron that gave it."""
     best, winner = np.float32(0), 0
     for j in range(k):
         v = get(z, at + j) + get(bias, o + j)
@@ -67,18 +68,22 @@ def _largest(z, at, bias, o, k, relu, keep, keep_at, scale):
     return best, winner
 
 
-@shared(INT, FLOATS, FLOATS, FLOATS, INT, INT, INT, INT, INT, BYTES, FLOAT, FLOATS, BYTES)
-def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, keep, scale, y, winner):
+@shared(INT, FLOATS, FLOATS, FLOATS, tuples(INT, 4), INT, BYTES, FLOAT, FLOATS, BYTES)
+def dense_forward(index, groups, x, weight, bias, sizes, relu, keep, scale, y, winner):
     """y and winner (where not empty) of one group of units, for a chunk of at most 128 examples.
 
-    A chunk of the examples stays in a core's cache while the units go by. scale = 1 - p of the dropout.
+    A chunk of the examples stays in a core's cache while the units go by. sizes = (N, in, units, k);
+    scale = 1 - p of the dropout.
     """
+    count, depth, units, k = sizes
     first, end = index // groups * 128, min(count, index // groups * 128 + 128)
     low, high = index % groups * units // groups, (index % groups + 1) * units // groups
     start, neurons = low * k, (high - low) * k
     z = np.empty(6 * neurons, np.float32)
     n = first
     while n < end:
+        # Six examples share each load of the weights; the last few go one by one. Whatever the tile, a sum's
+        # terms come in the same order, so an example's bits do not depend on its place in the batch.
         rows = 6 if end - n >= 6 else 1
         wide = 8 if rows == 1 and neurons >= 8 else 4
         for block in range(0, neurons, wide):
@@ -90,12 +95,14 @@ def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, 
             else:
                 _one(x, n, weight, start + o, depth, z, o, neurons)
         for p in range(rows):
+            # Features behind the last whole vector, one at a time.
             if depth % LANES:
                 for o in range(neurons):
                     s = z[p * neurons + o]
                     for i in range(depth // LANES * LANES, depth):
                         s += x[(n + p) * depth + i] * weight[(start + o) * depth + i]
                     z[p * neurons + o] = s
+            # The unit's sums are in the first cache now: bias, ReLU, dropout and the maximum cost no pass.
             for u in range(low, high):
                 o, to = u * k, (n + p) * units + u
                 best, j = _largest(z, p * neurons + o - start, bias, o, k, relu, keep, to * k, scale)
@@ -105,7 +112,7 @@ def dense_forward(index, groups, x, weight, bias, count, depth, units, k, relu, 
         n += rows
 
 
-@leaf
+@device_noalloc
 def _add_rows(rows, gradients, at, count, source, depth, column, end, out, to, first):
     """out[to + column : to + end] += sum over the list of gradient * (those columns of a row of source).
 
@@ -113,6 +120,7 @@ def _add_rows(rows, gradients, at, count, source, depth, column, end, out, to, f
     """
     i = column
     while i < end:
+        # The widest tile that fits: it walks the list once for the most columns.
         if end - i >= _STRIP:
             t = _long.zero()
             if not first:
@@ -137,15 +145,15 @@ def _add_rows(rows, gradients, at, count, source, depth, column, end, out, to, f
             i += 1
 
 
-@leaf
+@device_noalloc
 def _strip_end(column, depth):
     """Where the strip from this column ends; the last one takes what would be less than two."""
     return column + _STRIP if depth - column >= 2 * _STRIP else depth
 
 
-@leaf
+@device_noalloc
 def _gradient(n, u, dy, y, winner, units, k, relu, keep, scale):
-    """The loss's derivative by the neuron that won unit u in example n, before ReLU; and that neuron."""
+    """Gradient with respect to the neuron that won unit u in example n, before ReLU; and that neuron."""
     at = n * units + u
     j = np.int64(get(winner, at)) if winner.size else 0
     g = get(dy, at)
@@ -163,10 +171,7 @@ def _gradient(n, u, dy, y, winner, units, k, relu, keep, scale):
     BYTES,
     FLOATS,
     FLOATS,
-    INT,
-    INT,
-    INT,
-    INT,
+    tuples(INT, 4),
     INT,
     BYTES,
     FLOAT,
@@ -176,72 +181,61 @@ def _gradient(n, u, dy, y, winner, units, k, relu, keep, scale):
     BYTES,
 )
 def dense_backward(
-    index,
-    blocks,
-    dy,
-    y,
-    winner,
-    x,
-    weight,
-    count,
-    depth,
-    units,
-    k,
-    relu,
-    keep,
-    scale,
-    dx,
-    dweight,
-    dbias,
-    bad,
+    index, blocks, dy, y, winner, x, weight, sizes, relu, keep, scale, dx, dweight, dbias, bad
 ):
     """dweight and dbias of block `index` of the units; then, after them, dx of group index - blocks of GROUP
     examples, which share a strip of the weights while it is in a core's cache."""
+    count, depth, units, k = sizes
+    # dx of a group of examples.
     if index >= blocks:
         first = (index - blocks) * GROUP
         end = min(first + GROUP, count)
         rows, gradients = np.empty(GROUP * _UNITS, np.int64), np.empty(GROUP * _UNITS, np.float32)
-        listed = np.empty(GROUP, np.int64)
+        lengths = np.empty(GROUP, np.int64)
+        # 32 units at a time: the weights of their winners are read once for all examples of the group.
         for start in range(0, units, _UNITS):
             for n in range(first, end):
                 at = (n - first) * _UNITS
+                # List the units that pass a gradient on: behind dropout and ReLU, half of them or fewer.
                 for u in range(start, min(start + _UNITS, units)):
                     g, j = _gradient(n, u, dy, y, winner, units, k, relu, keep, scale)
                     if g != 0:
                         put(rows, at, u * k + min(j, k - 1))
                         put(gradients, at, g)
                         at += 1
-                put(listed, n - first, at - (n - first) * _UNITS)
+                put(lengths, n - first, at - (n - first) * _UNITS)
+            # Strip by strip, so that all rows of a strip stay in the first cache while every list goes by.
             column = 0
             while column < depth:
                 stop = _strip_end(column, depth)
                 for n in range(first, end):
-                    at, entries = (n - first) * _UNITS, get(listed, n - first)
+                    at, entries = (n - first) * _UNITS, get(lengths, n - first)
                     _add_rows(
                         rows, gradients, at, entries, weight, depth, column, stop, dx, n * depth, start == 0
                     )
                 column = stop
         return
+    # dweight and dbias of a block of units: for every neuron, the list of the examples that it won.
     low, high = index * units // blocks, (index + 1) * units // blocks
     neurons = (high - low) * k
     rows, gradients = np.empty(neurons * count, np.int64), np.empty(neurons * count, np.float32)
-    listed, wrong = np.zeros(neurons, np.int64), False
+    lengths, wrong = np.zeros(neurons, np.int64), False
     clear(dbias, low * k, high * k)
     for n in range(count):
         for u in range(low, high):
             g, j = _gradient(n, u, dy, y, winner, units, k, relu, keep, scale)
-            wrong |= j >= k
+            wrong |= j >= k  # told to the caller, who names it; the index below is kept inside the array
             o = (u - low) * k + min(j, k - 1)
             if g != 0:
-                put(rows, o * count + listed[o], n)
-                put(gradients, o * count + listed[o], g)
-                listed[o] += 1
+                put(rows, o * count + lengths[o], n)
+                put(gradients, o * count + lengths[o], g)
+                lengths[o] += 1
                 dbias[low * k + o] += g
     column = 0
     while column < depth:
         end = _strip_end(column, depth)
         for o in range(neurons):
             to = (low * k + o) * depth
-            _add_rows(rows, gradients, o * count, listed[o], x, depth, column, end, dweight, to, True)
+            _add_rows(rows, gradients, o * count, lengths[o], x, depth, column, end, dweight, to, True)
         column = end
     bad[index] = wrong

@@ -11,17 +11,17 @@ For one channel and one row i of the kernel a tile keeps 8 filters by 3 places j
 
 Images are cut into strips of a few rows, whose dy stays in the first cache for all channels and rows i.
 What a strip adds up starts at zero and is then added to the sums of its group of images; the groups, and
-the order in which they are put together, depend on the shapes only.
+the order in which they are added up, depend on the shapes only.
 """
 
 from mnp.kernels.registers import LINE, WIDE, make_tile
-from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.compiling import device
 from mnp.kernels.tiled.layouts import aligned, clear, pad_image
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared, tuples
 
 FILTERS, LANES = (8, 16) if WIDE else (4, 8)  # of a tile
 TAPS = 9  # of a 3x3 kernel
-MOST, GROUPS = 16, 8  # channels; groups of images
+MAX_CHANNELS, GROUPS = 16, 8  # channels; groups of images
 _STRIP = 1024  # floats of a strip of dy, for each filter of a tile
 _tile, _column, _one = make_tile(FILTERS, 3, LANES), make_tile(FILTERS, 1, LANES), make_tile(1, 1, LANES)
 
@@ -33,12 +33,13 @@ def sums_size(filters, channels):
 
 def fits(channels, filters, width):
     """Whether this is the faster way: few channels (found by timing), and rows of whole vectors."""
-    return channels <= MOST and filters % FILTERS == 0 and width % LANES == 0
+    return channels <= MAX_CHANNELS and filters % FILTERS == 0 and width % LANES == 0
 
 
-@inner
+@device
 def _strip(dy, at, plane_dy, line_dy, image, x, line, rows, sums, to, step):
     """Add one strip's products for a tile's filters, one channel and one row of the kernel to their sums."""
+    # From zero, and only then added to the sums so far: shorter sums keep more digits.
     t = _tile.zero()
     for r in range(rows):
         for b in range(0, line_dy, LANES):
@@ -46,7 +47,7 @@ def _strip(dy, at, plane_dy, line_dy, image, x, line, rows, sums, to, step):
     _tile.store(_tile.add(t, _tile.load(sums, to, step, LANES)), sums, to, step, LANES)
 
 
-@inner
+@device
 def _bias(dy, at, plane_dy, count, sums, to):
     t = _column.zero()
     for b in range(0, count, LANES):
@@ -64,12 +65,14 @@ def gather(index, x, dy, shape, filters, padding, groups, size, sums):
     own, plane = index * size, oh * ow
     bias, step = own + filters * channels * TAPS * LANES, channels * TAPS * LANES
     clear(sums, own, own + size)
-    together = max(1, _STRIP // ow)
+    # The loops go from what is largest in memory to what is smallest: an image is padded once, a strip of dy
+    # is then in the first cache for all channels and rows of the kernel.
+    rows_per_strip = max(1, _STRIP // ow)
     for n in range(index * count // groups, (index + 1) * count // groups):
         pad_image(x, n * channels * h * w, channels, h, w, padding, image, pitch)
         for f in range(0, filters, FILTERS):
-            for row in range(0, oh, together):
-                rows = min(together, oh - row)
+            for row in range(0, oh, rows_per_strip):
+                rows = min(rows_per_strip, oh - row)
                 at = (n * filters + f) * plane + row * ow
                 _bias(dy, at, plane, rows * ow, sums, bias + f * LANES)
                 for c in range(channels):
@@ -80,13 +83,13 @@ def gather(index, x, dy, shape, filters, padding, groups, size, sums):
 
 
 @shared(FLOATS, INT, INT, INT, INT, FLOATS, FLOATS)
-def put_together(index, sums, channels, filters, groups, size, dweight, dbias):
+def reduce_groups(index, sums, channels, filters, groups, size, dweight, dbias):
     """dweight and dbias of filter `index`: the sums of all groups, then of their lanes."""
     weights = channels * TAPS
     for tap in range(weights + 1):
         at = (index * weights + tap if tap < weights else filters * weights + index) * LANES
         t = _one.zero()
-        for g in range(groups):
+        for g in range(groups):  # always in this order, whichever thread made them
             t = _one.add(t, _one.load(sums, at + g * size, 0, 0))
         if tap < weights:
             _one.sum_lanes(t, dweight, index * weights + tap, 0)

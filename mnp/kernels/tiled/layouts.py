@@ -3,7 +3,7 @@
 import numpy as np
 
 from mnp.kernels.registers import LINE, get, make_tile, put, skip_to_line
-from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.compiling import device
 
 _square, _four, _sixteen, _pairs = (
     make_tile(4, 1, 4),
@@ -13,7 +13,7 @@ _square, _four, _sixteen, _pairs = (
 )
 
 
-@inner
+@device
 def aligned(size):
     """An array (not set to zero) that starts on a cache line, where vectors load fastest."""
     raw = np.empty(size + LINE, np.float32)
@@ -21,23 +21,24 @@ def aligned(size):
     return raw[skip : skip + size]
 
 
-@inner
+@device
 def clear(a, first, end):
     """a[first:end] = 0. Written as a slice, it would take Numba half a second to compile, each time."""
     for i in range(first, end):
         put(a, i, np.float32(0))
 
 
-@inner
+@device
 def copy(source, first, count, out, to):
     """out[to : to + count] = source[first : first + count]."""
     for i in range(count):
         put(out, to + i, get(source, first + i))
 
 
-@inner
+@device
 def transpose(source, at, step, rows, columns, out, to, out_step):
     """out[to + q*out_step + p] = source[at + p*step + q] for p < rows, q < columns."""
+    # Squares of 4x4 are turned in registers; element by element, every store would go to another line.
     whole = columns // 4 * 4
     for p in range(0, rows // 4 * 4, 4):
         for q in range(0, whole, 4):
@@ -51,7 +52,7 @@ def transpose(source, at, step, rows, columns, out, to, out_step):
             put(out, to + q * out_step + p, get(source, at + p * step + q))
 
 
-@inner
+@device
 def pad_image(x, at, channels, h, w, padding, plane, pitch):
     """plane[(c*H + r)*pitch + s] = the image at x[at], zeros round it, which H counts; pitch may be wider."""
     high = h + 2 * padding
@@ -64,7 +65,7 @@ def pad_image(x, at, channels, h, w, padding, plane, pitch):
                 put(plane, to + s, get(x, source + s))
 
 
-@inner
+@device
 def lay_out_windows(plane, c, h, pitch, kh, kw, ph, pw, halves, windows, wide):
     """Lay one channel out for 2x2 windows: windows[(u*(kw+1) + v)*wide + a*pw + b] = plane[2a+u, 2b+v].
 
@@ -73,13 +74,14 @@ def lay_out_windows(plane, c, h, pitch, kh, kw, ph, pw, halves, windows, wide):
     slack behind the last one: 2 vectors in `windows`, LINE floats in `plane`, 2 LINE in `halves`.
     """
     half = pitch // 2
-    odd = h * half + LINE
+    odd = h * half + LINE  # where the odd columns begin
     for r in range(h):
         at = (c * h + r) * pitch
         for s in range(0, half, 4):
             _pairs.store(_pairs.load_pairs(plane, at + 2 * s, 0), halves, r * half + s, 0, odd)
     for u in range(kh + 1):
         for v in range(kw + 1):
+            # Windows are two columns apart: those of column v lie side by side in one of the halves.
             to = ((c * (kh + 1) + u) * (kw + 1) + v) * wide
             for a in range(ph):
                 source = v % 2 * odd + (2 * a + u) * half + v // 2
@@ -92,7 +94,7 @@ def lay_out_windows(plane, c, h, pitch, kh, kw, ph, pw, halves, windows, wide):
                         )
 
 
-@inner
+@device
 def channels_last(x, at, channels, h, w, padding, out, to, pixel, line):
     """out[to + r*line + s*pixel + c] = the image at x[at], with its padding; zeros in the gaps."""
     whole = padding == 0 and w * pixel == line  # then the image is one run
@@ -104,7 +106,7 @@ def channels_last(x, at, channels, h, w, padding, out, to, pixel, line):
         transpose(x, at + r * w, h * w, channels, columns, out, start, pixel)
 
 
-@inner
+@device
 def channels_first(source, pixel, line, channels, h, w, padding, x, at):
     """The image at x[at] = the channels-last image in `source`, laid out as above, without its padding."""
     whole = padding == 0 and w * pixel == line

@@ -17,12 +17,11 @@ to sleep holds up only what it is doing.
 Each index must own what it writes: then no bit depends on which thread ran it, or how many there are.
 
 For one example a small network's loops are so short that a good third of the time goes to Python, which calls
-them one by one. `record` keeps the calls that a function makes, and `Recording.run` makes all of them again
-at once.
+them one by one. As with CUDA graphs, `capture` keeps the calls that a function makes, and `CapturedCalls.run`
+repeats all of them at once.
 """
 
 import threading
-from functools import cache
 
 import numba
 import numpy as np
@@ -31,13 +30,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from mnp.kernels.tiled.compiling import compiled, inner
+from mnp.kernels.tiled.compiling import compiled, device
 
 FLOATS, BYTES, INTS = types.float32[::1], types.uint8[::1], types.int32[::1]
 INT, FLOAT = types.int64, types.float64
 
 _LONG = ir.IntType(64)
-_APART = 8  # counters of two threads are on different cache lines
+_PITCH = 8  # counters of two threads are on different cache lines
 
 
 def tuples(kind, count):
@@ -47,7 +46,7 @@ def tuples(kind, count):
 
 @intrinsic
 def _threads(typing):
-    """How many threads Numba may use now (the function that Numba's own parallel loops ask)."""
+    """Number of threads that Numba may use now (what its own parallel loops ask)."""
 
     def code(context, builder, signature, values):
         kind = ir.FunctionType(_LONG, [])
@@ -57,8 +56,8 @@ def _threads(typing):
 
 
 @intrinsic
-def _take(typing, counters, at):
-    """counters[at], which is one larger afterwards; in one step, so that no two threads take the same."""
+def _fetch_add(typing, counters, at):
+    """Return counters[at] and add 1 to it, atomically: no two threads get the same."""
 
     def code(context, builder, signature, values):
         data = context.make_array(signature.args[0])(context, builder, value=values[0]).data
@@ -69,7 +68,7 @@ def _take(typing, counters, at):
 
 
 @intrinsic
-def _call(typing, address, index, arguments):
+def _call_address(typing, address, index, arguments):
     """Call the C function void(int64 index, int64 arguments) at the address."""
 
     def code(context, builder, signature, values):
@@ -81,7 +80,7 @@ def _call(typing, address, index, arguments):
 
 
 def _borrowed(context, builder, kind, value):
-    """A tuple with its arrays as borrowed: no reference counts, which all threads would fight over."""
+    """The tuple with its arrays borrowed: without reference counts, over which all threads would contend."""
     if isinstance(kind, types.BaseTuple):
         for i, item in enumerate(kind.types):
             part = _borrowed(context, builder, item, builder.extract_value(value, i))
@@ -95,8 +94,8 @@ def _borrowed(context, builder, kind, value):
 
 
 @intrinsic
-def _put_down(typing, arguments):
-    """Store a tuple in this function's own memory and give its address, good until the function returns."""
+def _pack_args(typing, arguments):
+    """Store a tuple on this function's stack; return its address, valid until the function returns."""
 
     def code(context, builder, signature, values):
         value = _borrowed(context, builder, signature.args[0], values[0])
@@ -106,8 +105,8 @@ def _put_down(typing, arguments):
 
 
 @intrinsic
-def _put_at(typing, address, arguments):
-    """Store a tuple at an address; give the bytes that it takes. Address 0: nothing is stored."""
+def _pack_args_at(typing, address, arguments):
+    """Store a tuple at an address; return its size in bytes. Address 0: nothing is stored."""
 
     def code(context, builder, signature, values):
         value = _borrowed(context, builder, signature.args[1], values[1])
@@ -118,10 +117,10 @@ def _put_at(typing, address, arguments):
     return types.int64(types.int64, arguments), code
 
 
-def _make_pick_up(kind):
+def _make_unpack_args(kind):
     @intrinsic
-    def pick_up(typing, address):
-        """The tuple that `_put_down` stored."""
+    def unpack_args(typing, address):
+        """The tuple that `_pack_args` stored."""
 
         def code(context, builder, signature, values):
             pointer = context.get_value_type(kind).as_pointer()
@@ -129,13 +128,7 @@ def _make_pick_up(kind):
 
         return kind(types.int64), code
 
-    return pick_up
-
-
-@cache
-def _start():
-    """Start Numba's threads, without which compiled code from its cache has nothing to call."""
-    numba.get_num_threads()
+    return unpack_args
 
 
 @compiled()
@@ -144,28 +137,30 @@ def _count():  # pragma: no cover - machine code only
 
 
 def threads():
-    """How many threads Numba may use now: numba.get_num_threads() in a tenth of its time."""
-    _start()
+    """Number of threads that Numba may use now: numba.get_num_threads() in a tenth of its time."""
     return _count()
 
 
 @compiled(parallel=True)
 def _run(address, count, arguments):  # pragma: no cover - it calls an address: never run as Python
-    if count == 1:
-        _call(address, 0, arguments)
+    if count == 1:  # waking the threads would take longer than most single shares
+        _call_address(address, 0, arguments)
         return
     shares = min(_threads(), count)
-    counters = np.empty(shares * _APART, np.int64)
+    # One counter per share, each on a cache line of its own: its next index that nobody has taken.
+    counters = np.empty(shares * _PITCH, np.int64)
     for t in range(shares):
-        counters[t * _APART] = t * count // shares
+        counters[t * _PITCH] = t * count // shares
     for thread in numba.prange(shares):
+        # First the thread's own share, then what the others have left: a thread that the system has put to
+        # sleep delays only the index it is working on.
         for turn in range(shares):
             share = (thread + turn) % shares
             end = (share + 1) * count // shares
-            index = _take(counters, share * _APART)
+            index = _fetch_add(counters, share * _PITCH)
             while index < end:
-                _call(address, index, arguments)
-                index = _take(counters, share * _APART)
+                _call_address(address, index, arguments)
+                index = _fetch_add(counters, share * _PITCH)
 
 
 @compiled()
@@ -174,7 +169,7 @@ def _run_all(calls):  # pragma: no cover - as _run
         _run(calls[i, 0], calls[i, 1], calls[i, 2])
 
 
-_recorded = {}  # of a Python thread that is recording: the calls so far
+_capturing = {}  # thread id -> the calls so far, while `capture` runs
 
 
 class Shared:
@@ -187,12 +182,12 @@ class Shared:
         """Run the function for index = 0 ... count - 1 with these arguments, which must be of its types."""
         if self._address is None:
             self._compile()
-        if _recorded:
-            _recorded.get(threading.get_ident(), []).append((self, count, arguments))
+        if _capturing:
+            _capturing.get(threading.get_ident(), []).append((self, count, arguments))
         self._launch(self._address, count, arguments)
 
-    def kept(self, count, arguments):
-        """A call as (address, count, address of its arguments), and the memory that holds those."""
+    def bind(self, count, arguments):
+        """Bind arguments: (address, count, address of the arguments), and the memory that holds those."""
         if self._store is None:
             self._compile_store()
         memory = np.empty(self._store(0, arguments) // 8, np.int64)
@@ -200,14 +195,13 @@ class Shared:
         return (self._address, count, memory.ctypes.data), memory
 
     def _compile(self):
-        _start()
-        share, pick_up = inner(self.function), _make_pick_up(types.Tuple(self.kinds))
+        share, unpack_args = device(self.function), _make_unpack_args(types.Tuple(self.kinds))
 
         def body(index, address):  # pragma: no cover - machine code only, as launch
-            share(index, *pick_up(address))
+            share(index, *unpack_args(address))
 
         def launch(address, count, arguments):  # pragma: no cover
-            _run(address, count, _put_down(arguments))
+            _run(address, count, _pack_args(arguments))
 
         body = self._compiled(body, INT, INT)
         self._launch = self._compiled(launch, INT, INT, types.Tuple(self.kinds))
@@ -216,7 +210,7 @@ class Shared:
 
     def _compile_store(self):
         def store(address, arguments):  # pragma: no cover
-            return _put_at(address, arguments)
+            return _pack_args_at(address, arguments)
 
         self._store = self._compiled(store, INT, types.Tuple(self.kinds))
 
@@ -242,8 +236,8 @@ def shared(*kinds):
     return lambda function: Shared(function, kinds)
 
 
-class Recording:
-    """Calls of shared loops, to be made again: `run()`. What Python computed in between is no part of it.
+class CapturedCalls:
+    """Calls of shared loops, repeated by `run()`. What Python computed in between is not part of it.
 
     calls : list of (function, count, arguments)
         The arguments are the same arrays each time.
@@ -251,21 +245,21 @@ class Recording:
 
     def __init__(self, calls):
         self.calls = calls
-        kept = [function.kept(count, arguments) for function, count, arguments in calls]
-        self._memory = [memory for _, memory in kept]  # the addresses are good as long as this
-        self._addresses = np.array([call for call, _ in kept], np.int64).reshape(-1, 3)
+        bound = [function.bind(count, arguments) for function, count, arguments in calls]
+        self._memory = [memory for _, memory in bound]  # the addresses are valid as long as this lives
+        self._addresses = np.array([call for call, _ in bound], np.int64).reshape(-1, 3)
 
     def run(self):
         """Make the calls, in order."""
         _run_all(self._addresses)
 
 
-def record(function, *arguments):
-    """Call function(*arguments); give the recording of the shared loops that it called, and its result."""
+def capture(function, *arguments):
+    """Call function(*arguments); return the shared loops that it called as CapturedCalls, and its result."""
     thread = threading.get_ident()
-    _recorded[thread] = calls = []
+    _capturing[thread] = calls = []
     try:
         result = function(*arguments)
     finally:
-        del _recorded[thread]
-    return Recording(calls), result
+        del _capturing[thread]
+    return CapturedCalls(calls), result

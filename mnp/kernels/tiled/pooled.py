@@ -1,4 +1,8 @@
-"""Convolution with max pooling: checks, memory, and the calls of the loops in `pooled_*`."""
+"""Convolution with max pooling: checks, memory, and the calls of the loops in `pooled_*`.
+
+z[n, f, r, s] = bias[f] + sum_{c, i, j} weight[f, c, i, j] * xp[n, c, r + i, s + j]
+y[n, f, a, b] = max(z[n, f, 2a, 2b], z[n, f, 2a, 2b+1], z[n, f, 2a+1, 2b], z[n, f, 2a+1, 2b+1])
+"""
 
 from functools import cache, lru_cache
 
@@ -8,7 +12,7 @@ from mnp.kernels import jitted, shapes
 from mnp.kernels.tiled import pooled_backward, pooled_forward
 from mnp.kernels.tiled.convolution import short_filters
 from mnp.kernels.tiled.parallel import threads
-from mnp.kernels.tiled.support import NOTHING, bytes_of, flat, floats32, on_a_line, workspace
+from mnp.kernels.tiled.support import NOTHING, bytes_of, cache_aligned_empty, flat, floats32, workspace
 
 # Short filters need fewer multiplications, but first the sums and differences of pixels, which many filters
 # and channels must share. Both limits were found by timing.
@@ -16,7 +20,7 @@ _CHANNELS, _WINDOWS = 8, 512
 
 
 def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride):
-    """Slide every filter over every image and keep the largest of each window's results: a fused pair.
+    """Convolution and max pooling in one pass.
 
         y, winner = maxpool2d_forward(conv2d_forward(x, weight, bias, stride, padding), size, pool_stride)
 
@@ -31,10 +35,10 @@ def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride
     -------
     y : (N, F, PH, PW) float
     winner : (N, F, PH, PW) int
-        The place in its window that gave the maximum, row by row: 0 1 / 2 3. The lowest wins a tie, the
-        first NaN all. A last row or column that fills no window is left out.
+        The place in its window that gave the maximum, row by row: 0 1 / 2 3. The lowest wins a tie; the
+        first NaN wins over any number. A last row or column that fills no window is left out.
 
-    Shapes that do not fit are a ShapeError.
+    Raises ShapeError for shapes that do not fit.
 
     >>> x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
     >>> one = np.ones((1, 1, 1, 1), np.float32)
@@ -48,27 +52,20 @@ def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride
         return jitted.maxpool2d_forward(y, size, pool_stride)
     shape, pooled, windows, short = plan
     count = x.shape[0]
-    y = on_a_line(pooled) if count >= 16 else np.empty(pooled, np.float32)  # for one image it takes too long
+    y = (
+        cache_aligned_empty(pooled) if count >= 16 else np.empty(pooled, np.float32)
+    )  # for one image it takes too long
     winner = np.empty(pooled, np.uint8)
     if short and short_filters(x, weight, bias, padding, windows, y, winner):
         return y, winner
-    parts = 1 if count >= 16 else max(1, threads() // count)
-    pooled_forward.conv_pool_forward(
-        count * parts,
-        parts,
-        flat(x),
-        shape,
-        flat(weight),
-        flat(bias),
-        int(padding),
-        y.ravel(),
-        winner.ravel(),
-    )
+    parts = 1 if count >= 16 else max(1, threads() // count)  # for few images, threads share one
+    arrays = flat(x), shape, flat(weight), flat(bias), int(padding), y.ravel(), winner.ravel()
+    pooled_forward.conv_pool_forward(count * parts, parts, *arrays)
     return y, winner
 
 
 def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool_stride, need_dx=True):
-    """Hand the loss's derivative back through a max pooling and the convolution before it.
+    """Gradients of `conv2d_maxpool2d_forward`.
 
         dz = maxpool2d_backward(dy, winner, z.shape, size, pool_stride)        z: the convolution's output
         dx, dweight, dbias = conv2d_backward(dz, x, weight, stride, padding, need_dx)
@@ -81,14 +78,14 @@ def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool
     x, weight : (N, C, H, W), (F, C, KH, KW) float
         As in the forward call.
     need_dx : bool
-        Whether dx is asked for: the first layer's is not.
+        False for the first layer of a network, whose input gradient is not needed.
 
     Returns
     -------
     dx : like x, or None; dweight : like weight; dbias : (F,)
         Sums over examples are taken in an order that depends on the shapes and the winners only.
 
-    Shapes that do not fit are a ShapeError, winners outside the window an MnpError.
+    Raises ShapeError for shapes that do not fit, MnpError for winners outside the window.
 
     >>> x, one = np.ones((1, 1, 2, 2), np.float32), np.ones((1, 1, 1, 1), np.float32)
     >>> dy, winner = np.full((1, 1, 1, 1), 3.0, np.float32), np.array([[[[2]]]])
@@ -104,10 +101,8 @@ def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool
         if dy.shape == winner.shape == pooled:
             answer = _backward(dy, bytes_of(winner, 4), x, weight, shape, int(padding), need_dx)
     if answer is None:  # other shapes, or a mistake, which these functions name
-        z_shape = (
-            *dy.shape[:2],
-            *shapes.conv2d_output_size(*x.shape[2:], *weight.shape[2:], stride, padding),
-        )
+        oh, ow = shapes.conv2d_output_size(*x.shape[2:], *weight.shape[2:], stride, padding)
+        z_shape = (*dy.shape[:2], oh, ow)
         dz = jitted.maxpool2d_backward(dy, winner, z_shape, size, pool_stride)
         answer = jitted.conv2d_backward(dz, x, weight, stride, padding, need_dx)
     return answer
@@ -146,28 +141,12 @@ def _backward(dy, winner, x, weight, shape, padding, need_dx):
         count + (filters if need_dx else 0), flat(x), flat_weight, shape, count, filters, padding, xs, ws
     )
     dx = np.empty(x.shape if need_dx else 0, np.float32)
-    dweight, dbias, bad = (
-        np.empty(weight.shape, np.float32),
-        np.empty(filters, np.float32),
-        np.empty(blocks, np.uint8),
-    )
+    dweight, dbias = np.empty(weight.shape, np.float32), np.empty(filters, np.float32)
+    bad = np.empty(blocks, np.uint8)
     places = _places((h - kh + 1) // 2, (w - kw + 1) // 2, line, pixel)
     pooled_backward.conv_pool_backward(
-        blocks + images,
-        blocks,
-        flat(dy),
-        winner,
-        shape,
-        count,
-        filters,
-        padding,
-        places,
-        xs,
-        ws,
-        dx.reshape(-1),
-        dweight.reshape(-1),
-        dbias,
-        bad,
+        *(blocks + images, blocks, flat(dy), winner, shape, count, filters, padding, places, xs, ws),
+        *(dx.reshape(-1), dweight.reshape(-1), dbias, bad),
     )
     return None if bad.any() else (dx if need_dx else None, dweight, dbias)
 

@@ -14,12 +14,12 @@ two loads, so none may cross one: lines of pixels begin on a border, and a run t
 read from that border on.
 
       border       border       border           read: 3 whole vectors
-        |...xxxxxxxxx|xxxxxxxxxxxx|xxx.........|         x: the run, .: lanes that nobody will look at
-         `-' lead
+        |...xxxxxxxxx|xxxxxxxxxxxx|xxx.........|         x: the run, .: lanes that are not used
+         `-' shift
 
-The winners of a filter are listed by their `lead`, four lists at most (AVX2, with shorter vectors: two),
+The winners of a filter are listed by their `shift`, in at most four lists (AVX2, with shorter vectors: two),
 as a pixel's channels are filled up to a multiple of 4. Each list has a sum of its own, from border to
-border; at the end these are added up, each shifted by its lead. With AVX-512 two rows of a patch are
+border; at the end these are added up, each moved by its shift. With AVX-512 two rows of a patch are
 summed at once: a number and its place are then read once for both. Where a whole row of a patch fits 8
 lanes (one channel), all rows of a patch go through one tile instead, from where they are.
 
@@ -30,7 +30,7 @@ bits depend on the batch, never on the number of threads.
 import numpy as np
 
 from mnp.kernels.registers import WIDE, get, make_tile, put
-from mnp.kernels.tiled.compiling import inlined, inner
+from mnp.kernels.tiled.compiling import device, device_inline
 from mnp.kernels.tiled.layouts import aligned, channels_first, channels_last, clear, copy, transpose
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, INTS, shared, tuples
 
@@ -38,8 +38,8 @@ LANES = 16 if WIDE else 8  # of a vector, whose borders are every so many floats
 _LONG, _SHORT = (7, 4) if WIDE else (13, 8)  # vectors of a tile
 _patch5, _lane16 = make_tile(1, 5, 8), make_tile(1, 1)
 _PATCH = 8  # floats that a row of a patch may have, to go with others through one tile
-_STEP, _LEADS = 4, LANES // 4  # a pixel is filled up to a multiple of so many floats; the leads that leaves
-_CACHE = 9000  # floats of the images that go through the filters together: timed with a first cache of 48 KB
+_STEP, _SHIFTS = 4, LANES // 4  # a pixel is filled up to a multiple of so many floats; the shifts that leaves
+_CACHE = 9000  # floats of a block of images: timed with a first cache of 48 KB
 _SLACK = 128
 
 
@@ -48,7 +48,7 @@ def slack(line):
     return 5 * line + _SLACK
 
 
-@inner
+@device
 def steps(channels, w, kw):
     """Floats from pixel to pixel, and from line to line, of an image laid out here."""
     if kw * channels <= _PATCH:
@@ -57,7 +57,7 @@ def steps(channels, w, kw):
     return pixel, (w * pixel + LANES - 1) // LANES * LANES
 
 
-@inner
+@device
 def run_width(size):
     """Floats reserved for a run of `size`: as many as its tiles touch, long ones, the last may be short."""
     vectors = (size + LANES - 1) // LANES
@@ -68,21 +68,20 @@ def run_width(size):
 def _make_add(vectors):
     tile = make_tile(1, vectors, LANES)
 
-    @inlined
-    def one(gradients, offsets, first, end, source, there, out, at):
-        """out[at : ] += sum over entries first ... end-1 of gradient * source[there + offset : ], as many
-        floats as the tile holds."""
+    @device_inline
+    def one(gradients, offsets, first, end, source, base_offset, out, at):
+        """out[at : ] += sum over the entries of gradient * source[base_offset + offset : ], one tile long."""
         t = tile.load(out, at, 0, LANES)
         for e in range(first, end):
-            t = tile.axpy(t, get(gradients, e), source, there + get(offsets, e), LANES)
+            t = tile.axpy(t, get(gradients, e), source, base_offset + get(offsets, e), LANES)
         tile.store(t, out, at, 0, LANES)
 
-    @inlined
-    def two(gradients, offsets, first, end, source, there, line, out, at, step):
+    @device_inline
+    def two(gradients, offsets, first, end, source, base_offset, line, out, at, step):
         """The same, and once more `line` further in source and `step` further in out: a tile or more."""
         t, u = tile.load(out, at, 0, LANES), tile.load(out, at + step, 0, LANES)
         for e in range(first, end):
-            g, offset = get(gradients, e), there + get(offsets, e)
+            g, offset = get(gradients, e), base_offset + get(offsets, e)
             t = tile.axpy(t, g, source, offset, LANES)
             u = tile.axpy(u, g, source, offset + line, LANES)
         tile.store(t, out, at, 0, LANES)
@@ -94,13 +93,13 @@ def _make_add(vectors):
 (_add_long, _add_two_long), (_add_short, _add_two_short) = _make_add(_LONG), _make_add(_SHORT)
 
 
-@inlined
-def _add_rows(gradients, offsets, first, end, source, there, line, out, at, step, rows, long):
+@device_inline
+def _add_rows(gradients, offsets, first, end, source, base_offset, line, out, at, step, rows, long):
     """For i = 0 ... rows-1: out[at + i*step : ] += sum over entries of
-    gradient * source[there + i*line + offset : ], each as long as a long tile, or a short one."""
+    gradient * source[base_offset + i*line + offset : ], each as long as a long tile, or a short one."""
     i = 0
     while i < rows:
-        x, y = there + i * line, at + i * step
+        x, y = base_offset + i * line, at + i * step
         if WIDE and rows - i >= 2:
             if long:
                 _add_two_long(gradients, offsets, first, end, source, x, line, out, y, step)
@@ -115,74 +114,77 @@ def _add_rows(gradients, offsets, first, end, source, there, line, out, at, step
             i += 1
 
 
-@inner
-def _sort(dy, winner, row, count, places, base, listed, offsets, gradients):
-    """Append the pixels that won one filter's windows (flat from `row`) to the list of their lead, which goes
-    on at listed[lead // 4]; an offset is that of the border before the pixel. True: a bad winner."""
+@device
+def _sort(dy, winner, row, count, places, base, ends, offsets, gradients):
+    """Append the pixels that won one filter's windows (flat from `row`) to the list of their shift, whose end
+    is ends[shift]; an offset is that of the border before the pixel. True: a bad winner."""
+    # Without a branch: a winner outside 0..3 is remembered in `bad`, and its two low bits are used.
     bad = np.int64(0)
     for p in range(count):
         q = np.int64(get(winner, row + p))
         bad |= q
         offset = np.int64(get(places, 4 * p + (q & 3)))
-        lead = (offset & (LANES - 1)) // _STEP
-        to = get(listed, lead)
+        shift = (offset & (LANES - 1)) // _STEP
+        to = get(ends, shift)
         put(offsets, to, np.int32(base + (offset & -LANES)))
         put(gradients, to, get(dy, row + p))
-        put(listed, lead, to + 1)
+        put(ends, shift, to + 1)
     return bad > 3
 
 
-@inner
+@device
 def _add_patches(dy, winner, row, count, places, xs, base, line, kh, part, at):
     """part[at + 8*i : ][:8] += sum over one filter's windows (flat from `row`) of gradient * (row i of the
     patch whose pixel won), in the image at xs[base]. True: a bad winner."""
     bad = np.int64(0)
     for i in range(0, kh, 5):  # five rows of 8 lanes; two tiles, to have enough sums under way
         t, u = _patch5.load(part, at + i * _PATCH, 0, _PATCH), _patch5.zero()
-        there = base + i * line
+        base_offset = base + i * line
         for p in range(0, count - 1, 2):
             q, r = np.int64(get(winner, row + p)), np.int64(get(winner, row + p + 1))
             bad |= q | r
-            a, b = there + get(places, 4 * p + (q & 3)), there + get(places, 4 * p + 4 + (r & 3))
+            a, b = base_offset + get(places, 4 * p + (q & 3)), base_offset + get(places, 4 * p + 4 + (r & 3))
             t = _patch5.axpy(t, get(dy, row + p), xs, a, line)
             u = _patch5.axpy(u, get(dy, row + p + 1), xs, b, line)
         if count % 2:
             q = np.int64(get(winner, row + count - 1))
             bad |= q
-            a = there + get(places, 4 * count - 4 + (q & 3))
+            a = base_offset + get(places, 4 * count - 4 + (q & 3))
             t = _patch5.axpy(t, get(dy, row + count - 1), xs, a, line)
         _patch5.store(_patch5.add(t, u), part, at + i * _PATCH, 0, _PATCH)
     return bad > 3
 
 
-@inner
-def _spread_patches(dy, winner, row, filters, places, line, pixel, size, kh, ws, dxs, wins, rows, gs):
+@device
+def _spread_patches(dy, winner, row, filters, places, line, pixel, size, kh, ws, dxs, won_counts, rows, gs):
     """dxs (channels last) += every filter's weights, placed where it won; one image, from `row` of dy."""
+    # A pixel of a window wins for some filters only. Sorted by pixel, all weights that go to one place of the
+    # image are added in registers, and the place is read and written once.
     pooled, width = places.size // 4, run_width(size)
     for bucket in range(4 * pooled):
-        put(wins, bucket, 0)
+        put(won_counts, bucket, 0)
     for f in range(filters):  # one bucket for every pixel of a window: the filters for which it won
         for p in range(pooled):
             bucket = 4 * p + (get(winner, row + f * pooled + p) & 3)
-            won = get(wins, bucket)
+            won = get(won_counts, bucket)
             put(rows, bucket * filters + won, f * width)
             put(gs, bucket * filters + won, get(dy, row + f * pooled + p))
-            put(wins, bucket, won + 1)
+            put(won_counts, bucket, won + 1)
     for i in range(kh):
         column = 0
         while column < size:
-            long, there = size - column > _SHORT * LANES, i * filters * width + column
+            long, base_offset = size - column > _SHORT * LANES, i * filters * width + column
             for bucket in range(4 * pooled):
-                first, end = bucket * filters, bucket * filters + wins[bucket]
+                first, end = bucket * filters, bucket * filters + won_counts[bucket]
                 here = get(places, bucket) + i * line + column
                 if long:
-                    _add_long(gs, rows, first, end, ws, there, dxs, here)
+                    _add_long(gs, rows, first, end, ws, base_offset, dxs, here)
                 else:
-                    _add_short(gs, rows, first, end, ws, there, dxs, here)
+                    _add_short(gs, rows, first, end, ws, base_offset, dxs, here)
             column += (_LONG if long else _SHORT) * LANES
 
 
-@inner
+@device
 def _sum_lanes(values, first, count, before, sums, at):
     """sums[at : ][:16] += the values, lane by lane in turn; so many others came before them."""
     e, t = 0, _lane16.load(sums, at, 0, 0)
@@ -196,15 +198,16 @@ def _sum_lanes(values, first, count, before, sums, at):
         e += 1
 
 
-@inner
-def _add_lists(gradients, offsets, leads, most, listed, xs, base, line, reach, rows, part, at, width):
-    """part[at + (k*rows + i)*width : ][:reach] += sum over lead k's list of gradient * (row i from the border
-    at base + offset of xs), for i = 0 ... rows-1."""
+@device
+def _add_lists(gradients, offsets, shifts, capacity, ends, xs, base, line, reach, rows, part, at, width):
+    """part[at + (k*rows + i)*width : ][:reach] += sum over shift k's list of gradient * (row i of xs from the
+    border at base + offset), for i = 0 ... rows-1."""
+    # Columns outside, lists inside: a tile's sums stay in registers while a whole list goes by.
     column = 0
     while column < reach:
         long = reach - column > _SHORT * LANES
-        for k in range(leads):
-            first, end, to = k * most, get(listed, k), at + k * rows * width + column
+        for k in range(shifts):
+            first, end, to = k * capacity, get(ends, k), at + k * rows * width + column
             if end > first:
                 _add_rows(
                     gradients, offsets, first, end, xs, base + column, line, part, to, width, rows, long
@@ -212,52 +215,72 @@ def _add_lists(gradients, offsets, leads, most, listed, xs, base, line, reach, r
         column += (_LONG if long else _SHORT) * LANES
 
 
-@inner
+@device
 def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs, dweight, dbias):
     """dweight and dbias of filters first ... end-1, from all images. True: a bad winner."""
     channels, h, w, kh, kw = shape
     pixel, line = steps(channels, w, kw)
     pooled, image, size = places.size // 4, h * line, kw * pixel
     patches = size <= _PATCH
-    leads = 1 if patches or pixel % LANES == 0 else _LEADS
-    reach = size + (leads - 1) * _STEP  # from a border to the end of a run behind it
+    shifts = 1 if patches or pixel % LANES == 0 else _SHIFTS
+    reach = size + (shifts - 1) * _STEP  # from a border to the end of a run behind it
     width = _PATCH if patches else run_width(reach)
     rows = (kh + 4) // 5 * 5 if patches else kh
-    together = max(1, min(count, _CACHE // image))  # images that share the first cache
-    part, sums = aligned((end - first) * leads * rows * width), aligned((end - first) * 16)
+    images_per_block = max(1, min(count, _CACHE // image))  # images that share the first cache
+    # part[f, k, i, :]: what filter f has added up for row i from the pixels of shift k, border to border.
+    part, sums = aligned((end - first) * shifts * rows * width), aligned((end - first) * 16)
     clear(part, 0, part.size)
     clear(sums, 0, sums.size)
-    most = 0 if patches else together * pooled
-    offsets, gradients = np.empty(leads * most, np.int32), np.empty(leads * most, np.float32)
-    listed = np.empty(leads, np.int64)
+    # Room for a list that holds every window of the block, for each shift.
+    capacity = 0 if patches else images_per_block * pooled
+    offsets, gradients = np.empty(shifts * capacity, np.int32), np.empty(shifts * capacity, np.float32)
+    ends = np.empty(shifts, np.int64)
     bad = False
-    for n in range(0, count, together):
+    # A block of images stays in the first cache while all filters of this share go by. The images' order is
+    # the order of the sums, whatever the number of threads.
+    for n in range(0, count, images_per_block):
         for f in range(first, end):
-            at = (f - first) * leads * rows * width
-            for k in range(leads):
-                put(listed, k, k * most)
-            for m in range(n, min(n + together, count)):
+            at = (f - first) * shifts * rows * width
+            # First list the winning pixels of all images of the block, then multiply: the lists are long
+            # enough for the tiles to be worth loading.
+            for k in range(shifts):
+                put(ends, k, k * capacity)
+            for m in range(n, min(n + images_per_block, count)):
                 row = (m * filters + f) * pooled
                 _sum_lanes(dy, row, pooled, m * pooled, sums, (f - first) * 16)
                 if patches:
                     bad |= _add_patches(dy, winner, row, pooled, places, xs, m * image, line, kh, part, at)
                 else:  # offsets from the first of these images: they are 32 bits long
-                    bad |= _sort(dy, winner, row, pooled, places, (m - n) * image, listed, offsets, gradients)
+                    bad |= _sort(dy, winner, row, pooled, places, (m - n) * image, ends, offsets, gradients)
             if not patches:
                 _add_lists(
-                    gradients, offsets, leads, most, listed, xs, n * image, line, reach, kh, part, at, width
+                    gradients,
+                    offsets,
+                    shifts,
+                    capacity,
+                    ends,
+                    xs,
+                    n * image,
+                    line,
+                    reach,
+                    kh,
+                    part,
+                    at,
+                    width,
                 )
+    # Add up the shifts, each moved back to where its runs begin, and turn (tap, channel) into (channel, tap).
     taps = np.empty(kh * kw * channels, np.float32)
     for f in range(end - first):
         clear(taps, 0, taps.size)
-        for k in range(leads):
+        for k in range(shifts):
             for i in range(kh):
                 for j in range(kw):
-                    at = ((f * leads + k) * rows + i) * width + k * _STEP + j * pixel
+                    at = ((f * shifts + k) * rows + i) * width + k * _STEP + j * pixel
                     for c in range(channels):
                         to = (i * kw + j) * channels + c
                         put(taps, to, get(taps, to) + get(part, at + c))
         transpose(taps, 0, channels, kh * kw, channels, dweight, (first + f) * taps.size, kh * kw)
+        # The bias's 16 partial sums, one after the other.
         total = np.float32(0)
         for lane in range(16):
             total += sums[f * 16 + lane]
@@ -265,7 +288,7 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
     return bad
 
 
-@inner
+@device
 def _pack_filter(f, weight, shape, filters, ws):
     """ws[(i*F + f)*width + j*pixel + c] = weight[f, c, i, j], zeros behind each pixel and each row."""
     channels, _, w, kh, kw = shape
@@ -280,7 +303,7 @@ def _pack_filter(f, weight, shape, filters, ws):
             copy(taps, (i * kw + j) * channels, channels, ws, at + j * pixel)
 
 
-@inner
+@device
 def _image_gradient(n, dy, winner, shape, filters, padding, places, ws, dx):
     """dx of one image."""
     channels, h, w, kh, kw = shape
@@ -288,10 +311,13 @@ def _image_gradient(n, dy, winner, shape, filters, padding, places, ws, dx):
     pooled = places.size // 4
     dxs = aligned(h * line + _SLACK)
     clear(dxs, 0, dxs.size)
-    wins = np.empty(4 * pooled, np.int64)
+    won_counts = np.empty(4 * pooled, np.int64)
     rows, gs = np.empty(4 * pooled * filters, np.int32), np.empty(4 * pooled * filters, np.float32)
+    # Channels last, where each weight's row is one run; then back to the layout of x, without the padding.
     row = n * filters * pooled
-    _spread_patches(dy, winner, row, filters, places, line, pixel, kw * pixel, kh, ws, dxs, wins, rows, gs)
+    _spread_patches(
+        dy, winner, row, filters, places, line, pixel, kw * pixel, kh, ws, dxs, won_counts, rows, gs
+    )
     h, w = h - 2 * padding, w - 2 * padding
     channels_first(dxs, pixel, line, channels, h, w, padding, dx, n * channels * h * w)
 

@@ -17,7 +17,7 @@ and pixel q of a window meets tap (i, j) in the plane (u, v) = (i + q/2, j + q%2
 import numpy as np
 
 from mnp.kernels.registers import LINE, WIDE, make_tile
-from mnp.kernels.tiled.compiling import leaf
+from mnp.kernels.tiled.compiling import device_noalloc
 from mnp.kernels.tiled.layouts import aligned, lay_out_windows, pad_image
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, shared, tuples
 
@@ -27,12 +27,13 @@ LANES = 16 if WIDE else 8  # windows of a tile
 def _make_block(rows):
     tile = make_tile(rows, 4, LANES)
 
-    @leaf
+    @device_noalloc
     def block(windows, start, wide, weight, f, shape, bias, y, winner, at, step):
         """LANES windows, `rows` filters from f on, all taps; y and winner lie `step` from one to the next."""
         channels, kh, kw = shape
         taps = channels * kh * kw
         line = (kw + 1) * wide
+        # For every tap: one weight per filter times four vectors, the window's four pixels.
         t = tile.zero()
         w = f * taps
         for c in range(channels):
@@ -47,6 +48,7 @@ def _make_block(rows):
                         q, r = x + j * wide, x + j * wide + line
                         t = tile.outer_at(t, weight, w + j, taps, windows, (q, q + wide, r, r + wide))
                 w += kw
+        # The maximum is taken in registers; the four times larger output of the convolution is never stored.
         t = tile.add_rows(t, bias, f)
         tile.max_columns(t, y, winner, at, step)
 
@@ -56,7 +58,7 @@ def _make_block(rows):
 _block6, _block4, _block2, _block1 = _make_block(6), _make_block(4), _make_block(2), _make_block(1)
 
 
-@leaf
+@device_noalloc
 def _filters(windows, start, wide, weight, f, end, shape, bias, y, winner, at, step):
     """Filters f ... end-1 for LANES windows, as many rows a time as fit; AVX2 holds no more than two."""
     while f < end:
@@ -92,6 +94,7 @@ def conv_pool_forward(index, parts, x, shape, weight, bias, padding, y, winner):
     plane = np.empty(channels * high * pitch + LINE, np.float32)
     halves = np.empty(high * pitch + 3 * LINE, np.float32)
     windows = aligned(channels * (kh + 1) * (kw + 1) * line + 2 * LINE)
+    # An image's windows are laid out once and stay in the core's cache for all filters.
     pad_image(x, n * channels * h * w, channels, h, w, padding, plane, pitch)
     for c in range(channels):
         lay_out_windows(plane, c, high, pitch, kh, kw, ph, pw, halves, windows, line)
@@ -100,6 +103,7 @@ def conv_pool_forward(index, parts, x, shape, weight, bias, padding, y, winner):
     taps = (channels, kh, kw)
     at = (n * filters + first) * pooled
     spare_y, spare_winner = np.empty(filters * LANES, np.float32), np.empty(filters * LANES, np.uint8)
+    # Filters in the inner loop: their weights, a few KB, stay in the first cache.
     for start in range(0, (pooled + LANES - 1) // LANES * LANES, LANES):
         whole = start + LANES <= pooled  # fewer windows left: whole vectors go to a spare place first
         to_y, to_winner = (y, winner) if whole else (spare_y, spare_winner)

@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 
 from mnp.kernels.registers import WIDE, make_tile
-from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.compiling import device
 from mnp.kernels.tiled.layouts import clear, transpose
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared
 
@@ -27,17 +27,17 @@ UINTS = types.uint32[::1]
 _examples, _pixels, _pair = make_tile(1, LANES // 16), make_tile(1, SPAN // 16), make_tile(1, 2)
 
 
-@inner
-def _by_lanes(x, width, first, there, xt):
+@device
+def _by_lanes(x, width, first, present, xt):
     """xt[j * LANES + lane] = x[(first + lane) * width + j]; lanes without an example are 0."""
-    if there < LANES:
+    if present < LANES:
         clear(xt, 0, xt.size)
     for j in range(0, width, GROUP):
         strip = min(GROUP, width - j)
-        transpose(x, first * width + j, width, there, strip, xt, j * LANES, LANES)
+        transpose(x, first * width + j, width, present, strip, xt, j * LANES, LANES)
 
 
-@inner
+@device
 def _row(values, columns, p, end, xt):
     """The sums of one row of the matrix for a block of examples."""
     a = b = c = d = _examples.zero()  # four sums that do not wait for each other
@@ -58,17 +58,20 @@ def dense(index, x, width, values, columns, starts, bias, k, examples, parts, y)
     """One block of examples, or one of its `parts`: index = block * parts + part."""
     units = bias.size // k
     first, part, groups = index // parts * LANES, index % parts, -(-units // GROUP)
-    there = min(LANES, examples - first)
+    present = min(LANES, examples - first)
     xt = np.empty(width * LANES, np.float32)
     best, z = np.empty(GROUP * LANES, np.float32), np.empty(LANES, np.float32)
-    _by_lanes(x, width, first, there, xt)
+    # Transposed once per block, and used by every row of the matrix.
+    _by_lanes(x, width, first, present, xt)
     for group in range(groups * part // parts, groups * (part + 1) // parts):
+        # 16 units together, whose outputs are one cache line of y per example.
         start, stop = group * GROUP, min(group * GROUP + GROUP, units)
         for u in range(start, stop):
             at = (u - start) * LANES
             for row in range(u * k, u * k + k):
                 sums = _row(values, columns, np.int64(starts[row]), np.int64(starts[row + 1]), xt)
                 sums = _examples.add_rows(sums, bias, row)
+                # The first neuron of a unit is the maximum so far, of whatever sign or NaN it is.
                 if row == u * k:
                     _examples.store(sums, best, at, 0, 16)
                     continue
@@ -76,10 +79,10 @@ def dense(index, x, width, values, columns, starts, bias, k, examples, parts, y)
                 for lane in range(LANES):
                     v, top = z[lane], best[at + lane]
                     best[at + lane] = v if v > top or v != v else top
-        transpose(best, 0, LANES, stop - start, there, y, first * units + start, units)
+        transpose(best, 0, LANES, stop - start, present, y, first * units + start, units)
 
 
-@inner
+@device
 def _pooled(plane, line, size, stride, rows, columns, tall, trash, small):
     """small[i * columns + j] = max over a, b < size of plane[(i * stride + a) * line + j * stride + b]."""
     wide = (columns - 1) * stride + size  # pixels of a row that some window sees
@@ -96,6 +99,7 @@ def _pooled(plane, line, size, stride, rows, columns, tall, trash, small):
             for j in range(columns):
                 small[i * columns + j] = plane[start + j]
             continue
+        # Any other size: down the columns first, then across, so each pixel is compared once per direction.
         for q in range(wide):
             tall[q] = plane[start + q]
         for _ in range(1, size):
@@ -124,6 +128,7 @@ def conv(
     trash = np.empty(rows * columns + line + 48, np.uint8)
     for f in range(filters * part // parts, filters * (part + 1) // parts):
         for q in range(0, span, SPAN):
+            # 96 pixels at a time: each weight and its index are loaded once for six vectors.
             at, sums = n * length + q, _pixels.zero()
             for p in range(np.int64(starts[f]), np.int64(starts[f + 1])):
                 sums = _pixels.axpy(sums, values[p], frames, at + offsets[p], 16)

@@ -1,40 +1,34 @@
-"""What the public functions of this tier share: when it can run, what its loops can take, memory for them."""
+"""What the public functions share: when tiles can run, what their loops can take, memory for them."""
 
 import math
 import os
 import threading
-from functools import cache
 
-import llvmlite.binding
 import numba
 import numpy as np
 
-from mnp.kernels.registers import LINE
+from mnp.kernels.registers import FEATURES, LINE
 
 FLOAT32, NOTHING, NO_BYTES = np.dtype(np.float32), np.empty(0, np.float32), np.empty(0, np.uint8)
 
 _Array = np.ndarray  # looked up once: one image's inference asks a dozen times
 
 FORCED = os.environ.get("MNP_FORCE_FALLBACK") == "1"
-
-
-@cache
-def _has_vectors():
-    features = llvmlite.binding.get_host_cpu_features()
-    return bool(features.get("avx512f") or (features.get("avx2") and features.get("fma")))
+_VECTORS = "avx512f" in FEATURES or {"avx2", "fma"} <= FEATURES
 
 
 def available():
-    """Say whether this tier's own loops can run here; where not, its functions are those of `jitted`.
+    """Whether this backend's own loops can run here; where not, its functions are those of `jitted`.
 
-    True on a CPU with AVX-512, or AVX2 and FMA, if Numba may compile (no NUMBA_DISABLE_JIT=1) and the
-    environment did not hold MNP_FORCE_FALLBACK=1, which is there for tests, when Python started.
+    True if Numba compiles (no NUMBA_DISABLE_JIT=1), and for a CPU with AVX-512, or AVX2 and FMA (which
+    NUMBA_CPU_NAME=generic is not), and the environment did not hold MNP_FORCE_FALLBACK=1, which is there
+    for tests, when Python started.
     """
-    return not FORCED and not numba.config.DISABLE_JIT and _has_vectors()
+    return _VECTORS and not FORCED and not numba.config.DISABLE_JIT
 
 
 def floats32(*arrays):
-    """Whether all of these are float32 arrays with something in them, and this tier can run."""
+    """Whether all of these are float32 arrays with something in them, and tiles can run."""
     for array in arrays:
         if type(array) is not _Array or array.dtype is not FLOAT32 or not array.size:
             return False
@@ -55,25 +49,25 @@ def bytes_of(winner, choices):
     return flat(winner)
 
 
-def on_a_line(shape):
-    """A new float32 array that starts on a cache line, for the sake of the kernel that will read it."""
+def cache_aligned_empty(shape):
+    """A new float32 array that starts on a cache line, where vectors load fastest."""
     size = math.prod(shape)
     raw = np.empty(size + LINE, np.float32)
     return raw[-raw.ctypes.data // 4 % LINE :][:size].reshape(shape)
 
 
 class _Workspaces(threading.local):
-    """Memory that a call needs for itself only, kept for the next call of the same Python thread."""
+    """Scratch memory of a call, kept for the next call of the same Python thread."""
 
     def __init__(self):
-        self.kept = {}
+        self.arrays = {}
 
     def __call__(self, name, size):
-        """A flat float32 array of this size on a cache line's border; its contents are left over."""
-        kept = self.kept.get(name)
-        if kept is None or kept.size < size:
-            kept = self.kept[name] = on_a_line((size,))
-        return kept[:size]
+        """A flat float32 array of this size that starts on a cache line; its contents are undefined."""
+        array = self.arrays.get(name)
+        if array is None or array.size < size:
+            array = self.arrays[name] = cache_aligned_empty((size,))
+        return array[:size]
 
 
 workspace = _Workspaces()

@@ -1,5 +1,7 @@
 """Convolution with fewer multiplications, in panels of 64 squares of 2x2 outputs (see `winograd_factors`).
 
+      y[n, f, p, q] = bias[f] + sum_{c, i, j} weight[f, c, i, j] * xp[n, c, p + i, q + j]
+
 A panel's squares lie in the lanes of 4 vectors:
 
       values[plane, c, lane]   sums and differences of pixels             plane: one of 4x4 or 7x7 products
@@ -10,7 +12,7 @@ A panel's squares lie in the lanes of 4 vectors:
 import numpy as np
 
 from mnp.kernels.registers import get, make_tile, put
-from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.compiling import device
 from mnp.kernels.tiled.layouts import aligned, clear
 from mnp.kernels.tiled.parallel import BYTES, FLOATS, INT, shared, tuples
 from mnp.kernels.tiled.winograd_factors import (
@@ -32,17 +34,20 @@ _two, _two4 = make_tile(1, 2), make_tile(1, 2, 4)  # left and right pixels
 _one = make_tile(1, 1)
 
 
-@inner
+@device
 def _runs(first, lanes, rows, columns, kernel, runs, slots):
     """Cut a panel into runs of squares that are neighbours in an image.
 
     runs[_FIELDS*i : ] = lane, length, image, row of squares, first column of squares, slot
     slots[2*slot : ] = image, row of pixels (counting the padding); overlapping rows of squares share them
     """
+    # A panel may end in the middle of one row of squares, and of one image, and go on in the next.
     lane, count, slot, used = 0, 0, 0, 0
     while lane < lanes:
         n, square = (first + lane) // (rows * columns), (first + lane) % (rows * columns)
         ty, tx = square // columns, square % columns
+        # The next row of squares begins two rows of pixels further, most of which have their slots already;
+        # those of another image need new ones.
         slot = slot + 2 if lane and square else used
         length = min(columns - tx, lanes - lane)
         at = _FIELDS * count
@@ -56,7 +61,7 @@ def _runs(first, lanes, rows, columns, kernel, runs, slots):
     return count, used
 
 
-@inner
+@device
 def _copy_rows(x, c, shape, padding, slots, used, rows, start, pitch):
     """rows[start + slot*pitch + padding : ] = the slots' rows of channel c; what is padding stays zero."""
     channels, h, w, _, _ = shape
@@ -68,7 +73,7 @@ def _copy_rows(x, c, shape, padding, slots, used, rows, start, pitch):
                 put(rows, to + s, get(x, source + s))
 
 
-@inner
+@device
 def _gather(kernel, rows, start, pitch, runs, count, pixels, to):
     """pixels[to + (u*(K+1) + v)*_PITCH + lane] = pixel (2*ty + u, 2*tx + v) of the square in that lane."""
     side = kernel + 1
@@ -85,7 +90,7 @@ def _gather(kernel, rows, start, pitch, runs, count, pixels, to):
                         _two.store(_two.load_pairs(rows, pixel + 2 * s, 0), pixels, place + s, 0, _PITCH)
 
 
-@inner
+@device
 def _panel_factors(kernel, pixels, start, half, values, c, channels):
     """values[plane, c, :] from one channel's pixels: along columns, then along rows."""
     n, side = products(kernel), kernel + 1
@@ -96,10 +101,12 @@ def _panel_factors(kernel, pixels, start, half, values, c, channels):
         pixel_factors(kernel, half, a * side * PANEL, PANEL, values, to, channels * PANEL)
 
 
-@inner
+@device
 def _multiply(kernel, channels, filters, factors, values, sums):
     """sums[ab, f, lane] = sum over c and the planes of ab of factors * values; four filters a tile."""
     n, plane, whole = products(kernel), plane_size(filters * channels), (filters + 3) // 4 * 4
+    # Sixteen matrix products, factors (filters, channels) times values (channels, lanes), one for each ab. A
+    # 5x5 kernel's AA takes four planes, which join in the tile's registers.
     for ab in range(16):
         a0, a1 = plane_of(kernel, ab // 4), plane_of(kernel, ab // 4 + 1)
         b0, b1 = plane_of(kernel, ab % 4), plane_of(kernel, ab % 4 + 1)
@@ -114,9 +121,10 @@ def _multiply(kernel, channels, filters, factors, values, sums):
                 _tile.store(t, sums, (ab * whole + f) * PANEL + lane, PANEL, 16)
 
 
-@inner
+@device
 def _outputs(sums, at, step, halves, y):
     """The 2x2 outputs of 64 squares: y[0..3][lane] from the 16 sums of one filter."""
+    # Rows first, 16 sums to 8; then columns, 8 to 4.
     for lane in range(0, PANEL, STRIP):
         for a in range(4):
             s, to = at + 4 * a * step + lane, a * PANEL + lane
@@ -132,7 +140,7 @@ def _outputs(sums, at, step, halves, y):
             strip.store(lower, y, to + 2 * PANEL, 0, 16)
 
 
-@inner
+@device
 def _largest(four, lanes, places, bias, f, at, spare, won, y, winner):
     """y[at + places[lane]] = the largest of each square's outputs; in winner, which of them it is."""
     for lane in range(0, lanes, 16):
@@ -141,13 +149,14 @@ def _largest(four, lanes, places, bias, f, at, spare, won, y, winner):
         if get(places, last) - get(places, lane) == 15:  # side by side, all of one image
             _four.max_columns(t, y, winner, at + get(places, lane), 0)
         else:
+            # The vector ends in another row or image: take it apart.
             _four.max_columns(t, spare, won, 0, 0)
             for s in range(lane, last + 1):
                 put(y, at + get(places, s), get(spare, s - lane))
                 put(winner, at + get(places, s), get(won, s - lane))
 
 
-@inner
+@device
 def _interleave(four, bias, f, y):
     """The squares' two rows of outputs, left and right taking turns: y[below*128 + 2*lane + right]."""
     for below in range(2):
@@ -156,23 +165,23 @@ def _interleave(four, bias, f, y):
             _two.store_pairs(t, y, 2 * (below * PANEL + lane), 0)
 
 
-@inner
-def _not_finite(four, odd, at):
-    """odd[at : ][:16] += values - values: 0, and NaN for ever once a value was infinite or NaN."""
-    t = _one.load(odd, at, 0, 0)
+@device
+def _not_finite(four, nonfinite, at):
+    """nonfinite[at : ][:16] += values - values: 0, and NaN for ever once a value was infinite or NaN."""
+    t = _one.load(nonfinite, at, 0, 0)
     for lane in range(0, 4 * PANEL, 16):
         v = _one.load(four, lane, 0, 0)
         t = _one.add(t, _one.sub(v, v))
-    _one.store(t, odd, at, 0, 0)
+    _one.store(t, nonfinite, at, 0, 0)
 
 
 @shared(FLOATS, tuples(INT, 5), FLOATS, FLOATS, INT, INT, INT, FLOATS, BYTES, FLOATS)
-def convolve(index, x, shape, factors, bias, filters, padding, count, y, winner, odd):
+def convolve(index, x, shape, factors, bias, filters, padding, count, y, winner, nonfinite):
     """Panel `index` of the convolution's squares, or, where winner is not empty, of its pooled windows.
 
     shape = (C, H, W, K, K). A last row or column of outputs that fills no square is written without
-    pooling and left out with it; so squares are rounded up or down. odd[16*index : ][:16] becomes zeros,
-    or, if an output is not a finite number, NaN among them: then an infinite pixel has spread further
+    pooling and left out with it; so squares are rounded up or down. nonfinite[16*index : ][:16] becomes
+    zeros, or, if an output is not a finite number, NaN among them: then an infinite pixel has spread further
     than its products, or a sum was too large that need not have been, and the caller takes another way.
     """
     channels, h, w, kernel, _ = shape
@@ -186,6 +195,7 @@ def convolve(index, x, shape, factors, bias, filters, padding, count, y, winner,
     runs_count, used = _runs(first, lanes, rows, columns, kernel, runs, slots)
     pitch, size = 2 * columns + kernel + 2 * 16, (kernel + 1) * (kernel + 1) * _PITCH
     lines, pixels = aligned(2 * used * pitch), aligned(2 * size)
+    # Padding, and lanes without a square, stay zero: nothing below writes to them.
     clear(lines, 0, lines.size)
     clear(pixels, 0, pixels.size)
     half = aligned(n_products * (kernel + 1) * PANEL)
@@ -208,13 +218,16 @@ def convolve(index, x, shape, factors, bias, filters, padding, count, y, winner,
     for lane in range(lanes):  # of a window in the first filter's part of y
         n, square = (first + lane) // squares, (first + lane) % squares
         put(places, lane, n * filters * squares + square)
-    clear(odd, 16 * index, 16 * index + 16)
+    clear(nonfinite, 16 * index, 16 * index + 16)
+    # Filter by filter: its 16 sums of 64 squares are in the first cache for all that follows.
     for f in range(filters):
         _outputs(sums, f * PANEL, whole * PANEL, halves, four)
-        _not_finite(four, odd, 16 * index)
+        _not_finite(four, nonfinite, 16 * index)
         if pooled:
             _largest(four, lanes, places, bias, f, f * squares, spare, won, y, winner)
             continue
+        # Two rows of outputs per row of squares, written where the panel's runs lie in y; a last row or
+        # column that only fills a square is left out.
         _interleave(four, bias, f, spare)
         for i in range(runs_count):
             lane, length, n = runs[_FIELDS * i], runs[_FIELDS * i + 1], runs[_FIELDS * i + 2]

@@ -22,7 +22,7 @@ a channel. A *plane* holds those of one product: 4x4 planes for a 3x3 kernel, 7x
 import numpy as np
 
 from mnp.kernels.registers import WIDE, get, make_tile, put
-from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.compiling import device
 from mnp.kernels.tiled.layouts import aligned, transpose
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared
 
@@ -31,13 +31,13 @@ STRIP = PANEL if WIDE else 16  # of these, as many as the CPU's registers can ta
 strip = make_tile(1, STRIP // 16)
 
 
-@inner
+@device
 def products(kernel):
     """How many products a row of two outputs takes, and so a column: planes = products squared."""
     return 4 if kernel == 3 else 7
 
 
-@inner
+@device
 def plane_size(pairs):
     return (pairs + PANEL - 1) // PANEL * PANEL
 
@@ -47,18 +47,18 @@ def factors_size(filters, channels, kernel):
     return (4 if kernel == 3 else 7) ** 2 * (filters * channels + PANEL) + 4 * channels
 
 
-@inner
+@device
 def plane_of(kernel, letter):
     """Of the products of one axis, the first that belongs to A, B, C or D (0 ... 3)."""
     return letter if kernel == 3 else (0, 2, 4, 5, 7)[letter]
 
 
-@inner
+@device
 def vectors(a, at):
     return strip.load(a, at, 0, 16)
 
 
-@inner
+@device
 def pixel_factors(kernel, a, at, step, out, to, out_step):
     """64 lanes of the pixels d0, d1 ... -> their sums and differences, in the order A.., B.., C, D.. ."""
     for _ in range(0, PANEL, STRIP):
@@ -80,7 +80,7 @@ def pixel_factors(kernel, a, at, step, out, to, out_step):
         to += STRIP
 
 
-@inner
+@device
 def weight_factors(kernel, a, at, step, out, to, out_step):
     """The same for the weights g0, g1 ... : the other factor of each product."""
     half = np.float32(0.5)
@@ -106,23 +106,25 @@ def weight_factors(kernel, a, at, step, out, to, out_step):
 
 
 @shared(FLOATS, INT, INT, INT, INT, FLOATS)
-def make_factors(index, weight, filters, channels, kernel, turned, factors):
+def make_factors(index, weight, filters, channels, kernel, transposed, factors):
     """factors of 64 pairs (filter, channel) from 64*index on; count = pairs / 64, rounded up.
 
-    turned = 1 makes those of the convolution that gives dx: filters and channels change places (and so
-    the arguments are the weights' own), and each kernel is turned by half a circle.
+    transposed = 1 makes those of the convolution that gives dx: filters and channels change places (and so
+    the arguments are the weights' own), and each kernel is rotated by 180 degrees.
     """
     taps, n = kernel * kernel, products(kernel)
     first, pairs = index * PANEL, filters * channels
     lanes, plane = min(PANEL, pairs - first), plane_size(pairs)
     g, half = aligned(taps * PANEL), aligned(n * kernel * PANEL)
-    if turned:
+    if transposed:
+        # The pairs in the other order, (channel, filter), and the taps backwards.
         for lane in range(lanes):
             f, c = (first + lane) % filters, (first + lane) // filters
             for tap in range(taps):
                 put(g, (taps - 1 - tap) * PANEL + lane, get(weight, (f * channels + c) * taps + tap))
     else:
         transpose(weight, first * taps, taps, lanes, taps, g, 0, PANEL)
+    # The same sums and differences along the kernel's rows, then along its columns.
     for j in range(kernel):
         weight_factors(kernel, g, j * PANEL, kernel * PANEL, half, j * PANEL, kernel * PANEL)
     for a in range(n):

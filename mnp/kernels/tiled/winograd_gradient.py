@@ -1,5 +1,7 @@
 """The gradient of a 3x3 convolution's weights with 16 products instead of 36 (see `winograd_factors`).
 
+      dweight[f, c, i, j] = sum_{n, p, q} dy[n, f, p, q] * xp[n, c, p + i, q + j]
+
 A factor's gradient is the sum over all squares of the output's gradient times the other factor; seen from a
 product, the outputs y0 = A + B + C and y1 = B - C + D hand back
 
@@ -21,7 +23,7 @@ added to what was there: of long sums of numbers of both signs, shorter ones kee
 import numpy as np
 
 from mnp.kernels.registers import WIDE, get, make_tile, put
-from mnp.kernels.tiled.compiling import inner
+from mnp.kernels.tiled.compiling import device
 from mnp.kernels.tiled.layouts import aligned, clear, transpose
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared, tuples
 
@@ -30,7 +32,7 @@ LANES = 16 if WIDE else 8  # channels whose 4x4 pixels fit the registers
 _four, _two, _one = make_tile(1, 4, LANES), make_tile(1, 2, LANES), make_tile(1, 1)
 
 
-@inner
+@device
 def _channels_last(x, at, channels, h, w, padding, high, wide, out):
     """out[(r*wide + s)*C + c] = the image at x[at], zeros round it up to high x wide."""
     clear(out, 0, out.size)
@@ -39,7 +41,7 @@ def _channels_last(x, at, channels, h, w, padding, high, wide, out):
         transpose(x, at + r * w, h * w, channels, w, out, to, channels)
 
 
-@inner
+@device
 def _pixels(image, rows, columns, channels, vectors, half, xs, first, plane, part):
     """xs of one image's squares, from square `first` on: sums and differences of rows, then of columns.
     part 0: the planes (A, A) ... (B, D); part 1: (C, A) ... (D, D)."""
@@ -50,6 +52,7 @@ def _pixels(image, rows, columns, channels, vectors, half, xs, first, plane, par
             to = 8 * part * plane + (first + ty * columns + tx) * width
             for v in range(0, width, LANES):
                 at = (2 * ty * wide + 2 * tx) * channels + v
+                # Rows: two of the four sums and differences, for four columns of pixels at a time.
                 r1 = _four.load(image, at + line, 0, channels)
                 r2 = _four.load(image, at + 2 * line, 0, channels)
                 if part == 0:
@@ -59,6 +62,7 @@ def _pixels(image, rows, columns, channels, vectors, half, xs, first, plane, par
                     r3 = _four.load(image, at + 3 * line, 0, channels)
                     _four.store(_four.sub(r2, r1), half, 0, 0, LANES)
                     _four.store(_four.sub(r3, r1), half, 4 * LANES, 0, LANES)
+                # Columns: all four, for both of those rows.
                 c0, c1 = _two.load(half, 0, 0, 4 * LANES), _two.load(half, LANES, 0, 4 * LANES)
                 c2, c3 = _two.load(half, 2 * LANES, 0, 4 * LANES), _two.load(half, 3 * LANES, 0, 4 * LANES)
                 _two.store(_two.sub(c0, c2), xs, to + v, 0, 4 * plane)
@@ -67,7 +71,7 @@ def _pixels(image, rows, columns, channels, vectors, half, xs, first, plane, par
                 _two.store(_two.sub(c3, c1), xs, to + v + 3 * plane, 0, 4 * plane)
 
 
-@inner
+@device
 def _outputs(image, rows, columns, filters, vectors, half, ds, first, plane, part):
     """ds of one image's squares, likewise."""
     wide, width = 2 * columns, 16 * vectors
@@ -121,7 +125,7 @@ def lay_out(index, image, images, x, dy, shape, filters, padding, xs, ds):
 def _make_block(rows, columns):
     tile = make_tile(rows, columns)
 
-    @inner
+    @device
     def block(ds, d, d_step, xs, x, x_step, squares, products, at, step):
         """products[at + p*step + 16*q : ][:16] += ds of `rows` filters * 16*columns channels of xs."""
         for first in range(0, squares, _RUN):
@@ -144,12 +148,15 @@ def multiply(index, xs, ds, channels16, filters16, squares, all_squares, product
     Every number of plane (B, B) in ds is the sum of a square of the output's gradient; so the bias's
     gradient is its sum.
     """
+    # A plane's xs and ds were most likely laid out by this thread and are in its cache.
     blocks = filters16 // 16
     plane, block = index // blocks, index % blocks * 16
     x0, d0 = plane * all_squares * channels16, plane * all_squares * filters16 + block
     at = (plane * filters16 + block) * channels16
     c = 0
     while c < channels16:
+        # The widest tile for the channels that are left. Each is 16 sums of 16 lanes (AVX2: 4 of 16), whose
+        # rounding does not depend on which tile it was.
         left = channels16 - c
         if WIDE and left >= 64:
             for f in range(0, 16, 4):
@@ -166,7 +173,7 @@ def multiply(index, xs, ds, channels16, filters16, squares, all_squares, product
                 to = at + f * channels16 + c
                 _few(ds, d0 + f, filters16, xs, x0 + c, channels16, squares, products, to, channels16)
             c += 16
-    if plane == 5:
+    if plane == 5:  # (B, B), see above
         for first in range(0, squares, _RUN):
             t = _one.zero()
             for s in range(first, min(first + _RUN, squares)):
@@ -188,12 +195,13 @@ def weights_of(index, products, channels, channels16, filters16, dweight):
             both, other = _one.load(half, 48 + 16 * b, 0, 0), _one.load(half, 96 + 16 * b, 0, 0)
             to = b * channels16 + c
             _three(_one.load(half, 16 * b, 0, 0), both, other, half, 144 + 16 * b, three, to, 3 * channels16)
+    # From channels in the lanes to the weights' own order, without the channels that only fill a vector.
     for tap in range(9):
         for c in range(channels):
             put(dweight, (index * channels + c) * 9 + tap, get(three, tap * channels16 + c))
 
 
-@inner
+@device
 def _three(first, b, c, last, last_at, out, at, step):
     """g0, g1, g2 from the gradients of the factors A, B, C, D."""
     half = np.float32(0.5)

@@ -1,4 +1,10 @@
-"""The SGD step: one pass over weights, gradients and velocities, eight arrays a call."""
+"""Element by element: ReLU, and the SGD update of eight arrays per call.
+
+      y = max(x, 0)
+      v = momentum * v + g + weight_decay * w,    w = w - lr * v,    w = v = 0 where the mask is False
+
+ReLU gains nothing from tiles. It is here so that a captured network (`parallel.capture`) contains it.
+"""
 
 import numpy as np
 
@@ -7,29 +13,33 @@ from mnp.kernels.registers import get, put
 from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, shared, tuples
 from mnp.kernels.tiled.support import NO_BYTES, NOTHING, flat, floats32
 
-ARRAYS, PIECE = 8, 8192
+ARRAYS, PIECE = 8, 8192  # arrays per call; elements per share of a thread
+
+
+def relu_forward(x):
+    """As `textbook.relu_forward`."""
+    if not floats32(x):
+        return jitted.relu_forward(x)
+    y = np.empty(x.shape, np.float32)
+    _relu((x.size + PIECE - 1) // PIECE, flat(x), y.reshape(-1))
+    return y
+
+
+@shared(FLOATS, FLOATS)
+def _relu(index, x, y):
+    for i in range(index * PIECE, min(x.size, index * PIECE + PIECE)):
+        v = get(x, i)
+        put(y, i, np.float32(0) if v <= 0 else v)  # a NaN is not <= 0
 
 
 def sgd_step(weights, grads, velocities, masks, lr, momentum, weight_decay):
-    """Move every weight one step downhill, with momentum and weight decay. Changes its arguments.
-
-        v <- momentum * v + g + weight_decay * w
-        w <- w - lr * v
-        w = v = 0 wherever the mask is False
-
-    weights, grads, velocities: tuples of float arrays; masks: tuple of bool arrays or None, True = kept.
-
-    >>> w, v = np.array([1.0, 2.0], np.float32), np.array([0.0, 1.0], np.float32)
-    >>> g = np.array([1.0, 1.0], np.float32)
-    >>> sgd_step((w,), (g,), (v,), (np.array([True, False]),), 0.1, 0.9, 0.5)
-    >>> print(w, v)
-    [0.85 0.  ] [1.5 0. ]
-    """
+    """As `textbook.sgd_step`: changes weights and velocities in place."""
     if not _fits(weights, grads, velocities, masks):
         jitted.sgd_step(weights, grads, velocities, masks, lr, momentum, weight_decay)
         return
     numbers = float(lr), float(momentum), float(weight_decay)
     for first in range(0, len(weights), ARRAYS):
+        # A compiled loop has a fixed number of arguments: the last call is filled up with empty arrays.
         eight = slice(first, first + ARRAYS)
         spare = (NOTHING,) * (ARRAYS - len(weights[eight]))
         arrays = [(*(flat(a) for a in group[eight]), *spare) for group in (weights, grads, velocities)]
@@ -51,17 +61,13 @@ def _fits(weights, grads, velocities, masks):
     return True
 
 
-@shared(
-    tuples(FLOATS, ARRAYS),
-    tuples(FLOATS, ARRAYS),
-    tuples(FLOATS, ARRAYS),
-    tuples(BYTES, ARRAYS),
-    FLOAT,
-    FLOAT,
-    FLOAT,
-)
+_EIGHT = tuples(FLOATS, ARRAYS)
+
+
+@shared(_EIGHT, _EIGHT, _EIGHT, tuples(BYTES, ARRAYS), FLOAT, FLOAT, FLOAT)
 def _sgd_step(index, weights, grads, velocities, masks, lr, momentum, weight_decay):
     """Update piece `index`, counted through the arrays: v = momentum*v + g + weight_decay*w; w -= lr*v."""
+    # Pieces are numbered through all arrays: large and small ones are shared out alike.
     for a in range(ARRAYS):
         w = weights[a]
         pieces = (w.size + PIECE - 1) // PIECE
@@ -73,6 +79,7 @@ def _sgd_step(index, weights, grads, velocities, masks, lr, momentum, weight_dec
                 new = keep * get(v, i) + get(g, i) + decay * get(w, i)
                 put(v, i, new)
                 put(w, i, get(w, i) - rate * new)
+            # In a loop of its own: with a branch per element, neither would become SIMD code.
             if mask.size:
                 for i in range(start, end):
                     put(v, i, get(v, i) if get(mask, i) else np.float32(0))
