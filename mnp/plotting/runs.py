@@ -154,11 +154,11 @@ def draw_win_counts(counts, keep, ax, ranks):
     tops = np.cumsum(np.vstack([heights, heights[-1]]), axis=1)  # step="post" needs the last unit twice
     bottom = np.zeros(len(tops))
     for j, top in enumerate(tops.T):
-        style = {"facecolor": shades(ranks)[j], "linewidth": 0, "label": f"kept, rank {j + 1}"}
-        if j == n_keep:
-            style = {"facecolor": "white", "hatch": "////", "edgecolor": RED, "linewidth": 0}
-            style["label"] = "removed"
-        ax.fill_between(np.arange(len(tops)), bottom, top, step="post", **style)
+        if j < n_keep:
+            style = {"facecolor": shades(ranks)[j], "label": f"kept, rank {j + 1}"}
+        else:
+            style = {"facecolor": "white", "hatch": "////", "edgecolor": RED, "label": "removed"}
+        ax.fill_between(np.arange(len(tops)), bottom, top, step="post", linewidth=0, **style)
         bottom = top
     ax.set(xlim=(0, len(counts)), ylim=(0, 100), xlabel="unit, sorted by wins lost")
     ax.set_title(f"k = {counts.shape[1]}: {removed.mean():.1f} % of wins lost", fontsize=11)
