@@ -18,7 +18,8 @@ FLOORS = [  # a module imports from its own floor and from those above it in thi
     {"mnp.nn"},
     {"mnp.pruning"},
     {"mnp.experiments", "mnp.verify"},
-    {"mnp.figures", "mnp.bench", "mnp.notebooks"},
+    {"mnp.plotting"},
+    {"mnp.bench", "mnp.notebooks"},
     {"mnp.commands"},
     {"mnp.__main__"},
 ]
@@ -33,7 +34,7 @@ STRANGERS = {  # who -> whom it never imports, although the floor would allow it
     "mnp.pruning.neurons": ["mnp.nn"],
     "mnp.pruning.relevance": ["mnp.nn"],
     "mnp.pruning.weights": ["mnp.nn"],
-    "mnp.figures": ["mnp.nn", "mnp.kernels", "mnp.pruning"],
+    "mnp.plotting": ["mnp.nn", "mnp.kernels", "mnp.pruning"],
 }
 MODULES = {
     ".".join(path.relative_to(HOUSE.parent).with_suffix("").parts).removesuffix(".__init__"): path

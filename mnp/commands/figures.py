@@ -11,8 +11,7 @@ def add_parser(subparsers):
 
 
 def main(args):
-    from mnp.figures import draw_run
-    from mnp.figures_faces import draw_roc
+    from mnp.plotting.runs import save_run_figures
 
-    for path in [*draw_run(args.folder), *draw_roc(args.folder)]:
+    for path in save_run_figures(args.folder):
         print(path)

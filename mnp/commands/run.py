@@ -216,8 +216,7 @@ def write_results(args, results, out=None):
 
 def draw(args, out):
     if not args.no_figures:
-        from mnp.figures import draw_run
-        from mnp.figures_faces import draw_roc
+        from mnp.plotting.runs import save_run_figures
 
-        for path in [*draw_run(out), *draw_roc(out)]:
+        for path in save_run_figures(out):
             log(f"figure: {path}")

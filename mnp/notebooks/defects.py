@@ -1,28 +1,22 @@
-"""The three mistakes of the published Caffe code, rebuilt on arrays so that their harm can be measured.
+"""Three defects of the published Caffe code, reproduced on arrays to measure their effect.
 
-Nothing else in the package calls these. `tests/pruning/test_authors_defects.py` has them on small integers.
+The facts are those of the authors' MNIST scripts: (a) the copy loop of the smaller layer, (b) the table of
+win counts after the first round, (c) the mode in which wins are counted.
 """
 
 import numpy as np
 
 
-def copied_to_wrong_rows(weight, keep):
+def copy_to_wrong_rows(weight, keep):
     """Defect (a): copy the kept neurons to row unit + neuron of the flattened smaller layer.
 
         small[u + m] = weight[u, keep[u, m]]         meant: small[u * n_keep + m]
 
     Later units overwrite earlier ones, and the rows from units + n_keep - 1 on stay zero.
 
-    Parameters
-    ----------
-    weight : (units, k, ...) float: weights, or biases
-    keep : (units, n_keep) int
+    weight (units, k, ...), keep (units, n_keep) int -> small (units, n_keep, ...)
 
-    Returns
-    -------
-    small : (units, n_keep, ...) of the same dtype
-
-    >>> copied_to_wrong_rows(np.array([[1, 2, 3], [4, 5, 6]]), np.array([[0, 2], [1, 2]])).tolist()
+    >>> copy_to_wrong_rows(np.array([[1, 2, 3], [4, 5, 6]]), np.array([[0, 2], [1, 2]])).tolist()
     [[1, 5], [6, 0]]
     """
     units, n_keep = keep.shape
@@ -34,20 +28,12 @@ def copied_to_wrong_rows(weight, keep):
 
 
 def keep_by_old_table(counts, columns):
-    """Defect (b): the table of counts keeps the columns of the first round.
+    """Defect (b): the table of win counts keeps the columns of the first round.
 
-    A column without a neuron holds 0 wins and is always found the least; what goes is then the layer's
-    last neuron, whatever its relevance.
+    A column without a neuron holds 0 wins and is always found to be the smallest; the neuron removed is then
+    the layer's last one, whatever its relevance.
 
-    Parameters
-    ----------
-    counts : (units, k) int
-    columns : int
-        Neurons a unit had in the first round.
-
-    Returns
-    -------
-    keep : (units, k - 1) int64, ascending
+    counts (units, k) int, columns of the first round -> keep (units, k - 1) int64, ascending
 
     >>> keep_by_old_table(np.array([[1, 9]]), columns=3), keep_by_old_table(np.array([[5, 1, 9]]), 3)
     (array([[0]]), array([[0, 2]]))
@@ -55,15 +41,13 @@ def keep_by_old_table(counts, columns):
     units, k = counts.shape
     table = np.zeros((units, columns), dtype=counts.dtype)
     table[:, :k] = counts
-    least = np.minimum(table.argmin(axis=1), k - 1)
-    return np.array([[j for j in range(k) if j != gone] for gone in least], dtype=np.int64)
+    removed = np.minimum(table.argmin(axis=1), k - 1)
+    return np.array([[j for j in range(k) if j != least] for least in removed], dtype=np.int64)
 
 
-def with_wrong_rows(net, name, pruned, keep):
-    """The pruned network as defect (a) would have filled it: a copy, the right one untouched."""
-    wrong = pruned.copy()
-    for key, array in net[name].params.items():
-        wrong[name].params[key][...] = copied_to_wrong_rows(array, keep).reshape(
-            wrong[name].params[key].shape
-        )
-    return wrong
+def winners_in_training_mode(z, keep):
+    """Defect (c): wins counted behind ReLU and dropout, where a tie at zero goes to neuron 0.
+
+    z (N, units, k), keep (N, units, k) bool, False where dropout zeroes -> winner (N, units)
+    """
+    return (np.maximum(z, 0) * keep).argmax(axis=2)

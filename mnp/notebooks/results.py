@@ -1,129 +1,252 @@
-"""The committed results of the full runs: read, or said to be missing; never typed by hand."""
+"""Committed results of the full runs, as tables for the notebooks and the README; no number is typed by hand.
 
-import json
+A table is (header, rows), all text; `format_text` and `format_markdown` make text of it.
+"""
+
 from pathlib import Path
 
+import numpy as np
+
 from mnp.errors import MnpError
-from mnp.experiments.rows import COLUMNS, COLUMNS_OF_FACES, COLUMNS_OF_SEEDS, aligned
+from mnp.experiments.rows import COLUMNS, COLUMNS_OF_SEEDS, done_in
 from mnp.experiments.seeds import summary_line
+from mnp.files import read_json
+from mnp.tables import markdown_table, text_table
 
 FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
+RECORDS = ("mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record")
+LEFT = ("done", "method", "removed", "arXiv")  # columns of words; the others are numbers
+RUN = ("step", "done", "parameters", "reduction", "no maxout", "error before", "error after")
+COLUMNS_OF_RUN = {name: COLUMNS[name] for name in RUN}
+PAIRED = "change: against the unpruned network of the same seed, in percentage points"
+FACES_ERROR = "standard error: over the pairs of View 1, or the ten folds of View 2"
+
+
+def find_file(name, folder=None):
+    """Path of a committed result file; `folder` is notebooks/results if None.
+
+    Raises MnpError if there is none.
+    """
+    for place in FOLDERS if folder is None else (folder,):
+        if (path := Path(place) / name).exists():
+            return path
+    raise MnpError(f"{name}: not found in notebooks/results; `mnp run RECIPE --results DIR` writes it")
 
 
 def read_results(name, folder=None):
-    """Read what `mnp run NAME --seeds N --results notebooks/results` left behind.
-
-    Parameters
-    ----------
-    name : str
-        A recipe's name, or "bench".
-    folder : str or Path, optional
-        Where to look. The default is notebooks/results, seen from there or from the root.
+    """Read what `mnp run NAME --seeds N --results notebooks/results` wrote; also "bench" and "published".
 
     Returns
     -------
-    results : dict or None
-        recipe, command, seeds, versions, rows, aggregate; None if there is no such file.
+    results : dict
+        recipe, command, seeds, versions, rows, aggregate.
 
-    Raises MnpError for a file that is no such results.
-
-    >>> read_results("no-such-recipe") is None
-    True
+    Raises MnpError if the file is missing or holds no results.
     """
-    path = path_of(f"{name}.json", folder)
-    if path is None:
-        return None
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise MnpError(f"{path.name}: is not JSON; write it again with `mnp run`") from None
+    path = find_file(f"{name}.json", folder)
+    results = read_json(path, "results")
     if not isinstance(results, dict):
-        raise MnpError(f"{path.name}: holds no results; write it again with `mnp run`")
+        raise MnpError(f"{path}: holds no results")
     return results
 
 
-def path_of(file, folder=None):
-    """Where a committed file of results is, seen from here; None if there is none.
+def rows_by_title(*names):
+    """{title: rows} of the committed results of several recipes."""
+    titles = {}
+    for name in names:
+        results = read_results(name)
+        seeds = len(results["seeds"])
+        titles[f"{name}, {seeds} seed{'s' * (seeds > 1)}"] = results["rows"]
+    return titles
 
-    >>> path_of("no-such-file.npz") is None
-    True
+
+def format_text(header, rows):
+    """A table as aligned text."""
+    return text_table([header, *rows], left=[i for i, name in enumerate(header) if name in LEFT])
+
+
+def format_markdown(header, rows):
+    """A table as Markdown."""
+    return markdown_table(header, rows, right=[i for i, name in enumerate(header) if name not in LEFT])
+
+
+def format_results(name, folder=None):
+    """The committed table of a recipe, what it is, and how to repeat it.
+
+    Means over the seeds with paired intervals, or a single run; with several arms the methods at equal size.
     """
-    places = FOLDERS if folder is None else (folder,)
-    return next((path for place in places if (path := Path(place) / file).exists()), None)
-
-
-NARROW = ("step", "done", "parameters", "reduction", "no maxout", "error before", "error after")
-NARROW_OF_FACES = ("step", "done", "parameters", "no maxout")
-NARROW_OF_SEEDS = (
-    "done",
-    "parameters",
-    "no maxout",
-    "error before",
-    "error after",
-    "sd",
-    "change",
-    "from",
-    "to",
-)
-
-
-def table(rows):
-    """The table of a run, as wide as a page and without the seconds; faces have their accuracy instead."""
-    if "accuracy" in rows[0]:
-        return aligned({name: COLUMNS[name] for name in NARROW_OF_FACES} | COLUMNS_OF_FACES, rows)
-    return aligned({name: COLUMNS[name] for name in NARROW}, rows)
-
-
-def missing(name):
-    """The sentence that stands where a result would be.
-
-    >>> missing("mnist")[:46]
-    'notebooks/results/mnist.json is not here yet: '
-    """
-    seeds = "" if name.startswith("lfw") else " --seeds 5"
-    return (
-        f"notebooks/results/{name}.json is not here yet: "
-        f"`mnp run {name}{seeds} --results notebooks/results` writes it."
-    )
-
-
-def say_results(name, folder=None):
-    """The committed table of a recipe as text: means over seeds, paired intervals, how to repeat it."""
     results = read_results(name, folder)
-    if results is None:
-        return missing(name)
-    lines = [f"{name}: {results['recipe'].get('about', '')}", ""]
-    if len(results["seeds"]) > 1:
-        lines += [
-            aligned({name: COLUMNS_OF_SEEDS[name] for name in NARROW_OF_SEEDS}, results["aggregate"]),
-            "",
-            summary_line(results),
-        ]
+    seeds, note = len(results["seeds"]), PAIRED
+    if "accuracy" in results["rows"][0]:
+        table, note = faces_table(results), FACES_ERROR
+    elif any(row["arm"] for row in results["rows"]):
+        table = arms_table(results["aggregate"])
+    elif seeds > 1:
+        hidden = ("step", "k", "reduction")
+        columns = {name: text for name, text in COLUMNS_OF_SEEDS.items() if name not in hidden}
+        table, note = table_of(columns, results["aggregate"]), summary_line(results)
     else:
-        spread = "no interval can be given"
-        if "accuracy" in results["rows"][0]:
-            spread = "the standard error is over View 1's pairs, or View 2's ten folds"
-        lines += [table(results["rows"]), "", f"one seed: {spread}"]
-    return "\n".join([*lines, *origin(results)])
+        table, note = table_of(COLUMNS_OF_RUN, results["rows"]), "no interval"
+    versions = ", ".join(f"{name} {version}" for name, version in results.get("versions", {}).items())
+    lines = [f"{name}: {results['recipe'].get('about', '')}", "", format_text(*table), ""]
+    lines += [note if f"{seeds} seeds" in note else f"{seeds} seed{'s' * (seeds > 1)}; {note}"]
+    return "\n".join([*lines, f"repeat: {results['command']}", f"made with: {versions}"])
 
 
-def origin(results):
-    """How results are repeated, and what they were made with: the two lines below a table."""
-    versions = ", ".join(f"{key} {value}" for key, value in results.get("versions", {}).items())
-    return [f"repeat: {results['command']}", f"made with: {versions}"]
+def format_run(rows):
+    """The table of a run, without times."""
+    return format_text(*table_of(COLUMNS_OF_RUN, rows))
 
 
-def rows_of(*names, folder=None):
-    """{title: rows} of the recipes whose results are here; those that are not are left out."""
-    found = {name: read_results(name, folder) for name in names}
-    return {
-        f"{name}, {len(r['seeds'])} seed{'s' * (len(r['seeds']) > 1)}": r["rows"]
-        for name, r in found.items()
-        if r is not None
+def table_of(columns, rows):
+    """{name: function of a row -> text}, rows -> table."""
+    return tuple(columns), [tuple(text(row) for text in columns.values()) for row in rows]
+
+
+# --- methods at equal size ----------------------------------------------------------------------------
+
+
+def lines_by_size(aggregate):
+    """{reduction in %, rounded: lines of all arms} of a run with several arms, largest size first.
+
+    Within a size the arms are in the order in which they ran; each line has a `label`.
+    """
+    sizes = {}
+    for line in sorted(aggregate, key=lambda line: (-line["nonzero"], line["step"])):
+        if line["arm"]:
+            size = round(100 * line["reduction"], 1)
+            sizes.setdefault(size, []).append(line | {"label": arm_label(line)})
+    return {size: sorted(lines, key=lambda line: line["step"]) for size, lines in sizes.items()}
+
+
+def arm_label(line):
+    """An arm's name for a reader.
+
+    >>> arm_label({"arm": "after"}), arm_label({"arm": "win_counts"})
+    ('weights after neurons', 'win counts')
+    """
+    names = {"neurons": "neurons alone", "weights": "weights alone", "after": "weights after neurons"}
+    names["win_counts_training"] = "win counts, training mode"
+    return names.get(line["arm"], line["arm"].replace("_", " "))
+
+
+def format_sd(mean, sd):
+    """Mean and standard deviation over seeds; one seed has none."""
+    return f"{mean:.2f}" if sd is None else f"{mean:.2f} ± {sd:.2f}"
+
+
+def format_change(line):
+    """The change against the same seed's unpruned network, with its paired interval if there is one."""
+    if line["change_low"] is None:
+        return f"{line['change']:+.2f}"
+    return f"{line['change']:+.2f} ({line['change_low']:+.2f} … {line['change_high']:+.2f})"
+
+
+def arms_table(aggregate):
+    """The error of every method at every size, before and after retraining."""
+    columns = {
+        "method": arm_label,
+        "before retraining, %": lambda line: format_sd(line["error_before_mean"], line["error_before_sd"]),
+        "after retraining, %": lambda line: format_sd(line["error_mean"], line["error_sd"]),
+        "change, 95 % interval": format_change,
     }
+    rows = []
+    for size, lines in lines_by_size(aggregate).items():
+        first = (f"{lines[0]['nonzero']:,.0f}", f"-{size:.1f} %")
+        _, cells = table_of(columns, lines)
+        rows += [(*(("", "") if i else first), *cell) for i, cell in enumerate(cells)]
+    return ("parameters", "reduction", *columns), rows
 
 
-def aggregate_of(name, folder=None):
-    """The aggregate of a recipe, a line a step; an empty list if its results are not here."""
-    results = read_results(name, folder)
-    return [] if results is None else results["aggregate"]
+# --- records: LeNet-5 on MNIST ------------------------------------------------------------------------
+
+
+def own_records(folder=None, names=RECORDS):
+    """This project's runs as records: every round of weight pruning, or else the last of neuron pruning.
+
+    Compression is LeNet-5's number of parameters over those left, whatever the run began with; rounds that
+    leave more than LeNet-5 has are left out.
+    """
+    base, records = read_results("published", folder)["lenet5_parameters"], []
+    for name in names:
+        results = read_results(name, folder)
+        unpruned, *lines = results["aggregate"]
+        for line in [line for line in lines if line["kind"] != "neurons"] or lines[-1:]:
+            removed = "neurons" if line["kind"] == "neurons" else "weights"
+            record = {
+                "method": f"mnp, {name}",
+                "recipe": name,
+                "removed": "both" if removed == "weights" and line["k"] < unpruned["k"] else removed,
+                "before": unpruned["error_mean"],
+                "after": line["error_mean"],
+                "sd": line["error_sd"],
+                "left": line["nonzero"],
+                "compression": base / line["nonzero"],
+                "counted": "parameters",
+                "source": results["command"],
+            }
+            records += [record] if line["nonzero"] < base else []
+    return records
+
+
+def all_records(folder=None, names=RECORDS):
+    """Published and own records, the least compressed first, numbered from 1 as in the figure."""
+    published = read_results("published", folder)["mnist"]
+    records = [{"sd": None, "left": None, **record} for record in published] + own_records(folder, names)
+    records = sorted(records, key=lambda record: record["compression"])
+    return [{"number": i, **record} for i, record in enumerate(records, 1)]
+
+
+def records_table(records):
+    """The table of `all_records`."""
+    columns = {
+        "no.": lambda r: str(r["number"]),
+        "method": lambda r: f"{r['method']}, {r['year']}" if "year" in r else r["method"],
+        "removed": lambda r: r["removed"],
+        "before, %": lambda r: "" if r["before"] is None else f"{r['before']:.2f}",
+        "after, %": lambda r: "" if r["after"] is None else format_sd(r["after"], r["sd"]),
+        "left": lambda r: "" if r["left"] is None else f"{r['left']:,.0f}",
+        "compression": lambda r: (
+            (f"{r['compression']:.3g}x" if r["compression"] < 1000 else f"{r['compression']:,.0f}x")
+            + " in bytes" * (r["counted"] == "bytes")
+        ),
+        "arXiv": lambda r: r["source"].removeprefix("arXiv ") if "year" in r else "",
+    }
+    return table_of(columns, records)
+
+
+# --- face verification --------------------------------------------------------------------------------
+
+
+def accuracies(results):
+    """[(row, mean accuracy, mean standard error)] per round; the means are over the seeds."""
+    rounds = {}
+    for row in results["rows"]:
+        rounds.setdefault(row["step"], []).append(row)
+    means = lambda rows: (float(np.mean([r[name] for r in rows])) for name in ("accuracy", "accuracy_se"))  # noqa: E731
+    return [(rows[0], *means(rows)) for rows in rounds.values()]
+
+
+def faces_table(results):
+    """Accuracy per round, and how many pairs only it or only the unpruned network classified correctly.
+
+    The pairs, with McNemar's p, are those of a single run or of View 2's ten folds; several seeds have none.
+    """
+    columns = {
+        "done": lambda r: done_in(r[0]),
+        "parameters": lambda r: f"{r[0]['nonzero']:,}",
+        "reduction": lambda r: COLUMNS["reduction"](r[0]),
+        "without maxout": lambda r: COLUMNS["no maxout"](r[0]),
+        "accuracy, %": lambda r: format_sd(*r[1:]),
+    }
+    header, rows = table_of(columns, accuracies(results))
+    if len(results["seeds"]) > 1 or "against_unpruned" not in results:
+        return header, rows
+    columns = {
+        "lost": lambda t: f"{t['lost']:,}",
+        "won": lambda t: f"{t['won']:,}",
+        "p": lambda t: f"{t['mcnemar_p']:.2f}",
+    }
+    more, pairs = table_of(columns, results["against_unpruned"])
+    pairs[0] = ("", "", "")
+    return header + more, [(*a, *b) for a, b in zip(rows, pairs, strict=True)]

@@ -9,7 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from mnp.notebooks import compared
+from mnp.notebooks import results as tables
+from mnp.notebooks.results import format_change, format_markdown, format_sd
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
@@ -65,11 +66,11 @@ def mnist_table():
             if same in seen:
                 continue
             seen.add(same)
-            change = compared.change(line) if line["step"] else ""
+            change = format_change(line) if line["step"] else ""
             rows.append(
                 f"| {recipe} | {done(line)} | {line['params']:,.0f} | {line['nonzero']:,.0f} "
                 f"| {100 * line['reduction']:.1f} % "
-                f"| {compared.spread(line['error_mean'], line['error_sd'])} | {change} |"
+                f"| {format_sd(line['error_mean'], line['error_sd'])} | {change} |"
             )
     if len(rows) == 2:
         return "The full runs have not been recorded yet."
@@ -91,7 +92,7 @@ def several_table(name):
         return ""
     seeds = f"{len(results['seeds'])} seeds" if len(results["seeds"]) > 1 else "one seed"
     told = f"{SEVERAL[name]} (`{name}`, {seeds}); the error right after each removal, and after retraining:"
-    table = compared.as_markdown(*compared.equal_sizes(results["aggregate"]))
+    table = format_markdown(*tables.arms_table(results["aggregate"]))
     return f"{told}\n\n{table}\n\n{shell(results['command'])}"
 
 
@@ -99,12 +100,12 @@ def records_table():
     """LeNet-5 on MNIST, the published records and the runs above; [] before `mnist-record` is made."""
     if read("mnist-record") is None:
         return []
-    base = compared.published(HERE)["lenet5_parameters"]
+    base = tables.read_results("published", HERE)["lenet5_parameters"]
     told = (
         "The published records for LeNet-5 on MNIST, and the runs above among them. Compression is LeNet-5's "
         f"{base:,} parameters over those left; published figures are their authors', in their own count:"
     )
-    return [f"{told}\n\n{compared.as_markdown(*compared.records(HERE))}"]
+    return [f"{told}\n\n{format_markdown(*tables.records_table(tables.all_records(HERE)))}"]
 
 
 def bench_table():
@@ -251,7 +252,7 @@ def lfw_lines(name):
         "without maxout: the reduction against that network; lost, won: pairs that only the unpruned, only "
         "this network calls rightly; p: McNemar's test"
     )
-    table = compared.as_markdown(*compared.faces(results))
+    table = format_markdown(*tables.faces_table(results))
     return ["", f"{about} ({told}):", "", table, "", f"`{results['command']}`"]
 
 

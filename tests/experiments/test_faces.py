@@ -541,29 +541,15 @@ def test_the_committed_table_is_current(capsys, tmp_path, monkeypatch):
 
 
 def test_figures_of_a_run(finished):
-    pytest.importorskip("matplotlib")
-    from mnp.figures import new_axes
-    from mnp.figures_faces import draw_roc, pair_row, roc_curves
+    from mnp.plotting.runs import save_run_figures
 
-    out = finished[0]
-    (path,) = draw_roc(out)
-    assert path.read_bytes().startswith(b"\x89PNG")
-    figure, ax = new_axes()
-    d, same = np.array([0.1, 0.4, 0.3, 0.9]), np.array([True, True, False, False])
-    roc_curves([{"label": "four pairs", "distances": d, "same": same, "called": d < 0.35}], ax)
-    (text,) = ax.get_legend().get_texts()
-    assert text.get_text() == "four pairs (50.0 %)"
-    dot = ax.lines[1]
-    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (50, 50)
-    axes = figure.subplots(2, 3)
-    assert pair_row(axes, [True, False, True]) is axes
-    pair_row(axes, [True, False, True], np.zeros((3, 2, 3, 8, 8), np.uint8))
-    assert "one person" in axes[0, 0].get_title() and "two people" in axes[0, 1].get_title()
+    paths = {path.name: path for path in save_run_figures(finished[0])}
+    assert paths["roc.png"].read_bytes().startswith(b"\x89PNG") and "error.png" in paths
 
 
 def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, monkeypatch):
     from mnp.__main__ import main
-    from mnp.figures_faces import curves_of
+    from mnp.plotting.faces import roc_of_run
 
     monkeypatch.chdir(tmp_path)
     settings = ["data.size=32", "data.crop=160", "data.held_out=4", "model.width=0.015625", "model.neurons=8"]
@@ -577,33 +563,14 @@ def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, m
     assert [row["seed"] for row in results["rows"]] == [0, 0] and "accuracy_se" in results["rows"][0]
     assert results["data"]["test_pairs"] == 40 and len(results["against_unpruned"]) == 2
     assert str(folder) not in json.dumps(results)
-    curves = curves_of(results["rows"], tmp_path / "results" / "lfw-pairs.npz")
-    assert [curve["label"] for curve in curves] == ["unpruned", "neurons: 2 -> 1, 3,912 parameters"]
+    path = tmp_path / "results" / "lfw-pairs.npz"
+    curves = roc_of_run(results["rows"], path)
+    names = [label.partition(" (EER")[0] for label in curves]
+    assert names == ["unpruned", "neurons: 2 -> 1, 3,912 parameters"]
+    pairs = faces_pairs.verified_in(path, "01-neurons-k1")
+    accepted, same = faces_pairs.decided(pairs), pairs["same"]
+    _, (x, y, point) = curves.values()
+    assert point == (accepted[~same].mean(), accepted[same].mean()) and (x[-1], y[-1]) == (1, 1)
+    with pytest.raises(MnpError, match="has 2 rounds"):
+        roc_of_run(results["rows"][:1], path)
     assert main(["list"]) == 0 and "lfw-view2" in capsys.readouterr().out
-    draw_what_a_page_shows(tmp_path / "results", folder)
-
-
-def draw_what_a_page_shows(results, data):
-    """Of a committed run and its pairs; photographs only on demand, and of the pairs that were wrong."""
-    from mnp.notebooks import panels_faces
-
-    figure = panels_faces.roc({"View 1": "lfw"}, results)
-    assert figure.axes[0].get_title(loc="left") == "View 1" and "(%)" in figure.axes[0].get_ylabel()
-    plain = panels_faces.worst("lfw", each=2, folder=results)
-    assert not any(ax.images for ax in plain.axes) and any(ax.patches for ax in plain.axes)
-    pairs = faces_pairs.verified_in(results / "lfw-pairs.npz", "01-neurons-k1")
-    found = lfw.load(data, crop=160, size=32, progress=False)
-    listed = found.pairs("pairsDevTest")
-    columns = panels_faces.most_wrong(pairs, 2)
-    assert not (faces_pairs.decided(pairs) == pairs["same"])[columns].any() and len(columns)
-    shown = panels_faces.worst("lfw", each=2, photographs=True, data=data, folder=results)
-    for column, pair in enumerate(columns):
-        for row, image in enumerate((listed.first[pair], listed.second[pair])):
-            (drawn,) = shown.axes[row * len(columns) + column].images
-            assert np.array_equal(drawn.get_array(), found.images[image].transpose(1, 2, 0))
-    told = json.loads((results / "lfw.json").read_text())
-    (results / "lfw.json").write_text(json.dumps(told | {"seeds": [0, 1]}))
-    with pytest.raises(MnpError, match="has 2 seeds"):
-        panels_faces.worst("lfw", folder=results)
-    with pytest.raises(MnpError, match=r"lfw-view2\.json is not here yet"):
-        panels_faces.roc({"View 2": "lfw-view2"}, results)

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnp.errors import MnpError
 from mnp.experiments.catalogue import named
-from mnp.kernels import textbook
-from mnp.notebooks import defects, drawn, lessons, plates, results, units
+from mnp.kernels import jitted, textbook
+from mnp.nn import Dense, Network
+from mnp.notebooks import helpers, synthetic_faces
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = (
@@ -96,10 +96,10 @@ def test_cells_are_few_and_short(name):
 def test_opens_with_shapes_and_shows_textbook_and_gradient_check(name):
     cells = code(read(name))
     first = "".join("".join(told(cell)) for cell in cells[:1])
-    assert re.search(r"image +\d+ x \d+ x \d+ .*numbers\n.*conv", first)
+    assert re.search(r"^conv\w+ .*\d+ x \d+ x \d+", first, re.M)
     everything = "\n".join(map(source, cells))
-    assert "lessons.body(" in everything
-    assert "gradient_table(" in everything or "numerical_gradient(" in everything
+    assert "source_without_docstring(" in everything
+    assert "gradient_errors(" in everything or "numerical_gradient(" in everything
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -133,121 +133,48 @@ def test_every_figure_is_opaque_and_says_what_to_see(name):
 # --- what the notebooks call ----------------------------------------------------------------------------
 
 
-def test_results_are_read_or_said_to_be_missing(tmp_path):
-    assert results.read_results("mnist", tmp_path) is None
-    assert "mnist.json is not here yet" in results.say_results("mnist", tmp_path)
-    assert results.rows_of("mnist", "digits", folder=tmp_path) == {}
-    assert results.aggregate_of("mnist", tmp_path) == []
-    for text in ("{", "[1, 2]"):
-        (tmp_path / "mnist.json").write_text(text)
-        with pytest.raises(MnpError, match=r"mnist\.json"):
-            results.read_results("mnist", tmp_path)
-
-
-def test_results_of_faces_show_accuracy_with_its_standard_error(tmp_path):
-    row = {"step": 0, "kind": "train", "k": 4, "arm": "", "nonzero": 1234, "reduction_without_maxout": 0.5}
-    row |= {"accuracy": 81.25, "accuracy_se": 0.77, "eer": 19.5, "error": 18.75, "error_before": 50.0}
-    told = {"recipe": {"about": "drawn"}, "seeds": [0], "rows": [row], "command": "mnp run lfw"}
-    (tmp_path / "lfw.json").write_text(json.dumps(told))
-    text = results.say_results("lfw", tmp_path)
-    assert "81.25 %" in text and "0.77" in text and "19.50 %" in text and "standard error" in text
-    assert "no interval" not in text and max(map(len, text.splitlines())) <= 110
-
-
 @pytest.fixture(scope="module")
 def finished():
     from tiny_runs import NEURONS
 
-    return lessons.run_here(NEURONS, backend="textbook")
+    return helpers.run_temporary(NEURONS, backend="textbook")
 
 
-def test_a_run_in_passing_leaves_nothing_and_says_nothing(finished, capfd):
+def test_a_temporary_run_leaves_nothing_and_prints_nothing(finished, capfd):
     assert [row["k"] for row in finished.rows] == [3, 2, 1]
-    assert [set(step["counts"]) for step in finished.found] == [set(), {"fc3"}, {"fc3"}]
+    assert [set(removal["counts"]) for removal in finished.rankings] == [set(), {"fc3"}, {"fc3"}]
     assert [net["fc3"].params["bias"].shape for net in finished.nets] == [(4, 3), (4, 2), (4,)]
     assert capfd.readouterr().err == ""
 
 
-def test_walks_are_the_networks_own_values(finished):
-    images = np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32)
-    t = np.array([0.0, 0.5, 1.0])
-    walk = lessons.walks(finished.nets[0], "fc3", images, t)
-    assert walk.won.shape == (3, 3, 4, 3) and np.allclose(walk.won.sum(axis=3), 1)
-    top = np.maximum(walk.z(0, 2, 1).max(axis=1), 0)  # behind the layer's ReLU
-    assert np.allclose(top[[0, 2]], finished.nets[0]["fc3"].cache.y[[0, 2], 1], atol=1e-5)
+def test_a_wrong_gradient_is_found():
+    net = Network([("fc", Dense(2, 2, rng=np.random.default_rng(0), dtype=np.float64, backend=textbook))])
+    errors = helpers.gradient_errors(net, np.array([[1.0, 2.0], [0.5, -1.0]]), np.array([0, 1]))
+    assert set(errors) == {"fc.weight", "fc.bias"}
+    assert "the gradients agree" in helpers.format_gradient_errors(errors)
+    assert "THE GRADIENTS DIFFER" in helpers.format_gradient_errors(errors | {"other": 0.5})
+    net["fc"].backward = lambda dy: None  # the gradients of the first pass stay
+    wrong = helpers.gradient_errors(net, np.array([[3.0, 2.0], [0.5, 1.0]]), np.array([1, 1]))
+    assert max(wrong.values()) > 0.01
 
 
-def test_a_wrong_gradient_is_found(finished):
-    net = type(finished.nets[0])([("fc", _dense())])
-    x, labels = np.array([[1.0, 2.0], [0.5, -1.0]]), np.array([0, 1])
-    good = lessons.gradient_table(net, x, labels)
-    assert "agrees" in lessons.say_gradients(good)
-    assert "DOES NOT AGREE" in lessons.say_gradients([*good, ("other", 1, 0.5)])
+def test_the_debugger_steps_through_a_kernel():
+    x = np.arange(16.0).reshape(1, 1, 4, 4)
+    text = helpers.debug_session(["n", "p x.shape"], jitted.maxpool2d_forward, x, 2, 2)
+    assert text.startswith("> mnp/kernels/jitted/") and text.endswith("(Pdb) p x.shape\n(1, 1, 4, 4)")
+    text = helpers.debug_session(["r"], textbook.relu_forward, x)  # more commands than the function has lines
+    assert "Return" in text
 
 
-def _dense():
-    from mnp.nn import Dense
-
-    return Dense(2, 2, rng=np.random.default_rng(0), dtype=np.float64, backend=textbook)
-
-
-def test_the_debugger_steps_into_an_uncompiled_kernel():
-    setup = "import numpy as np; from mnp.kernels import jitted; x = np.arange(16.0).reshape(1, 1, 4, 4)"
-    text = lessons.step_through(setup, "jitted.maxpool2d_forward, x, 2, 2", ["n", "p x.shape"])
-    assert text.startswith("> mnp/kernels/jitted/") and "(1, 1, 4, 4)" in text
-    with pytest.raises(MnpError, match="debugger"):
-        lessons.step_through("raise SystemExit", "print", ["n", "n", "n"])
-
-
-def test_defects_do_what_they_are_known_for(finished):
-    keep = np.array([[1, 2]] * 4)
-    assert (finished.nets[0]["fc3"].params["weight"] != 0).any(axis=2).all()
-    wrong = defects.with_wrong_rows(finished.nets[0], "fc3", finished.nets[1], keep)
-    empty = (wrong["fc3"].params["weight"] == 0).all(axis=2)
-    assert empty.sum() == 3  # 8 rows, of which 4 + 2 - 1 are written
-    assert defects.keep_by_old_table(np.array([[9, 1, 2]]), columns=4).tolist() == [[0, 1]]
-
-
-def test_drawn_heads_keep_their_people_apart():
-    data = drawn.drawn_faces(people=3, each=2, test_people=4, test_each=2, size=16)
-    assert data.train_images.shape == (6, 3, 16, 16) and data.classes == 3
-    assert not data.people["train"] & data.people["test"]
+def test_synthetic_faces_keep_their_people_apart():
+    data = synthetic_faces.make_faces(train=(3, 2), threshold=(2, 2), test=(3, 2))
+    assert data.train_images.shape == (6, 3, 32, 32) and data.classes == 3
+    assert not data.people["train"] & data.people["test"] and len(data.images) == 10
+    person = np.arange(10) // 2
     for pairs in (data.chosen_by, data.tested):
         assert 0 < pairs.same.sum() < len(pairs.same) and (pairs.first != pairs.second).all()
-    assert not set(data.chosen_by.first) & set(data.tested.first)
-
-
-def test_plates_are_white_and_labelled(finished):
-    rng = np.random.default_rng(0)
-    counts = rng.integers(0, 9, (4, 3)) + np.array([1, 0, 0])
-    history = [
-        {"epoch": e, **{f"{p}_{w}": 1 / e for p in ("training", "test") for w in ("loss", "error")}}
-        for e in (1, 2)
-    ]
-    drawn_ones = [
-        plates.bars({"a": 1.0, "b": 10.0}, "ms"),
-        plates.lines({"a": ([1, 2], [3, 4])}, "x", "y", log="xy"),
-        plates.training(history),
-        plates.benchmark(json.loads((FOLDER / "results" / "bench.json").read_text(encoding="utf-8"))),
-        plates.confusion(np.array([0, 1, 1]), np.array([0, 0, 1]), 2),
-        plates.runs({"tiny": finished.rows}),
-        plates.grouped({"a": [1, 2], "b": [2, 3]}, ["p", "q"], "x", "y", log=True),
-        plates.roc_curves({"a": (np.array([0, 1.0]), np.array([0, 1.0]))}),
-        plates.histogram({"a": rng.random(9), "b": rng.random(9)}, "x", "y", at=0.5),
-        units.units_on_a_line(np.linspace(-1, 1, 5), {"v": np.stack([np.linspace(-1, 1, 5)] * 2, 1)}),
-        units.shares(counts),
-        units.rounds(finished.found, "fc3"),
-        units.masks({"m": rng.random((3, 4)) > 0.5}),
-    ]
-    for figure in drawn_ones:
-        assert figure._repr_png_().startswith(b"\x89PNG")
-        assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
-        for ax in figure.axes:  # a panel may share its neighbour's label, a bar may carry its name
-            named_bars = any(label.get_text().isalpha() for label in ax.get_yticklabels())
-            assert ax.get_xlabel() or figure.get_supxlabel() or ax.get_label() == "<colorbar>"
-            first = figure.axes[0]
-            beside = ax is not first and ax.get_shared_y_axes().joined(ax, first) and first.get_ylabel()
-            assert ax.get_ylabel() or named_bars or beside
+        assert np.array_equal(person[pairs.first] == person[pairs.second], pairs.same)
+    assert set(data.chosen_by.first) <= set(range(4)) and set(data.tested.first) <= set(range(4, 10))
 
 
 def test_the_recipes_that_pages_name_exist():

@@ -1,13 +1,13 @@
-"""Three defects of the published Caffe code, rebuilt on small integers, and what happens here instead.
+"""Three defects of the published Caffe code on small integers, and what this package does instead.
 
-The facts are those of the authors' MNIST scripts: (a) the copy loop of the smaller layer, (b) the table of
-win counts after the first round, (c) the mode in which wins are counted.
+See `mnp.notebooks.defects`.
 """
 
 import numpy as np
 
 from mnp.kernels import textbook
 from mnp.nn import MaxoutDense, Network
+from mnp.notebooks.defects import copy_to_wrong_rows, keep_by_old_table, winners_in_training_mode
 from mnp.pruning import collect_win_counts, keep_top, prune_neurons, rank_neurons, take_neurons, win_counts
 
 UNITS, K = 3, 3
@@ -16,34 +16,10 @@ BIAS = -WEIGHT[:, :, 0]
 COUNTS = np.array([[5, 0, 5], [0, 7, 3], [4, 6, 0]])  # the least relevant: neuron 1, 0, 2
 
 
-def authors_copy(weight, least):
-    """Defect (a): rows of the smaller layer are addressed as unit + neuron."""
-    units, k, width = weight.shape
-    small = np.zeros((units * (k - 1), width), dtype=weight.dtype)
-    for unit in range(units):
-        kept = [j for j in range(k) if j != least[unit]]
-        for neuron, j in enumerate(kept):
-            small[unit + neuron] = weight[unit, j]  # meant: unit * (k - 1) + neuron
-    return small.reshape(units, k - 1, width)
-
-
-def authors_least(counts, k_now, columns=K):
-    """Defect (b): the table keeps the columns of the first round; the least one is looked for in all."""
-    table = np.zeros((len(counts), columns), dtype=counts.dtype)
-    table[:, :k_now] = counts
-    return table.argmin(axis=1)
-
-
-def authors_winners(z, keep):
-    """Defect (c): wins are counted in training mode, behind ReLU and dropout."""
-    return (np.maximum(z, 0) * keep).argmax(axis=2)
-
-
 def test_a_the_copy_loop_leaves_rows_zero():
     order = rank_neurons(COUNTS)
-    least = order[:, -1]
-    assert least.tolist() == [1, 0, 2]
-    theirs = authors_copy(WEIGHT, least)
+    assert order[:, -1].tolist() == [1, 0, 2]
+    theirs = copy_to_wrong_rows(WEIGHT, keep_top(order, K - 1))
     # Rows 0 .. units + k - 3 are written, some of them twice; the rest of the 6 rows stay zero.
     assert theirs[:, :, 0].tolist() == [[1, 5], [7, 8], [0, 0]]
 
@@ -55,9 +31,10 @@ def test_a_the_copy_loop_leaves_rows_zero():
 
 def test_a_at_the_published_size_most_rows_stay_zero():
     weight = np.ones((64, 4, 1), dtype=int)
-    theirs = authors_copy(weight, np.zeros(64, dtype=int)).reshape(-1)
+    keep = np.tile([1, 2, 3], (64, 1))
+    theirs = copy_to_wrong_rows(weight, keep).reshape(-1)
     assert (len(theirs), np.count_nonzero(theirs)) == (192, 66)
-    ours, _ = take_neurons(weight, np.ones((64, 4), dtype=int), np.tile([1, 2, 3], (64, 1)))
+    ours, _ = take_neurons(weight, np.ones((64, 4), dtype=int), keep)
     assert np.count_nonzero(ours) == 192
 
 
@@ -68,21 +45,19 @@ def test_a_the_smaller_network_is_not_the_one_that_was_meant():
     x = np.array([[2.0]])
     pruned = prune_neurons(net, "fc", keep_top(rank_neurons(COUNTS), K - 1))
     assert pruned.forward(x).tolist() == [[3.0, 6.0, 8.0]]  # max over the kept of number * 2 - number
-    pruned["fc"].params["weight"][:] = authors_copy(WEIGHT, rank_neurons(COUNTS)[:, -1])
+    pruned["fc"].params["weight"][:] = copy_to_wrong_rows(WEIGHT, keep_top(rank_neurons(COUNTS), K - 1))
     assert pruned.forward(x).tolist() != [[3.0, 6.0, 8.0]]
 
 
 def test_b_the_table_remembers_neurons_that_are_gone():
     second = np.array([[9, 1], [2, 8], [5, 5]])  # the second round: k is 2 now
-    theirs = authors_least(second, k_now=2)
-    # Column 2 holds no neuron any more and is always the least: what is dropped is not chosen by counts.
-    assert theirs.tolist() == [2, 2, 2]
-    # Caught at the first index of the smallest count, or clipped to the layer, it is the last neuron:
-    assert np.minimum(theirs, 1).tolist() == [1, 1, 1]
+    theirs = keep_by_old_table(second, columns=K)
+    # Column 2 holds no neuron any more and is always the smallest: the last neuron is removed.
+    assert theirs.tolist() == [[0], [0], [0]]
 
     ours = keep_top(rank_neurons(second), n_keep=1)
     assert ours.tolist() == [[0], [1], [0]]  # by relevance; the tie keeps the lowest index
-    assert not np.array_equal(ours[:, 0], 1 - np.minimum(theirs, 1))
+    assert not np.array_equal(ours, theirs)
 
 
 def test_b_counts_here_have_as_many_columns_as_the_layer_has_neurons():
@@ -100,15 +75,15 @@ def test_c_ties_at_zero_all_go_to_neuron_0():
     # One unit, three neurons, four examples; the raw values have one clear winner each.
     z = np.array([[-3, -2, -1], [-9, -5, -7], [-4, 2, -8], [-6, -5, 8]])[:, None, :]
     everything = np.ones_like(z, dtype=bool)
-    assert authors_winners(z, everything)[:, 0].tolist() == [0, 0, 1, 2]
+    assert winners_in_training_mode(z, everything)[:, 0].tolist() == [0, 0, 1, 2]
     dropped = everything.copy()
     dropped[2, 0, 1] = dropped[3, 0, 2] = False
-    assert authors_winners(z, dropped)[:, 0].tolist() == [0, 0, 0, 0]
+    assert winners_in_training_mode(z, dropped)[:, 0].tolist() == [0, 0, 0, 0]
 
     _, winner = textbook.maxout_forward(z.astype(np.float64))
     assert winner[:, 0].tolist() == [2, 1, 1, 2]
     # Their ranking keeps neuron 0, which never had the largest value; ours removes it first.
-    theirs = win_counts(authors_winners(z, dropped), 3)
+    theirs = win_counts(winners_in_training_mode(z, dropped), 3)
     ours = win_counts(winner, 3)
     assert theirs.tolist() == [[4, 0, 0]] and ours.tolist() == [[0, 2, 2]]
     assert rank_neurons(theirs)[0, 0] == 0 and rank_neurons(ours)[0, -1] == 0

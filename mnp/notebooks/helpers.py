@@ -1,0 +1,96 @@
+"""Source code, gradient checks, short runs and debugger sessions for the notebooks."""
+
+import ast
+import bdb
+import contextlib
+import inspect
+import io
+import pdb
+import re
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mnp.experiments.checkpoint import load_checkpoint, network_from, under
+from mnp.experiments.folder import CHECKPOINTS
+from mnp.experiments.run import run
+from mnp.nn import loss_and_grads
+from mnp.verify.gradcheck import gradient_error, numerical_gradient
+
+
+def source_without_docstring(function):
+    """The source of a function without its docstring.
+
+    >>> from mnp.kernels import textbook
+    >>> print(source_without_docstring(textbook.relu_forward))
+    def relu_forward(x):
+        shapes.check_floats("relu_forward", x=x)
+        return np.maximum(x, x.dtype.type(0))
+    """
+    source = textwrap.dedent(inspect.getsource(function))
+    lines, first = source.splitlines(), ast.parse(source).body[0].body[0]
+    if inspect.getdoc(function) is not None:
+        del lines[first.lineno - 1 : first.end_lineno]
+    return "\n".join(lines)
+
+
+def gradient_errors(net, x, labels, each=6):
+    """Check a float64 network's gradients against difference quotients.
+
+    Returns
+    -------
+    errors : {name of a parameter: error}
+        See `gradient_error`; from up to `each` random elements whose gradient is not zero.
+    """
+    loss_and_grads(net, x, labels, training=False)
+    grads, rng = {name: grad.ravel().copy() for name, grad in net.grads().items()}, np.random.default_rng(0)
+    loss = lambda: net.backend.softmax_cross_entropy(net.forward(x), labels)[0]  # noqa: E731
+    errors = {}
+    for name, array in net.params().items():
+        flat = array.reshape(-1)  # a view: numerical_gradient changes one element of it and restores it
+        places = rng.permutation(np.flatnonzero(grads[name]))[:each]
+        numerical = [numerical_gradient(loss, flat[place : place + 1])[0] for place in places]
+        errors[name] = float(gradient_error(grads[name][places], np.array(numerical)))
+    return errors
+
+
+def format_gradient_errors(errors):
+    """The errors as text, with a verdict."""
+    lines = [f"{name:<14} {error:.1e}" for name, error in errors.items()]
+    largest = max(errors.values())
+    verdict = "the gradients agree" if largest < 1e-5 else "THE GRADIENTS DIFFER"
+    return "\n".join([*lines, f"largest error {largest:.1e}: {verdict}"])
+
+
+class FinishedRun(NamedTuple):
+    """A run: its rows, the network after each round, and what the ranking of each round was based on."""
+
+    rows: list
+    nets: list
+    rankings: list  # per round {"counts": {layer: (units, k)}, "keep": {layer: (units, n_keep)}}
+
+
+def run_temporary(experiment, backend=None):
+    """Run an experiment in a temporary folder, without messages."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        rows = run(experiment, Path(folder) / "run", backend=backend, log=lambda line: None)
+        checkpoints = sorted((Path(folder) / "run" / CHECKPOINTS).glob("[0-9]*.npz"))
+        loaded = [load_checkpoint(path) for path in checkpoints]
+    nets = [network_from(arrays, meta, backend) for arrays, meta in loaded]
+    rankings = [{kind: under(arrays, kind) for kind in ("counts", "keep")} for arrays, _ in loaded]
+    return FinishedRun(rows, nets, rankings)
+
+
+def debug_session(commands, function, *args):
+    """Transcript of a pdb session: step into function(*args) and enter the commands one after another."""
+    output, entered = io.StringIO(), io.StringIO("\n".join([*commands, "q", ""]))
+    debugger = pdb.Pdb(stdin=entered, stdout=output, nosigint=True, readrc=False)
+    with contextlib.suppress(bdb.BdbQuit):
+        debugger.runcall(function, *args)
+    start, *answers = output.getvalue().split(debugger.prompt)
+    steps = [start] + [f"(Pdb) {line}\n{said}" for line, said in zip(commands, answers, strict=False)]
+    text = "\n".join(step.rstrip() for step in steps)
+    return re.sub(r"(?<=> )\S*(?=mnp/)", "", text.replace("\\", "/"))

@@ -1,0 +1,83 @@
+"""Figure of a benchmark: speed relative to other frameworks, and cost against the amount of work."""
+
+import re
+
+from mnp.errors import MnpError
+from mnp.plotting.style import BLUE, GREEN, ORANGE, RED, label_axes, log_scale, new_figure
+
+BASELINES = (  # ratio in a row, legend, colour, hatching
+    ("ratio_default", "PyTorch, default", BLUE, ""),
+    ("ratio_best", "PyTorch, best", ORANGE, "//"),
+    ("ratio_onnxruntime", "ONNX Runtime", GREEN, ".."),
+)
+
+
+def plot_benchmark(report):
+    """Draw a report of `mnp bench`: the dict that it writes as JSON.
+
+    Raises MnpError for a dict that is no such report.
+    """
+    figure, (left, right) = new_figure(2, size=(9.6, 7.2), width_ratios=(3, 2))
+    try:
+        draw_ratios(report["rows"], left)
+        draw_scaling(report["rows"], right)
+        model, threads, load = report["machine"]["model"], report["threads"], report["load"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MnpError(f"this report is not what `mnp bench --json` writes ({error!r})") from None
+    figure.suptitle(f"{model}, {threads} threads, load {load}", fontsize=9)
+    return figure
+
+
+def draw_ratios(rows, ax):
+    """Draw the baselines' times over ours as bars; right of the line at 1, we are faster.
+
+    Rows without any ratio are left out, and captured networks with many images: those take as long as
+    `forward` does.
+    """
+    rows = [row for row in rows if any(row[field] for field, *_ in BASELINES)]
+    rows = [row for row in rows if row["batch"] == 1 or "recorded" not in row["kernels"]]
+    height = 0.8 / len(BASELINES)
+    for i, (field, label, colour, hatch) in enumerate(BASELINES):
+        bars = [(y + (i - 1) * height, row[field]) for y, row in enumerate(rows) if row[field]]
+        for y, value in bars:
+            ax.text(value + 0.05, y, f"{value:.1f}", va="center", fontsize=7)
+        y, values = zip(*bars, strict=True) if bars else ((), ())
+        ax.barh(y, values, height, color=colour, hatch=hatch, edgecolor="white", label=label)
+    ax.axvline(1, color="black", linewidth=0.8)
+    ax.set_yticks(range(len(rows)), [case_name(row) for row in rows], fontsize=8)
+    ax.invert_yaxis()
+    ax.margins(x=0.12)
+    label_axes(ax, "baseline's time / ours", "case, batch size")
+    ax.grid(visible=False)
+    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(BASELINES))
+
+
+def case_name(row):
+    """Name, batch size and backend of a case.
+
+    >>> case_name({"case": "LeNet training step", "batch": 64, "kernels": "jitted"})
+    'LeNet training step, 64 (jitted)'
+    """
+    backend = "" if row["kernels"] == "tiled" else f" ({row['kernels']})"
+    return f"{row['case']}, {row['batch']:,}{backend}"
+
+
+def draw_scaling(rows, ax):
+    """Draw the time of a training step against batch size and layer width; dotted: proportional."""
+    cases = (
+        (r"growth with the batch()", "batch size", BLUE, "o"),
+        (r"growth with the width, ([\d,]+) neurons", "neurons of fc3", RED, "s"),
+    )
+    for pattern, label, colour, marker in cases:
+        points = []
+        for row in rows:
+            if match := re.fullmatch(pattern, row["case"]):
+                points.append((int(match[1].replace(",", "") or row["batch"]), row["mnp_ms"]))
+        if points:
+            x, y = zip(*points, strict=True)
+            ax.plot(x, y, color=colour, marker=marker, label=label)
+            ax.plot(x, [y[-1] * value / x[-1] for value in x], color=colour, linestyle=":", linewidth=1)
+    log_scale(ax.xaxis)
+    log_scale(ax.yaxis)
+    label_axes(ax, "batch size, or neurons of fc3", "time of a training step (ms); dotted: proportional")
+    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0))

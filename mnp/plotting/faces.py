@@ -1,0 +1,107 @@
+"""Face verification: ROC curves, and accuracy against size."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from mnp.errors import MnpError
+from mnp.experiments import faces
+from mnp.experiments.faces_pairs import decided, labels_in, verified_in
+from mnp.experiments.rows import done_in
+from mnp.plotting.style import BLACK, GREY, LINES, label_axes, log_scale, new_figure
+
+
+def plot_roc(panels):
+    """ROC curves, one panel per title.
+
+    Parameters
+    ----------
+    panels : {title: {label: curve}}
+        curve: (false_positive, true_positive), both (T,) in [0, 1]; and optionally the operating point,
+        (x, y) in [0, 1], which is drawn as a marker.
+    """
+    figure, axes = new_figure(len(panels), size=(4.9 * max(1.2, len(panels)), 4.9), squeeze=False)
+    for (title, curves), ax in zip(panels.items(), axes.flat, strict=True):
+        for (label, curve), (colour, marker, dash) in zip(curves.items(), LINES * 2, strict=False):
+            x, y, *point = (100 * np.asarray(part) for part in curve)
+            ax.step(x, y, where="post", color=colour, linestyle=dash, linewidth=1.6, label=label)
+            for at in point:
+                ax.plot(*at, marker=marker, color=colour, markersize=8, linestyle="none")
+        ax.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, label="chance")
+        ax.plot([0, 100], [100, 0], color=BLACK, linewidth=0.8, linestyle=":", label="equal error rates")
+        ax.set(aspect="equal", xlim=(-1, 101), ylim=(-1, 101))
+        label_axes(ax, "false-positive rate (%)", "true-positive rate (%)", title)
+        ax.legend(frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
+def roc_of_run(rows, path):
+    """The ROC curves of a run: unpruned, after the last round of neuron pruning, after the last round.
+
+    Parameters
+    ----------
+    rows : list of row
+        Of the run, or of its committed results.
+    path : str or Path
+        The run's file of pairs. View 2: the pairs of all folds, each fold's distances divided by its own
+        threshold, so that the operating point of every fold is at 1.
+
+    Returns
+    -------
+    curves : {label: (false_positive, true_positive, operating point)}
+        The label ends in the equal error rate (EER).
+    """
+    names = labels_in(path)
+    if len(names) != len(rows):
+        raise MnpError(f"{path}: has {len(names)} rounds, but there are {len(rows)} rows")
+    neurons = [i for i, row in enumerate(rows) if row["kind"] == "neurons"]
+    curves = {}
+    for i in sorted({0, *neurons[-1:], len(rows) - 1}):
+        pairs = verified_in(path, names[i])
+        distances, same, accepted = pairs["distances"], pairs["same"], decided(pairs)
+        label = f"{done_in(rows[i])}, {rows[i]['nonzero']:,} parameters" if i else "unpruned"
+        label += f" (EER {100 * faces.equal_error_rate(distances, same):.1f} %)"
+        x, y, _ = faces.roc(distances, same)
+        curves[label] = x, y, (accepted[~same].mean(), accepted[same].mean())
+    return curves
+
+
+def plot_accuracy(runs, folds=None, published=(), title=""):
+    """Verification accuracy against the number of remaining parameters, +- one standard error.
+
+    Parameters
+    ----------
+    runs : {label: [(row, accuracy, standard error)] per round}
+    folds : {label: rows of all folds}, optional
+        Drawn as thin lines.
+    published : list of dict with method and accuracy
+        Drawn as horizontal lines.
+    """
+    figure, ax = new_figure(size=(9.6, 4.6))
+    for (name, rounds), (colour, marker, dash) in zip(runs.items(), LINES, strict=False):
+        x, y, se = zip(*((row["nonzero"], mean, error) for row, mean, error in rounds), strict=True)
+        line = {"linestyle": dash, "color": colour, "capsize": 3, "linewidth": 1.8}
+        ax.errorbar(x, y, se, fmt=marker, label=name, **line)
+        rows = (folds or {}).get(name, ())
+        for fold in {row["fold"] for row in rows}:
+            points = [(row["nonzero"], row["accuracy"]) for row in rows if row["fold"] == fold]
+            ax.plot(*zip(*points, strict=True), color=colour, linewidth=0.7, alpha=0.3)
+    first = next(iter(runs.values()))
+    for row, accuracy, _ in [first[0], *(r for r in first if r[0]["k"] == 1)]:
+        pruned = row["kind"] not in ("train", "neurons")
+        text = f"{-100 * row['reduction']:.0f} %" if pruned else f"k = {row['k']}"
+        style = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
+        ax.annotate(text, (row["nonzero"], accuracy), (0, -22), **style)
+    log_scale(ax.xaxis)
+    sizes = [row["nonzero"] for rounds in runs.values() for row, _, _ in rounds]
+    ax.set_xlim(1.3 * max(sizes), min(sizes) / 6)  # fewer to the right, with room for the methods' names
+    lines = sorted(published, key=lambda line: line["accuracy"])
+    for line, above in pairwise([*lines, {"accuracy": np.inf}]):
+        ax.axhline(line["accuracy"], color=GREY, linewidth=0.9, linestyle=":")
+        near = above["accuracy"] - line["accuracy"] < 2.5
+        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+        text = f"{line['method']}: {line['accuracy']:g}"
+        ax.annotate(text, (0.995, line["accuracy"]), (0, -10 if near else 2), fontsize=8, **place)
+    label_axes(ax, "remaining parameters (nonzero), fewer to the right", "accuracy (%)", title)
+    ax.legend(frameon=False, fontsize=9, loc="lower left")
+    return figure

@@ -1,0 +1,208 @@
+"""Tables and figures of the committed results, for the notebooks and the README."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_runs import COMPARE, NEURONS, carry_out
+
+from mnp.errors import MnpError
+from mnp.experiments.recipes import PruneRecipe, WeightRecipe
+from mnp.experiments.seeds import results_of
+from mnp.experiments.statistics import aggregate
+from mnp.notebooks import results
+from mnp.plotting.comparisons import REMOVED, plot_arms, plot_records
+from mnp.plotting.faces import plot_accuracy
+
+RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
+RANKING = replace(NEURONS, prune=PruneRecipe(epochs=1, to_k=2, rankings=("win_counts", "reversed", "random")))
+RECORD = replace(
+    NEURONS,
+    weights=WeightRecipe(remaining=(300, 150), schedule="gradual", scope="global", epochs=1, ramp_epochs=1),
+)
+
+
+def written(folder, name, experiment, seeds):
+    """What `mnp run NAME --seeds N --results FOLDER` writes, of a run of a second."""
+    experiment, rows = replace(experiment, name=name), {}
+    for seed in range(seeds):
+        rows[seed], _ = carry_out(replace(experiment, seed=seed), folder / f"run-{name}-{seed}")
+    found = results_of(rows, experiment, folder / f"run-{name}-0", f"mnp run {name} --seeds {seeds}")
+    (folder / f"{name}.json").write_text(json.dumps(found))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    written(folder, "mnist-compare", COMPARE, 2)
+    written(folder, "mnist-ranking", RANKING, 2)
+    written(folder, "mnist-record", RECORD, 1)
+    (folder / "published.json").write_text((RESULTS / "published.json").read_text())
+    return folder
+
+
+def faces_of(seeds=1, folds=0):
+    """Results in the form of `lfw` or `lfw-view2`, of three steps."""
+    kinds = (("train", 4, 900), ("neurons", 1, 400), ("weights", 1, 90))
+    rows = [
+        {
+            "seed": seed,
+            "step": i,
+            "kind": kind,
+            "k": k,
+            "arm": "",
+            "nonzero": nonzero,
+            "reduction": 1 - nonzero / 900,
+            "reduction_without_maxout": 1 - nonzero / 1000,
+            "accuracy": 84.0 - i + seed,
+            "accuracy_se": 1.0,
+        }
+        for seed in range(seeds)
+        for i, (kind, k, nonzero) in enumerate(kinds)
+    ]
+    told = {"recipe": {"about": "drawn"}, "seeds": list(range(seeds)), "rows": rows, "command": "mnp run lfw"}
+    told["against_unpruned"] = [{"lost": 3 * i, "won": 2 * i, "mcnemar_p": 0.5} for i in range(3)]
+    if folds:
+        told["folds"] = [{"fold": f, **row} for f in range(folds) for row in rows]
+    return told
+
+
+def arms_of(lines):
+    return [[line["arm"] for line in of_size] for of_size in results.lines_by_size(lines).values()]
+
+
+def test_methods_are_listed_by_size_in_the_order_in_which_they_ran(folder):
+    lines = results.read_results("mnist-compare", folder)["aggregate"]
+    assert arms_of(lines) == [
+        ["neurons", "weights"],
+        ["neurons", "weights", "after"],
+        ["weights", "after"],
+        ["weights", "after"],
+    ]
+    sizes = list(results.lines_by_size(lines).values())
+    assert all(len({line["nonzero"] for line in of_size}) == 1 for of_size in sizes)
+    header, rows = results.arms_table(lines)
+    assert header[2:5] == ("method", "before retraining, %", "after retraining, %") and len(rows) == 9
+    assert rows[1][:3] == ("", "", "weights alone") and rows[4][2] == "weights after neurons"
+    line = sizes[0][1]
+    assert rows[1][3] == f"{line['error_before_mean']:.2f} ± {line['error_before_sd']:.2f}"
+    assert rows[1][4] == f"{line['error_mean']:.2f} ± {line['error_sd']:.2f}" and "…" in rows[1][5]
+
+
+def test_rankings_are_arms_by_name(folder):
+    text = results.format_results("mnist-ranking", folder)
+    for word in ("win counts", "reversed", "random", "repeat: mnp run mnist-ranking --seeds 2", "2 seeds"):
+        assert word in text
+    assert results.arm_label({"arm": "win_counts_training"}) == "win counts, training mode"
+
+
+def test_one_seed_has_no_spread(folder):
+    rows = json.loads((folder / "mnist-compare.json").read_text())["rows"]
+    one = aggregate([[row for row in rows if row["seed"] == 0]])
+    _, cells = results.arms_table(one)
+    assert not any("±" in cell or "…" in cell for line in cells for cell in line)
+    assert plot_arms(results.lines_by_size(one), 1.0, "one")._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_recipe_without_arms_has_its_rounds(folder):
+    text = results.format_results("mnist-record", folder)
+    assert "error after" in text and "1 seed; no interval" in text
+    one = json.loads((folder / "mnist-record.json").read_text())
+    (folder / "two.json").write_text(json.dumps(one | {"seeds": [0, 1]}))
+    text = results.format_results("two", folder)
+    assert "change" in text and text.count("2 seeds") == 1
+
+
+def test_records_count_against_lenet5(folder):
+    names = ("mnist-record",)
+    (first, last) = results.own_records(folder, names)
+    assert (first["left"], last["left"]) == (300, 150)
+    assert last["compression"] == pytest.approx(431_080 / 150) and last["removed"] == "both"
+    records = results.all_records(folder, names)
+    assert [record["number"] for record in records] == list(range(1, 16))
+    assert [record["compression"] for record in records] == sorted(r["compression"] for r in records)
+    text = results.format_text(*results.records_table(records))
+    assert "2.87e+03x" not in text and "2,874x" in text
+    assert "Dynamic Network Surgery, 2016" in text and "39x in bytes" in text and "1608.04493" in text
+
+
+def test_runs_that_end_larger_than_lenet5_are_no_compression_of_it():
+    own = results.own_records(RESULTS, names=("mnist", "mnist-combined"))
+    assert [round(record["left"]) for record in own] == [133_691, 33_422]  # mnist ends at 440,812
+    commands = {record["source"] for record in own}
+    assert commands == {"mnp run mnist-combined --seeds 5 --results notebooks/results"}
+
+
+def test_published_records_name_what_they_removed_and_counted():
+    published = results.read_results("published", RESULTS)
+    assert published["lenet5_parameters"] == 20 * 26 + 50 * 501 + 500 * 801 + 10 * 501
+    assert len(published["mnist"]) >= 13 and len(published["lfw"]) == 5
+    for record in published["mnist"]:
+        assert record["removed"] in REMOVED and record["source"].startswith("arXiv ")
+        assert record["compression"] > 1 and record["counted"] in ("parameters", "bytes")
+
+
+def test_faces_have_their_accuracy_and_the_pairs_that_changed(tmp_path):
+    header, rows = results.faces_table(faces_of())
+    assert header[-4:] == ("accuracy, %", "lost", "won", "p")
+    assert rows[0][-3:] == ("", "", "") and rows[2][-4:] == ("82.00 ± 1.00", "6", "4", "0.50")
+    header, rows = results.faces_table(faces_of(seeds=2))  # the pairs of one seed would be no summary
+    assert header[-1] == "accuracy, %" and rows[0][-1] == "84.50 ± 1.00"
+    (tmp_path / "lfw.json").write_text(json.dumps(faces_of(seeds=2)))
+    text = results.format_results("lfw", tmp_path)
+    assert "2 seeds; standard error" in text and "repeat: mnp run lfw" in text
+
+
+def test_a_missing_or_damaged_file_is_one_line(tmp_path):
+    for text in (None, "{", "[1, 2]"):
+        if text is not None:
+            (tmp_path / "mnist.json").write_text(text)
+        with pytest.raises(MnpError, match=r"mnist\.json") as caught:
+            results.format_results("mnist", tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_comparison_figures_are_white_and_labelled(folder):
+    lines = results.read_results("mnist-ranking", folder)["aggregate"]
+    faces = {"lfw": results.accuracies(faces_of()), "lfw-view2": results.accuracies(faces_of(folds=3))}
+    published = results.read_results("published", RESULTS)["lfw"]
+    figures = [
+        plot_arms(results.lines_by_size(lines), lines[0]["error_mean"], "three"),
+        plot_records(results.all_records(folder, ("mnist-record",)), "records"),
+        plot_records(results.all_records(RESULTS), "records"),
+        plot_accuracy(faces, {"lfw-view2": faces_of(folds=3)["folds"]}, published),
+        plot_accuracy({"lfw": results.accuracies(faces_of(seeds=2))}),
+    ]
+    for figure in figures:
+        assert figure._repr_png_().startswith(b"\x89PNG") and figure.get_facecolor() == (1, 1, 1, 1)
+        for ax in figure.axes:
+            assert ax.get_xlabel() and "%" in ax.get_ylabel()
+    markers = [bar.lines[0].get_marker() for bar in figures[0].axes[1].containers]
+    assert len(set(markers)) == len(markers) == 3  # told apart without colour
+    low, high = figures[3].axes[0].get_xlim()
+    assert low > high  # smaller to the right
+    assert len(figures[3].axes[0].lines) > 3 + len(published)  # the folds are thin lines
+
+
+def test_the_readmes_tables_include_what_has_been_run(folder, tmp_path):
+    spec = importlib.util.spec_from_file_location("tables", RESULTS / "tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    tables.HERE = tmp_path
+    assert tables.mnist_table() == "The full runs have not been recorded yet."
+    (tmp_path / "lfw.json").write_text(json.dumps(faces_of()))
+    (tmp_path / "vgg16-sizes.json").write_text((RESULTS / "vgg16-sizes.json").read_text())
+    assert "| weights | 90 | -90.0 % | -91.0 % | 82.00 ± 1.00 | 6 | 4 | 0.50 |" in tables.vgg_table()
+    for name in results.RECORDS:
+        if not (folder / f"{name}.json").exists():
+            (folder / f"{name}.json").write_text((RESULTS / f"{name}.json").read_text())
+    tables.HERE = folder
+    text = tables.mnist_table()
+    for name in ("mnist-compare", "mnist-ranking", "mnist-record"):
+        assert text.count(f"mnp run {name} --seeds") == 1  # each with its command, and once
+    assert "weights after neurons" in text and "reversed" in text and "Sparse variational dropout" in text
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
