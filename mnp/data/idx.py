@@ -58,8 +58,6 @@ def read_idx(path, ndim):
 
 def _parse_header(header, ndim):
     """The shape in an idx header; ValueError if it is not one of unsigned bytes in `ndim` dimensions."""
-    if header[:1] == b"<":
-        raise ValueError("a web page, not an idx file")
     if len(header) < 4 or header[:2] != b"\0\0":
         raise ValueError(f"not an idx file (it begins with {header[:4].hex(' ') or 'nothing'})")
     if header[2] != 8:

@@ -140,21 +140,16 @@ class Faces:
 
         Raises MnpError if the list is wrong, or gives another number of images than a person has.
         """
-        if which not in PEOPLE_FOR.values():
-            names = ", ".join(PEOPLE_FOR.values())
-            raise MnpError(f"unknown list of people {which!r}: choose one of {names}")
         path = self._list(which)
         folds = []
         for fold in read_people(path):
             folds.append(tuple(name for name in fold if name not in WITHDRAWN))
             for name in folds[-1]:
-                for number in range(1, fold[name] + 1):
-                    self.row(name, number)
-                count = len(self._rows[name])
-                if count > fold[name]:
+                numbers = list(self._rows.get(name, ()))
+                if numbers != list(range(1, fold[name] + 1)):
                     raise MnpError(
-                        f"{path}: gives {fold[name]} images of {name}, but there are {count}; "
-                        f"fetch both again with `mnp fetch lfw`"
+                        f"{path}: announces {fold[name]} images of {name}, but the photographs have numbers "
+                        f"{numbers}; fetch both again with `mnp fetch lfw`"
                     )
         return tuple(folds)
 
@@ -180,9 +175,7 @@ class Faces:
             self.row(name, 1)
         chosen = [name for name in sorted(set(people)) if len(self._rows[name]) >= least]
         if not chosen:
-            raise MnpError(
-                f"none of {len(people)} people has {least} or more images: choose a smaller number"
-            )
+            raise MnpError(f"none of {len(people)} people has {least} or more images")
         pairs = [(row, label) for label, name in enumerate(chosen) for row in self._rows[name].values()]
         rows, labels = np.array(pairs, dtype=np.int64).T
         order = np.argsort(rows, kind="stable")

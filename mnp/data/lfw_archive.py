@@ -4,7 +4,6 @@ An archive and an unpacked folder give the same: JPEG files by name. Both are on
 written to the disk.
 """
 
-import gzip
 import hashlib
 import re
 import tarfile
@@ -187,9 +186,7 @@ def _read_tar(source, within, total_limit):
                 while member := tar.next():
                     total += BLOCK + member.size
                     if total > total_limit or len(tar.members) > MEMBER_LIMIT:
-                        raise ValueError(
-                            f"it unpacks to more than {total_limit} bytes or {MEMBER_LIMIT} files"
-                        )
+                        raise ValueError(f"more than {total_limit} bytes or {MEMBER_LIMIT} files")
                     reader.left = HEADER_LIMIT + member.size
                     folders = member.name.split("/")[:-1]
                     if member.isreg() and _is_jpeg(member.name) and (within is None or within in folders):
@@ -202,13 +199,7 @@ def _read_tar(source, within, total_limit):
             while block := stream.read(IMAGE_LIMIT):  # to the end, where gzip compares its checksum
                 total += len(block)
                 if total > total_limit:
-                    raise ValueError(f"it unpacks to more than {total_limit} bytes")
-    except OSError as error:
-        if isinstance(error, gzip.BadGzipFile) or not error.strerror:
-            raise MnpError(f"{source}: is damaged ({error}); fetch it again") from None
-        raise MnpError(f"{source}: cannot be read ({error.strerror})") from None
+                    raise ValueError(f"more than {total_limit} bytes")
     except Exception as error:  # tarfile raises many types for damaged or hostile archives
-        with open(source, "rb") as file:
-            page = file.read(BLOCK).lstrip().startswith(b"<")
-        what = "is a web page, not an archive" if page else f"is damaged or cut short ({error})"
-        raise MnpError(f"{source}: {what}; fetch it again") from None
+        what = getattr(error, "strerror", None) or error
+        raise MnpError(f"{source}: cannot be read as an archive ({what}); fetch it again") from None

@@ -32,8 +32,14 @@ def format_search(name, folder=None, most=6):
 
 @contextlib.contextmanager
 def open_gz(path):
-    """Context manager: a binary stream of a file, unpacked if its content is gzip, whatever its name."""
+    """Context manager: a binary stream of a file, unpacked if its content is gzip, whatever its name.
+
+    Raises ValueError for a web page, which servers send in place of a file.
+    """
     with open(path, "rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
+        start = raw.read(2)
+        if start.startswith(b"<"):
+            raise ValueError("a web page, not the file")
+        packed = start == b"\x1f\x8b"
         raw.seek(0)
         yield gzip.GzipFile(fileobj=raw) if packed else raw

@@ -156,9 +156,7 @@ def _photographs(results, pairs, data):
     found = lfw.load(data, variant=recipe["variant"], crop=recipe["crop"], size=recipe["size"])
     listed = found.pairs("pairsDevTest")
     if not np.array_equal(listed.same, pairs["same"]):
-        raise MnpError(
-            "your copy of LFW has other test pairs than the run: fetch it with data_scripts/get_lfw.py"
-        )
+        raise MnpError("your copy of LFW has other test pairs than the run: fetch it with `mnp fetch lfw`")
     return np.stack([found.images[listed.first], found.images[listed.second]], axis=1)
 
 
