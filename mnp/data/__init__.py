@@ -41,7 +41,7 @@ def load(name, folder=None):
     """
     if name == "digits":
         return digits.load()
-    if name in mnist.SETS:
+    if name in mnist.SHA256:
         return mnist.load(folder, name)
     if name == "lfw":
         raise MnpError(

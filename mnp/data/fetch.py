@@ -22,7 +22,17 @@ from mnp.data.sources import format_search, search_places
 from mnp.errors import MnpError
 from mnp.files import atomic_path, cache_folder, make_folder
 
-NAMES = (*mnist.SETS, "lfw")
+MIRRORS = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    "fashion-mnist": (
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    ),
+}
+NAMES = (*MIRRORS, "lfw")
 FIGSHARE = "https://ndownloader.figshare.com/files/"
 ARCHIVES = {"original": "5976018", "funneled": "5976015"}
 # The official site as a repository: its photographs as single files, and the lists of people.
@@ -96,8 +106,8 @@ def _fetch_idx(name, folder, source, progress):
             copy_file(paths[part], packed if is_packed else folder / file, check)
             check(mnist.find_file(folder, file))  # an older .gz would be read before a plain file
         elif not is_right(mnist.find_file(folder, file) or packed, check):
-            mirrors = mnist.SETS[name].mirrors
-            download([mirror + packed.name for mirror in mirrors], packed, check, progress=progress)
+            urls = [mirror + packed.name for mirror in MIRRORS[name]]
+            download(urls, packed, check, progress=progress)
 
 
 def _fetch_lfw(folder, source, variant, progress):

@@ -26,8 +26,7 @@ NAME = r"[A-Za-z][A-Za-z_-]{0,79}"
 _NUMBER = r"[1-9][0-9]{0,3}"
 _FOLDS = "[1-9]|10"
 _PAIRS_HEADER = rf"(?:({_FOLDS})\t)?({_NUMBER})"
-_MATCHED = rf"({NAME})\t({_NUMBER})\t({_NUMBER})"
-_MISMATCHED = rf"({NAME})\t({_NUMBER})\t({NAME})\t({_NUMBER})"
+_PAIR = rf"({NAME})\t({_NUMBER})\t(?:({NAME})\t)?({_NUMBER})"
 _PERSON = rf"({NAME})\t({_NUMBER})"
 
 
@@ -62,15 +61,12 @@ def read_pairs(path):
         raise _wrong(path, 0, f"{folds} x {2 * half} pairs announced, but {len(lines) - 1} lines follow")
     pairs = {}
     for i in range(1, len(lines)):
-        if (i - 1) % (2 * half) < half:
-            name, a, b = _match(path, lines, i, _MATCHED, "a matched pair (name, number, number)").groups()
-            pair = Pair(name, int(a), name, int(b))
-        else:
-            kind = "a mismatched pair (name, number, name, number)"
-            name, a, other, b = _match(path, lines, i, _MISMATCHED, kind).groups()
-            pair = Pair(name, int(a), other, int(b))
-            if pair.same:
-                raise _wrong(path, i, f"{name} twice, where {kind} is expected")
+        matched = (i - 1) % (2 * half) < half
+        kind = "a matched pair (name, two numbers)" if matched else "a mismatched pair (name, number, twice)"
+        name, number, other, other_number = _match(path, lines, i, _PAIR, kind).groups()
+        pair = Pair(name, int(number), other or name, int(other_number))
+        if pair.same != matched or (other is None) != matched:
+            raise _wrong(path, i, f"{lines[i]!r}, where {kind} is expected")
         images = frozenset([pair[:2], pair[2:]])
         if len(images) == 1 or images in pairs:
             raise _wrong(path, i, "an image paired with itself" if len(images) == 1 else "a repeated pair")
@@ -115,13 +111,10 @@ def check_people(pairs, folds, people, name):
     """
     for pair, fold in zip(pairs, folds, strict=True):
         for person, number in (pair[:2], pair[2:]):
-            if fold >= len(people) or person not in people[fold]:
-                where = "the people file" if len(people) == 1 else f"fold {fold + 1} of the people file"
-                raise MnpError(f"{name}: {person} is in a pair, but not in {where}; {_AGAIN}")
-            if number > people[fold][person]:
+            if fold >= len(people) or number > people[fold].get(person, 0):
                 raise MnpError(
-                    f"{name}: image {number} of {person} is in a pair, but the people file gives "
-                    f"{people[fold][person]}; {_AGAIN}"
+                    f"{name}: image {number} of {person} is in a pair of fold {fold + 1}, but not in that "
+                    f"fold of the people file; {_AGAIN}"
                 )
 
 

@@ -6,19 +6,11 @@ part of this package; `mnp fetch mnist` and `mnp fetch fashion-mnist` download a
 """
 
 import hashlib
-from typing import NamedTuple
 
 from mnp.data.dataset import Dataset
 from mnp.data.idx import read_idx
 from mnp.data.sources import format_search, search_places
 from mnp.errors import MnpError
-
-
-class IdxSet(NamedTuple):
-    """A data set of four idx files: its mirrors, and the SHA-256 of each official array (without header)."""
-
-    mirrors: tuple[str, ...]
-    sha256: dict[str, str]
 
 
 FILES = {  # part: usual name and official shape
@@ -27,31 +19,19 @@ FILES = {  # part: usual name and official shape
     "test_images": ("t10k-images-idx3-ubyte", (10000, 28, 28)),
     "test_labels": ("t10k-labels-idx1-ubyte", (10000,)),
 }
-SETS = {
-    "mnist": IdxSet(
-        (
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-        {
-            "train_images": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
-            "train_labels": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
-            "test_images": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
-            "test_labels": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
-        },
-    ),
-    "fashion-mnist": IdxSet(
-        (
-            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        ),
-        {
-            "train_images": "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
-            "train_labels": "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
-            "test_images": "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
-            "test_labels": "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
-        },
-    ),
+SHA256 = {  # of each official array, without the header of its file
+    "mnist": {
+        "train_images": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+        "train_labels": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+        "test_images": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+        "test_labels": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+    },
+    "fashion-mnist": {
+        "train_images": "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+        "train_labels": "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
+        "test_images": "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+        "test_labels": "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
+    },
 }
 
 
@@ -65,7 +45,7 @@ def load(folder=None, name="mnist", *, check=True):
     folder : path or None
         Holds the files, or a subfolder `name` that does. None: $MNP_DATA, then the per-user cache.
     name : str
-        A key of `SETS`.
+        A key of `SHA256`.
     check : bool
         Whether a file of the official size must have the official checksum, so that a flipped bit or
         another set of the same size is an error. An excerpt of another size is read as it is.
@@ -156,7 +136,7 @@ def read_file(path, part, name="mnist", check=True):
         raise MnpError(f"{path}: images of {height}x{width}; those of {name} are 28x28")
     if check and array.shape == shape:
         digest = hashlib.sha256(array).hexdigest()
-        other = next((key for key, known in SETS.items() if known.sha256[part] == digest), None)
+        other = next((key for key, known in SHA256.items() if known[part] == digest), None)
         if other is None:
             raise MnpError(
                 f"{path}: the size of {name}'s file, but not its checksum: damaged, or another data set; "
