@@ -12,7 +12,6 @@ from mnp.data.idx import read_idx
 from mnp.data.sources import format_search, search_places
 from mnp.errors import MnpError
 
-
 FILES = {  # part: usual name and official shape
     "train_images": ("train-images-idx3-ubyte", (60000, 28, 28)),
     "train_labels": ("train-labels-idx1-ubyte", (60000,)),
