@@ -169,7 +169,7 @@ def sealed(header):
 
 def hostile(kind):
     """The content of a tar file that means harm, up to its end."""
-    large = 1 << 27
+    large = 1 << 25
     if kind in ("x", "g", "L", "K"):  # an extended header or a long name that is meant to fill the memory
         return special("a", kind.encode(), large).tobuf() + bytes(large)
     if kind == "chain":
