@@ -20,6 +20,7 @@ from mnp.errors import MnpError
 
 COMMANDS = {
     "list": ("mnp.commands.list", "show the recipes"),
+    "fetch": ("mnp.commands.fetch", "download MNIST, Fashion-MNIST or LFW"),
     "run": ("mnp.commands.run", "train, rank, prune, retrain: carry out a recipe"),
     "figures": ("mnp.commands.figures", "draw the figures of a run again"),
     "sizes": ("mnp.commands.sizes", "count the full-size VGG16 before and after neuron pruning"),

@@ -1,11 +1,9 @@
-"""Where the examples come from: one call, `load`, and plain arrays out.
+"""Data sets: `load` gives plain arrays.
 
-Three sources: `digits`, shipped inside the package; `mnist`, four idx files of the user's own;
-and Labeled Faces in the Wild (`mnp.data.lfw`), which is about pairs and folds and so has a shape
-of its own. This room knows nothing of layers or networks.
+`digits` is part of the package; `mnist` and `fashion-mnist` are four idx files each, which `mnp fetch`
+downloads. Labeled Faces in the Wild (`mnp.data.lfw`) consists of pairs and folds and has a class of its own.
+This package does not depend on `mnp.nn`.
 """
-
-from pathlib import Path
 
 from mnp.data import digits, mnist
 from mnp.data.dataset import Dataset
@@ -14,18 +12,19 @@ from mnp.errors import MnpError
 __all__ = ["SETS", "Dataset", "load"]
 
 SETS = {
-    "digits": "1,797 handwritten digits, 8x8 brought to 28x28; shipped inside the package",
-    "mnist": "70,000 handwritten digits of 28x28; data_scripts/get_mnist.py fetches them",
+    "digits": "1,797 handwritten digits, 8x8 enlarged to 28x28; part of the package",
+    "mnist": "70,000 handwritten digits of 28x28; download with `mnp fetch mnist`",
+    "fashion-mnist": "70,000 pictures of clothes of 28x28; download with `mnp fetch fashion-mnist`",
 }
 
 
-def load(name: str, folder: str | Path | None = None) -> Dataset:
+def load(name, folder=None):
     """Load a named set of labelled images.
 
     Parameters
     ----------
     name : str
-        A key of `SETS`: "digits" or "mnist".
+        A key of `SETS`: "digits", "mnist" or "fashion-mnist".
     folder : path or None
         Where to look for the files, either the folder itself or its parent. None looks in
         $MNP_DATA, then in the per-user cache. "digits" needs no folder and ignores it.
@@ -42,8 +41,10 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
     """
     if name == "digits":
         return digits.load()
-    if name == "mnist":
-        return mnist.load(folder)
+    if name in mnist.SHA256:
+        return mnist.load(folder, name)
     if name == "lfw":
-        raise MnpError("lfw is a set of face pairs, not of labelled digits: use mnp.data.lfw.load(folder)")
+        raise MnpError(
+            "lfw consists of pairs of faces, not of labelled images: use mnp.data.lfw.load(folder)"
+        )
     raise MnpError(f"unknown data set {name!r}: choose one of {', '.join(SETS)}")

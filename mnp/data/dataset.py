@@ -1,6 +1,8 @@
-"""What every loader returns: the arrays of a labelled set, with the test set kept apart."""
+"""What every loader returns: the arrays of a labelled data set, with the test set kept apart."""
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -11,18 +13,21 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Labelled images in three parts: to learn from, to choose by, and to report on.
+    """Labelled images in three parts: training, validation and test set.
 
     Parameters
     ----------
     name : str
-    train_images, test_images : (N, C, H, W) float32 in [0, 1]
+    train_images, test_images : (N, C, H, W) float32, usually in [0, 1]
+        uint8 images are divided by 255; other floating-point types become float32.
     train_labels, test_labels : (N,) int64 in [0, classes)
+        Other integer types become int64.
     classes : int
     validation_images, validation_labels : as the training arrays, or None
         None becomes arrays of length 0. A loader leaves them empty; `split_validation` fills them.
 
-    Raises MnpError if images and labels differ in number, or a label lies outside [0, classes).
+    Raises MnpError for another type or shape, if images and labels differ in number, if the parts differ
+    in the shape of an image, or if a label lies outside [0, classes).
     """
 
     name: str
@@ -35,34 +40,50 @@ class Dataset:
     validation_labels: np.ndarray | None = None
 
     def __post_init__(self):
-        if self.validation_images is None or self.validation_labels is None:
-            # a frozen dataclass fills its own defaults this way
-            object.__setattr__(self, "validation_images", self.train_images[:0])
-            object.__setattr__(self, "validation_labels", self.train_labels[:0])
-        for part in PARTS:
+        for part in ("train", "test", "validation"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
-            if images.ndim != 4 or labels.ndim != 1 or len(images) != len(labels):
-                raise MnpError(
-                    f"{self.name}: {part} images {images.shape} and labels {labels.shape} do not belong "
-                    f"together; images must be (N, C, H, W) and labels (N,)"
-                )
-            if len(labels) and not (labels.min() >= 0 and labels.max() < self.classes):
-                raise MnpError(
-                    f"{self.name}: {part} labels span {labels.min()}..{labels.max()}; "
-                    f"{self.classes} classes allow 0..{self.classes - 1}"
-                )
+            if part == "validation" and (images is None or labels is None):
+                images, labels = self.train_images[:0], self.train_labels[:0]
+            where = f"{self.name}, {part}"
+            images, labels = _as_images(images, where), _as_labels(labels, self.classes, where)
+            if len(images) != len(labels):
+                raise MnpError(f"{where}: {len(images)} images, but {len(labels)} labels")
+            # a frozen dataclass sets its own fields this way
+            object.__setattr__(self, f"{part}_images", images)
+            object.__setattr__(self, f"{part}_labels", labels)
+            if images.shape[1:] != self.image_shape:
+                raise MnpError(f"{where}: images of {images.shape[1:]}, but training has {self.image_shape}")
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self):
         """(C, H, W) of one image."""
         return self.train_images.shape[1:]
 
-    def split_validation(self, n: int) -> "Dataset":
-        """Set the last `n` training examples aside for validation; the test set is untouched.
+    @property
+    def counts(self):
+        """Number of examples of each part: {"train": ..., "validation": ..., "test": ...}."""
+        return {part: len(getattr(self, f"{part}_labels")) for part in PARTS}
 
-        The rule is the plainest one that repeats: by position, without a random number. The
-        loaders keep the order of their sources, in which the digits' writers come one after
-        another, so the validation set has writers that the training set has not.
+    @cached_property
+    def checksum(self):
+        """The first 16 hexadecimal digits of the SHA-256 over all arrays and their shapes.
+
+        Two data sets with the same images and labels in the same parts have the same checksum, whatever
+        their name.
+        """
+        digest = hashlib.sha256()
+        for part in PARTS:
+            for array in (getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")):
+                digest.update(f"{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()[:16]
+
+    def split_validation(self, n):
+        """Set the last `n` training examples aside for validation; the test set is unchanged.
+
+        The split is by position, without random numbers, so that it can be repeated. The loaders
+        keep the order of their sources, in which the digits' writers come one after another: the
+        validation set has writers that the training set has not.
 
         Parameters
         ----------
@@ -74,7 +95,7 @@ class Dataset:
         dataset : Dataset
             A new one whose arrays are views of this one's.
 
-        Raises MnpError if `n` is out of range or a validation set was taken already.
+        Raises MnpError if `n` is out of range or there is a validation set already.
 
         >>> images, labels = np.zeros((5, 1, 2, 2), np.float32), np.array([0, 1, 2, 0, 1])
         >>> data = Dataset("tiny", images, labels, images[:0], labels[:0], classes=3)
@@ -82,9 +103,7 @@ class Dataset:
         array([0, 1])
         """
         if len(self.validation_labels):
-            raise MnpError(
-                f"{self.name}: {len(self.validation_labels)} validation examples were taken already"
-            )
+            raise MnpError(f"{self.name}: already has {len(self.validation_labels)} validation examples")
         total = len(self.train_labels)
         if not 1 <= n < total:
             raise MnpError(
@@ -101,5 +120,34 @@ class Dataset:
         )
 
     def __repr__(self):
-        sizes = ", ".join(f"{part} {len(getattr(self, f'{part}_labels'))}" for part in PARTS)
+        sizes = ", ".join(f"{part} {count}" for part, count in self.counts.items())
         return f"Dataset({self.name!r}, {sizes}, image {self.image_shape}, classes {self.classes})"
+
+
+def _as_images(images, where):
+    """Images as a float32 array (N, C, H, W); MnpError for what cannot be meant as such."""
+    images = np.asarray(images)
+    if images.ndim != 4:
+        raise MnpError(f"{where}: images of shape {images.shape}; (N, C, H, W) is needed")
+    if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
+        raise MnpError(
+            f"{where}: images {images.shape} look like (N, H, W, C): use np.moveaxis(images, 3, 1)"
+        )
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / np.float32(255)
+    if images.dtype.kind != "f":
+        raise MnpError(f"{where}: images of type {images.dtype}; give float32 in [0, 1], or uint8")
+    return images.astype(np.float32, copy=False)
+
+
+def _as_labels(labels, classes, where):
+    """Labels as an int64 array (N,) in [0, classes), or MnpError."""
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise MnpError(
+            f"{where}: labels {labels.shape} of type {labels.dtype}; (N,) whole numbers are needed"
+        )
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        span = f"{labels.min()} to {labels.max()}"
+        raise MnpError(f"{where}: labels from {span}; {classes} classes allow 0 to {classes - 1}")
+    return labels.astype(np.int64, copy=False)

@@ -1,4 +1,4 @@
-"""The embedded default: 1,797 handwritten digits that need no download.
+"""The embedded digits: 1,797 handwritten digits that need no download.
 
 Source: E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine
 Learning Repository, 1998, doi 10.24432/C50P49, CC BY 4.0: the file of 13 writers that the authors
@@ -19,18 +19,18 @@ from mnp.errors import MnpError
 FILE = "digits.csv.gz"
 TEXT_SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
 EXAMPLES = 1797
-TEST_EXAMPLES = 360  # the last ones: the sheets of writers whom the training set has hardly seen
-LEVELS = 16  # a pixel counts the dark ones among 4x4: 0 to 16, so 17 grey levels
+TEST_EXAMPLES = 360  # the last ones, by writers of whom the training set has hardly any digits
+LEVELS = 16  # a pixel counts the dark ones of 4x4: 0 to 16, so 17 grey levels
 
 
-def load() -> Dataset:
-    """Load the digits at 28x28, split into 1,437 to learn from and the last 360 to report on.
+def load():
+    """Load the digits at 28x28: 1,437 training examples, and the last 360 as test set.
 
         train_images[n, 0] = enlarge(pixels)[n] / 16
 
-    The source's order is kept, and the last 360 are the harder, more honest test: by nearest
-    neighbour (squared distance on the 8x8 pixels) they give 4.4 % error, 360 drawn at random
-    1.2 %, because a writer's digits stand together and a random draw puts each writer on both sides.
+    The source's order is kept, in which a writer's digits follow one another, so that the test set has
+    writers whom the training set hardly has. That is the harder test: a nearest neighbour (squared
+    distance on the 8x8 pixels) makes 4.4 % errors on it, and 1.2 % on 360 examples drawn at random.
 
     Returns
     -------
@@ -46,8 +46,8 @@ def load() -> Dataset:
     return Dataset("digits", images[:cut], labels[:cut], images[cut:], labels[cut:], classes=10)
 
 
-def read_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Read the packaged file: a line an image, 64 pixels from the top left, row by row, then the label.
+def read_digits():
+    """Read the packaged file: one line per image, 64 pixels row by row from the top left, then the label.
 
     Returns
     -------
@@ -66,12 +66,12 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
     return table[:, :64].astype(np.uint8).reshape(-1, 8, 8), table[:, 64]
 
 
-def enlarge(pixels: np.ndarray, times: int = 3, border: int = 2) -> np.ndarray:
-    """Repeat every pixel `times` x `times` and put a border of zeros around: 8x8 becomes 28x28.
+def enlarge(pixels, times=3, border=2):
+    """Repeat every pixel `times` x `times` and add a border of zeros: 8x8 becomes 28x28.
 
         out[n, i, j] = pixels[n, (i - border) // times, (j - border) // times]   inside the border
 
-    No grey level is invented: interpolation would be a choice that nobody could check by eye.
+    Unlike interpolation, this adds no grey levels.
 
     Parameters
     ----------

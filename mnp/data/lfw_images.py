@@ -1,7 +1,7 @@
-"""The photographs of LFW: found, decoded, cropped and made smaller once, into one cached array.
+"""The photographs of LFW as one array: decoded, cropped and reduced once, then read from the cache.
 
 The user's archive (or unpacked folder) is only read. The array goes to the per-user cache, under
-a name that holds a fingerprint of the source and the crop, so another archive never meets it.
+a name that holds a fingerprint of the source and the crop, so that each archive has an array of its own.
 """
 
 import hashlib
@@ -10,80 +10,65 @@ import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from mnp.data.lfw_archive import VARIANTS, content_sha256, fingerprint, read_jpegs
 from mnp.errors import MnpError
-from mnp.files import atomic_path, cache_folder, make_folder
+from mnp.files import atomic_path, atomic_write, cache_folder, make_folder
 
 SIDE = 250  # every photograph of LFW is 250x250
 
 
-class Decoded(NamedTuple):
-    """The cached array and what is known of it.
-
-    images : (N, 3, size, size) uint8, read-only, in the order of `photographs`
-    photographs : N names "Person_Name/Person_Name_0001.jpg", sorted
-    content_sha256 : of the JPEG files, whatever they were packed in
-    official : whether they, or the archive, are known to be the official ones
-    """
-
-    images: np.ndarray
-    photographs: tuple[str, ...]
-    content_sha256: str
-    official: bool
-
-
-def decoded(
-    source: Path, variant: str, crop: int, size: int, *, workers: int | None = None, progress: bool = True
-) -> Decoded:
+def load_images(source, variant, crop, size, *, progress=True):
     """Return the array of a source's photographs, from the cache or, the first time, by decoding.
 
-    The cached array is held against its checksum each time; a damaged one is made again.
+    The cached array is compared with its checksum each time; a damaged one is made again.
 
     Parameters
     ----------
+    source : Path of an archive or an unpacked folder
+    variant : str, a key of `VARIANTS`
     crop, size : int
         See `decode_one`.
-    workers : int or None
-        Threads that decode (the decoder runs outside Python's lock). None: one a CPU, at most 4.
+    progress : bool
+
+    Returns
+    -------
+    images : (N, 3, size, size) uint8, read-only, in the order of `photographs`
+    photographs : N names "Person_Name/Person_Name_0001.jpg", sorted
+    content_sha256 : of the JPEG files, whatever they were packed in
+    official : bool, whether they, or the archive, are known to be the official ones
 
     Raises MnpError as `read_jpegs` and `decode_one` do, or if the cache cannot be written to.
     """
     if not 1 <= size <= crop <= SIDE:
         raise MnpError(f"a crop of {crop} at size {size}: 1 <= size <= crop <= {SIDE} is needed")
-    mark = fingerprint(source)
-    stem = f"lfw-{variant}-{mark[:16]}-crop{crop}-size{size}"
+    digest = fingerprint(source)
     make_folder(cache_folder())
-    array_path = cache_folder() / f"{stem}.npy"
-    notes_path = array_path.with_suffix(".json")
-    found = _load_cached(array_path, notes_path, size)
-    if found is None:
+    array_path = cache_folder() / f"lfw-{variant}-{digest[:16]}-crop{crop}-size{size}.npy"
+    metadata_path = array_path.with_suffix(".json")
+    images, metadata = _load_cached(array_path, metadata_path, size)
+    if images is None:
         jpegs = read_jpegs(source)
-        images = _decode_all(jpegs, source, crop, size, workers, progress)
-        notes = {
+        images = _decode_all(jpegs, source, crop, size, progress)
+        metadata = {
             "photographs": list(jpegs),
             "content_sha256": content_sha256(jpegs),
             "array_sha256": hashlib.sha256(images).hexdigest(),
         }
-        with atomic_path(notes_path) as aside:
-            aside.write_text(json.dumps(notes), encoding="utf-8")
-        with atomic_path(array_path) as aside, open(aside, "wb") as file:
+        atomic_write(metadata_path, json.dumps(metadata))
+        with atomic_path(array_path) as partial, open(partial, "wb") as file:
             np.save(file, images, allow_pickle=False)
         images.flags.writeable = False  # as the mapped file will be, the next time
-        found = images, notes
-    images, notes = found
-    content, kind = notes["content_sha256"], VARIANTS[variant]
-    official = content == kind.content_sha256 or mark == kind.archive_sha256
-    return Decoded(images, tuple(notes["photographs"]), content, official)
+    content, kind = metadata["content_sha256"], VARIANTS[variant]
+    official = content == kind.content_sha256 or digest == kind.archive_sha256
+    return images, tuple(metadata["photographs"]), content, official
 
 
-def decode_one(jpeg: bytes, crop: int, size: int) -> np.ndarray:
-    """Decode one photograph, cut out its centre, and make it smaller.
+def decode_one(jpeg, crop, size):
+    """Decode one photograph, cut out its centre, and reduce it.
 
         the middle crop x crop of 250 x 250, from (250 - crop) // 2 on; then size x size, where every
         new pixel is a triangle-weighted mean of those it covers (Pillow's BILINEAR)
@@ -113,25 +98,25 @@ def decode_one(jpeg: bytes, crop: int, size: int) -> np.ndarray:
             return np.asarray(image).transpose(2, 0, 1)
     except MnpError:
         raise
-    except Exception as error:  # a decoder on a damaged file may raise anything
+    except Exception as error:  # a decoder may raise anything for a damaged file
         raise MnpError(
             f"cannot be decoded ({str(error).splitlines()[0] if str(error) else error!r})"
         ) from None
 
 
-def _decode_all(jpegs, source, crop, size, workers, progress) -> np.ndarray:
+def _decode_all(jpegs, source, crop, size, progress):
     names = list(jpegs)
     images = np.empty((len(names), 3, size, size), np.uint8)
 
-    def decode(i: int) -> None:
+    def decode(i):
         try:
             images[i] = decode_one(jpegs[names[i]], crop, size)
         except MnpError as error:
             raise MnpError(f"{source}: {names[i]}: {error}; fetch the photographs again") from None
 
-    seconds = 0.1 if sys.stderr.isatty() else 10  # a log file gets a line now and then
+    seconds = 0.1 if sys.stderr.isatty() else 10  # fewer lines in a log file
     with (
-        ThreadPoolExecutor(workers or min(4, os.cpu_count() or 1)) as pool,
+        ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,  # the decoder releases Python's lock
         tqdm(total=len(names), desc="decoding", unit="img", mininterval=seconds, disable=not progress) as bar,
     ):
         try:
@@ -143,18 +128,18 @@ def _decode_all(jpegs, source, crop, size, workers, progress) -> np.ndarray:
     return images
 
 
-def _load_cached(array_path: Path, notes_path: Path, size: int) -> tuple[np.ndarray, dict] | None:
-    """The cached array and its notes, or None if they are not there or not whole."""
+def _load_cached(array_path, metadata_path, size):
+    """The cached array and its metadata, or None and None if they are missing or damaged."""
     try:
-        notes = json.loads(notes_path.read_text(encoding="utf-8"))
-        with np.errstate(over="ignore"):  # sizes that a damaged header claims
+        metadata = json.loads(metadata_path.read_text(encoding="utf-8"))
+        with np.errstate(over="ignore"):  # sizes in a damaged header
             images = np.load(array_path, mmap_mode="r", allow_pickle=False)
-        whole = (
+        intact = (
             images.dtype == np.uint8
-            and images.shape == (len(notes["photographs"]), 3, size, size)
-            and hashlib.sha256(images).hexdigest() == notes["array_sha256"]
-            and isinstance(notes["content_sha256"], str)
+            and images.shape == (len(metadata["photographs"]), 3, size, size)
+            and hashlib.sha256(images).hexdigest() == metadata["array_sha256"]
+            and isinstance(metadata["content_sha256"], str)
         )
-    except Exception:  # whatever json or NumPy find wrong with damaged bytes, tokenize.TokenError among it
-        return None
-    return (images, notes) if whole else None
+    except Exception:  # json and NumPy raise many types for damaged bytes, tokenize.TokenError among them
+        intact = False
+    return (images, metadata) if intact else (None, None)

@@ -1,4 +1,4 @@
-"""The text files of Labeled Faces in the Wild: who belongs where, and which pairs are compared.
+"""The lists of Labeled Faces in the Wild: the people of each part, and the pairs that are compared.
 
     pairs file     "300" (or "10<tab>300" for ten folds); then for every fold 300 matched pairs
                    "name<tab>1<tab>4" and 300 mismatched ones "name<tab>1<tab>other<tab>2"
@@ -6,13 +6,11 @@
                    then "name<tab>number of images"
 
 View 1 (`pairsDevTrain`, `pairsDevTest`, `peopleDev*`) is for development, View 2 (`pairs`, `people`)
-for the figure that is reported. Source: G. B. Huang, M. Ramesh, T. Berg and E. Learned-Miller,
+for the reported accuracy. Source: G. B. Huang, M. Ramesh, T. Berg and E. Learned-Miller,
 *Labeled Faces in the Wild*, UMass Amherst 07-49, 2007, section III.
 """
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from mnp.errors import MnpError
@@ -21,13 +19,15 @@ WITHDRAWN = frozenset({"Betsy_Coffin"})
 """People whom the official site no longer offers: one, with one image."""
 
 PEOPLE_FOR = {"pairsDevTrain": "peopleDevTrain", "pairsDevTest": "peopleDevTest", "pairs": "people"}
-"""The people file that goes with a pairs file."""
+"""The people file that belongs to each pairs file."""
 
-FOLDS = 10
 MAX_BYTES = 1 << 20  # ten times the longest official file
-NAME = r"[A-Za-z][A-Za-z_-]*"
-_name = re.compile(NAME)
-_number = re.compile(r"[1-9][0-9]{0,3}")
+NAME = r"[A-Za-z][A-Za-z_-]{0,79}"
+_NUMBER = r"[1-9][0-9]{0,3}"
+_FOLDS = "[1-9]|10"
+_PAIRS_HEADER = rf"(?:({_FOLDS})\t)?({_NUMBER})"
+_PAIR = rf"({NAME})\t({_NUMBER})\t(?:({NAME})\t)?({_NUMBER})"
+_PERSON = rf"({NAME})\t({_NUMBER})"
 
 
 class Pair(NamedTuple):
@@ -39,164 +39,109 @@ class Pair(NamedTuple):
     other_number: int
 
     @property
-    def same(self) -> bool:
+    def same(self):
         return self.name == self.other_name
 
 
-@dataclass(frozen=True)
-class PairsFile:
-    """What a pairs file says: the pairs in its order, and the fold of each (0 throughout in View 1)."""
-
-    pairs: tuple[Pair, ...]
-    folds: tuple[int, ...]
-
-
-def read_pairs(path: str | Path) -> PairsFile:
+def read_pairs(path):
     """Read a pairs file of one fold or of ten.
 
-    Raises MnpError, with the file and the line, for a wrong count, a missing or stray column, a
-    number that is not 1 to 9999, a pair of an image with itself, a pair given twice, or matched
-    and mismatched pairs out of their places.
+    Returns
+    -------
+    pairs : list of Pair, in the file's order
+    folds : list of int, the fold of each (0 throughout in View 1)
+
+    Raises MnpError, with the file and the line, for a wrong number of pairs, a line that is not the
+    expected kind of pair, numbers outside 1 to 9999, a pair of an image with itself, or a repeated pair.
     """
-    lines = _Lines(path)
-    header = lines.take("the number of pairs").split("\t")
-    if len(header) > 2:
-        raise lines.wrong(f"{len(header)} columns, where the number of pairs is expected")
-    folds = 1 if len(header) == 1 else lines.number(header[0])
-    if folds > FOLDS:
-        raise lines.wrong(f"{folds} folds, where at most {FOLDS} are expected")
-    each = lines.number(header[-1])
-    pairs: dict[frozenset, Pair] = {}
-    fold_of = []
-    for fold in range(folds):
-        for row in range(2 * each):
-            pair = _pair(lines, matched=row < each)
-            both = frozenset([pair[:2], pair[2:]])
-            if len(both) == 1:
-                raise lines.wrong("an image paired with itself")
-            if both in pairs:
-                raise lines.wrong("a pair that was given before")
-            pairs[both] = pair
-            fold_of.append(fold)
-    lines.finish(f"{folds} x {2 * each} pairs")
-    return PairsFile(tuple(pairs.values()), tuple(fold_of))
+    lines = _read_lines(path)
+    header = _match(path, lines, 0, _PAIRS_HEADER, "the number of pairs, or of folds and pairs")
+    folds, half = int(header[1] or 1), int(header[2])
+    if len(lines) != 1 + folds * 2 * half:
+        raise _wrong(path, 0, f"{folds} x {2 * half} pairs announced, but {len(lines) - 1} lines follow")
+    pairs = {}
+    for i in range(1, len(lines)):
+        matched = (i - 1) % (2 * half) < half
+        kind = "a matched pair (name, two numbers)" if matched else "a mismatched pair (name, number, twice)"
+        name, number, other, other_number = _match(path, lines, i, _PAIR, kind).groups()
+        pair = Pair(name, int(number), other or name, int(other_number))
+        if pair.same != matched or (other is None) != matched:
+            raise _wrong(path, i, f"{lines[i]!r}, where {kind} is expected")
+        images = frozenset([pair[:2], pair[2:]])
+        if len(images) == 1 or images in pairs:
+            raise _wrong(path, i, "an image paired with itself" if len(images) == 1 else "a repeated pair")
+        pairs[images] = pair
+    return list(pairs.values()), [i // (2 * half) for i in range(len(pairs))]
 
 
-def read_people(path: str | Path) -> tuple[dict[str, int], ...]:
-    """Read a people file: for each fold, every person's number of images.
+def read_people(path):
+    """Read a people file: for each fold, a dict from every person to the number of images.
 
     A file of one fold begins with its number of people, followed by a person; a file of several
     begins with the number of folds, followed by a number.
 
-    Raises MnpError, with the file and the line, for a wrong count, a stray column, a number that
-    is not 1 to 9999, or a person given twice, in one fold or in two.
+    Raises MnpError, with the file and the line, for a wrong number of people, a line that is no person,
+    numbers outside 1 to 9999, or a person who is there twice, in one fold or in two.
     """
-    lines = _Lines(path)
-    first = lines.number(lines.take("the number of people or of folds"))
-    several = lines.next_is_number()
-    if several and first > FOLDS:
-        raise lines.wrong(f"{first} folds, where at most {FOLDS} are expected")
-    folds: list[dict[str, int]] = []
-    for fold in range(first if several else 1):
-        count = lines.number(lines.take("the number of people")) if several else first
+    lines = _read_lines(path)
+    several = len(lines) > 1 and re.fullmatch(_NUMBER, lines[1])
+    first = _match(path, lines, 0, _FOLDS if several else _NUMBER, "the number of people or folds")
+    folds, i, seen = [], 1 if several else 0, set()
+    for _ in range(int(first[0]) if several else 1):
+        count = int(_match(path, lines, i, _NUMBER, "the number of people")[0])
         folds.append({})
         for _ in range(count):
-            columns = lines.columns(2, "a person and a number of images")
-            name = lines.name(columns[0])
-            earlier = [f for f, people in enumerate(folds) if name in people]
-            if earlier and earlier[0] != fold:
-                raise lines.wrong(f"{name} is in fold {fold + 1} and in fold {earlier[0] + 1}")
-            if earlier:
-                raise lines.wrong(f"{name} was given before")
-            folds[-1][name] = lines.number(columns[1])
-    lines.finish("as many people as announced")
+            i += 1
+            name, images = _match(path, lines, i, _PERSON, "a person (name, number of images)").groups()
+            if name in seen:
+                raise _wrong(path, i, f"{name} is there twice")
+            seen.add(name)
+            folds[-1][name] = int(images)
+        i += 1
+    if i < len(lines):
+        raise _wrong(path, i, "more lines than announced")
     return tuple(folds)
 
 
-def check_people(pairs: PairsFile, people: tuple[dict[str, int], ...], name: str) -> None:
-    """Hold a pairs file against its people file: each image exists, and in the pair's own fold.
+def check_people(pairs, folds, people, name):
+    """Compare a pairs file with its people file: each image exists, and in the pair's own fold.
 
-    Raises MnpError naming the first pair that does not: a person of one fold in another's pairs
-    would let the threshold, or the training, see the people that are tested.
+    Raises MnpError naming the first pair for which this is false: with a person of one fold in another's
+    pairs, the training or the threshold would use people of the test.
     """
-    for pair, fold in zip(pairs.pairs, pairs.folds, strict=True):
+    for pair, fold in zip(pairs, folds, strict=True):
         for person, number in (pair[:2], pair[2:]):
-            if fold >= len(people) or person not in people[fold]:
-                where = "the people file" if len(people) == 1 else f"fold {fold + 1} of the people file"
+            if fold >= len(people) or number > people[fold].get(person, 0):
                 raise MnpError(
-                    f"{name}: {person} is in a pair, but not in {where}; fetch the LFW lists again"
-                )
-            if number > people[fold][person]:
-                raise MnpError(
-                    f"{name}: image {number} of {person} is in a pair, but the people file gives "
-                    f"{people[fold][person]}; fetch the LFW lists again"
+                    f"{name}: image {number} of {person} is in a pair of fold {fold + 1}, but not in that "
+                    f"fold of the people file; {_AGAIN}"
                 )
 
 
-def _pair(lines: "_Lines", matched: bool) -> Pair:
-    kind = (
-        "a matched pair (name, two numbers)" if matched else "a mismatched pair (name, number, name, number)"
-    )
-    columns = lines.columns(3 if matched else 4, kind)
-    if matched:
-        columns.insert(2, columns[0])
-    pair = Pair(
-        lines.name(columns[0]), lines.number(columns[1]), lines.name(columns[2]), lines.number(columns[3])
-    )
-    if pair.same != matched:
-        raise lines.wrong(f"{pair.name} twice, where {kind} is expected")
-    return pair
+_AGAIN = "fetch the lists again with `mnp fetch lfw`"
 
 
-class _Lines:
-    """The lines of a file, read one after another, with errors that say where."""
+def _read_lines(path):
+    """The lines of a list, of which there is at least one, possibly empty."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise MnpError(f"{path}: cannot be read ({error.strerror or error}); {_AGAIN}") from None
+    if len(raw) > MAX_BYTES or not raw.isascii():
+        raise MnpError(f"{path}: not a list of LFW's (too long, or not plain ASCII); {_AGAIN}")
+    return raw.decode("ascii").replace("\r\n", "\n").removesuffix("\n").split("\n")
 
-    def __init__(self, path: str | Path):
-        self.path, self.line = Path(path), 0
-        try:
-            with open(self.path, "rb") as file:
-                raw = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise MnpError(
-                f"{self.path}: cannot be read ({error.strerror or error}); "
-                f"fetch it with data_scripts/get_lfw.py"
-            ) from None
-        if len(raw) > MAX_BYTES or not raw.isascii():
-            raise self.wrong("not a list of LFW's (too long, or not plain ASCII)")
-        self.lines = raw.decode("ascii").replace("\r\n", "\n").split("\n")
-        if self.lines[-1] == "":
-            self.lines.pop()
 
-    def wrong(self, what: str) -> MnpError:
-        where = f"{self.path}, line {self.line}" if self.line else f"{self.path}"
-        return MnpError(f"{where}: {what}; fetch it again with data_scripts/get_lfw.py")
+def _match(path, lines, i, pattern, expected):
+    """The match of the whole line `i` with a pattern, or MnpError."""
+    if i >= len(lines):
+        raise _wrong(path, i - 1, f"the file ends where {expected} is expected")
+    match = re.fullmatch(pattern, lines[i])
+    if not match:
+        raise _wrong(path, i, f"{lines[i][:60]!r}, where {expected} is expected, separated by tabs")
+    return match
 
-    def take(self, expected: str) -> str:
-        if self.line == len(self.lines):
-            raise self.wrong(f"the file ends where {expected} should follow")
-        self.line += 1
-        return self.lines[self.line - 1]
 
-    def columns(self, count: int, expected: str) -> list[str]:
-        columns = self.take(expected).split("\t")
-        if len(columns) != count:
-            raise self.wrong(f"{len(columns)} columns, where {expected} is expected")
-        return columns
-
-    def next_is_number(self) -> bool:
-        return self.line < len(self.lines) and bool(_number.fullmatch(self.lines[self.line]))
-
-    def number(self, text: str) -> int:
-        if not _number.fullmatch(text):
-            raise self.wrong(f"{text[:40]!r}, where a number from 1 to 9999 is expected")
-        return int(text)
-
-    def name(self, text: str) -> str:
-        if not _name.fullmatch(text) or len(text) > 80:
-            raise self.wrong(f"{text[:40]!r}, where a person's name is expected")
-        return text
-
-    def finish(self, expected: str) -> None:
-        if self.line < len(self.lines):
-            self.line += 1
-            raise self.wrong(f"more lines than announced ({expected})")
+def _wrong(path, i, what):
+    return MnpError(f"{path}, line {i + 1}: {what}; {_AGAIN}")

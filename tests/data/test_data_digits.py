@@ -1,4 +1,4 @@
-"""The embedded digits, the rule that enlarges them, the Dataset they come in, and the folders searched."""
+"""The embedded digits, the rule that enlarges them, and the Dataset they come in."""
 
 import doctest
 import gzip
@@ -84,11 +84,11 @@ def test_a_damaged_package_file_is_one_line(monkeypatch, tmp_path, damage):
 
 
 def test_unknown_names():
-    with pytest.raises(MnpError, match=r"unknown data set 'cifar'.*digits, mnist"):
+    with pytest.raises(MnpError, match=r"unknown data set 'cifar'.*digits, mnist, fashion-mnist"):
         mnp.data.load("cifar")
     with pytest.raises(MnpError, match=r"mnp\.data\.lfw\.load"):
         mnp.data.load("lfw")
-    assert set(mnp.data.SETS) == {"digits", "mnist"}
+    assert set(mnp.data.SETS) == {"digits", "mnist", "fashion-mnist"}
 
 
 # ---- Dataset
@@ -125,28 +125,60 @@ def test_split_validation_out_of_range(n):
 
 
 def test_split_validation_only_once():
-    with pytest.raises(MnpError, match="2 validation examples were taken already"):
+    with pytest.raises(MnpError, match="already has 2 validation examples"):
         tiny().split_validation(2).split_validation(1)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "says"),
     [
-        {"train_labels": np.zeros(5, np.int64)},
-        {"train_images": np.zeros((6, 2, 2), np.float32)},
-        {"test_labels": np.array([0, 3])},
-        {"test_labels": np.array([0, -1])},
-        {"test_labels": np.zeros((2, 1), np.int64)},
+        ({"train_labels": np.zeros(5, np.int64)}, "train: 6 images, but 5 labels"),
+        ({"train_images": np.zeros((6, 2, 2), np.float32)}, r"train: images of shape \(6, 2, 2\)"),
+        ({"train_images": np.zeros((6, 2, 2, 1), np.float32)}, r"use np\.moveaxis\(images, 3, 1\)"),
+        ({"train_images": np.zeros((6, 32, 32, 3), np.uint8)}, r"use np\.moveaxis\(images, 3, 1\)"),
+        ({"train_images": np.zeros((6, 1, 2, 2), np.int64)}, "images of type int64"),
+        ({"train_images": np.full((6, 1, 2, 2), "a")}, "images of type <U1"),
+        (
+            {"test_images": np.zeros((2, 1, 3, 2), np.float32)},
+            r"test: images of \(1, 3, 2\), but training has",
+        ),
+        (
+            {"test_images": np.zeros((2, 3, 2, 2), np.float32)},
+            r"test: images of \(3, 2, 2\), but training has",
+        ),
+        ({"test_labels": np.array([0, 3])}, "test: labels from 0 to 3; 3 classes allow 0 to 2"),
+        ({"test_labels": np.array([0, -1])}, "test: labels from -1 to 0"),
+        ({"test_labels": np.zeros((2, 1), np.int64)}, r"labels \(2, 1\) of type int64"),
+        ({"test_labels": np.zeros((2, 3))}, r"labels \(2, 3\) of type float64"),
+        ({"test_labels": np.array([0.0, 1.0])}, "type float64"),
     ],
 )
-def test_arrays_that_do_not_belong_together(changes):
-    with pytest.raises(MnpError, match=r"tiny: (train|test)"):
+def test_arrays_that_are_no_data_set_are_rejected(changes, says):
+    with pytest.raises(MnpError, match=f"tiny, .*{says}|tiny, {says}") as caught:
         tiny(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_types_are_converted():
+    white = tiny(
+        train_images=np.full((6, 1, 2, 2), 255, np.uint8), train_labels=np.arange(6, dtype=np.uint8) % 3
+    )
+    assert white.train_images.dtype == np.float32 and np.all(white.train_images == 1)
+    assert white.train_labels.dtype == np.int64
+    assert tiny(test_images=np.ones((2, 1, 2, 2))).test_images.dtype == np.float32
+
+
+def test_the_checksum_tells_data_sets_apart():
+    whole = tiny()
+    assert whole.checksum == tiny(name="other name").checksum and len(whole.checksum) == 16
+    pixel, label = tiny(), tiny()
+    pixel.train_images[0, 0, 0, 0] += 1
+    label.test_labels[0] += 1
+    others = [pixel, label, tiny(train=5), tiny(test=1), whole.split_validation(2)]
+    assert len({data.checksum for data in (whole, *others)}) == 6
+    assert whole.split_validation(2).counts == {"train": 4, "validation": 2, "test": 2}
 
 
 def test_a_dataset_is_frozen():
     with pytest.raises(AttributeError):
         tiny().classes = 4
-
-
-# ---- folders

@@ -7,7 +7,6 @@ their own, so that a small network can tell them apart. `draw_lfw` writes the ar
 import gzip
 import io
 import tarfile
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,7 +20,7 @@ VIEW1_TRAIN = tuple(sorted(PEOPLE))[:12]
 VIEW1_TEST = tuple(sorted(PEOPLE))[12:]
 
 
-def drawing(person: int, number: int, side: int = 250) -> bytes:
+def drawing(person, number, side=250):
     """One 250x250 JPEG of a person: always the same bytes from one Pillow."""
     rng = np.random.default_rng([person, 0])
     skin, hair = (tuple(int(v) for v in rng.integers(30, 226, 3)) for _ in range(2))
@@ -36,7 +35,7 @@ def drawing(person: int, number: int, side: int = 250) -> bytes:
     return file.getvalue()
 
 
-def drawings(people: dict[str, int] = PEOPLE) -> dict[str, bytes]:
+def drawings(people=PEOPLE):
     """Every photograph of some people: "Ada_Ash/Ada_Ash_0001.jpg" -> JPEG."""
     return {
         f"{name}/{name}_{number:04d}.jpg": drawing(i, number)
@@ -45,12 +44,10 @@ def drawings(people: dict[str, int] = PEOPLE) -> dict[str, bytes]:
     }
 
 
-def pack(
-    members: dict[str, bytes | None] | list[tarfile.TarInfo], path: Path, top: str = "lfw-deepfunneled"
-) -> Path:
+def pack(members, path, top="lfw-deepfunneled", form=tarfile.USTAR_FORMAT):
     """Write a .tgz; a member without content is a folder; a TarInfo goes in as it is."""
     raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    with tarfile.open(fileobj=raw, mode="w", format=form) as archive:
         if isinstance(members, list):
             for info in members:
                 archive.addfile(info, io.BytesIO(bytes(info.size)) if info.isreg() else None)
@@ -65,7 +62,7 @@ def pack(
     return path
 
 
-def pair_lines(people: tuple[str, ...], count: int) -> list[str]:
+def pair_lines(people, count):
     """`count` matched pairs, then `count` mismatched ones, no two alike, of people with three images."""
     matched = [f"{name}\t{a}\t{b}" for a, b in ((1, 2), (1, 3), (2, 3)) for name in people]
     apart = [
@@ -78,7 +75,7 @@ def pair_lines(people: tuple[str, ...], count: int) -> list[str]:
     return matched[:count] + apart[:count]
 
 
-def lists(people: dict[str, int] = PEOPLE) -> dict[str, str]:
+def lists(people=PEOPLE):
     """The six lists: View 1 with 12 and 8 people, View 2 with two people a fold."""
     folds = [tuple(sorted(people))[2 * f : 2 * f + 2] for f in range(10)]
     result = {
@@ -92,7 +89,7 @@ def lists(people: dict[str, int] = PEOPLE) -> dict[str, str]:
     return {name: "\n".join(lines) + "\n" for name, lines in result.items()}
 
 
-def draw_lfw(folder: Path) -> Path:
+def draw_lfw(folder):
     """Write the archive and the six lists into a folder, and return it."""
     pack(drawings(), folder / "lfw-deepfunneled.tgz")
     for name, text in lists().items():

@@ -200,25 +200,26 @@ def readers(reader) -> dict:
 
 
 def cache_reader(reader):
-    """The decoded photographs' cache: an array that is mapped, beside notes that say its checksum."""
+    """The decoded photographs' cache: an array that is mapped, beside metadata with its checksum."""
     from mnp.data import lfw_images
 
     images = np.random.default_rng(1).integers(0, 256, (2, 3, 4, 4), dtype=np.uint8)
 
     def read(path):
-        try:  # notes that agree with whatever the array holds
+        try:  # metadata that agree with whatever the array holds
             digest = hashlib.sha256(np.load(path, allow_pickle=False)).hexdigest()
         except Exception:
             digest = "0"
-        notes = {"photographs": ["a", "b"], "content_sha256": "x", "array_sha256": digest}
-        (path.parent / "notes.json").write_text(json.dumps(notes))
+        metadata = {"photographs": ["a", "b"], "content_sha256": "x", "array_sha256": digest}
+        metadata_path = path.parent / "metadata.json"
+        metadata_path.write_text(json.dumps(metadata))
         try:
-            found = lfw_images._load_cached(path, path.parent / "notes.json", 4)
+            array, _ = lfw_images._load_cached(path, metadata_path, 4)
         finally:
-            (path.parent / "notes.json").unlink()
-        if found is None:
+            metadata_path.unlink()
+        if array is None:
             raise MnpError("it is decoded again")
-        return found[0]
+        return array
 
     return reader(
         [npy(images)], read, lambda a: a.shape == (2, 3, 4, 4) and a.dtype == np.uint8, made=lying_array

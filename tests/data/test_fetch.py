@@ -1,0 +1,434 @@
+"""`mnp fetch` and the scripts that get the data, on small sets and a server on this machine."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import os
+import runpy
+import subprocess
+import sys
+import tarfile
+import threading
+import types
+from pathlib import Path
+
+import drawn_lfw
+import numpy as np
+import pytest
+from test_data_mnist import idx_bytes, pictures
+
+import mnp.data
+from mnp.__main__ import main
+from mnp.data import digits, fetch, lfw, lfw_archive, mnist
+from mnp.errors import MnpError
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "data_scripts"
+REAL = Path(os.environ.get("MNP_DATA", "no such folder"))
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("MNP_DATA", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("mnp.data.download.time.sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Serve a folder on this machine; gives the folder and its address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def run(*arguments):
+    """`mnp fetch` with these arguments, without progress bars; the exit status."""
+    return main(["fetch", *map(str, arguments), "--quiet"])
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def one_error(capsys, *parts):
+    """What a failed call printed: one line on stderr with these parts, nothing on stdout."""
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "Traceback" not in err
+    for part in parts:
+        assert str(part) in err
+    return err
+
+
+# ---- make_digits
+
+
+@pytest.fixture
+def borrowed_digits(monkeypatch):
+    """scikit-learn's table, which is where ours comes from."""
+    pixels, labels = digits.read_digits()
+    table = types.SimpleNamespace(data=pixels.reshape(-1, 64).astype(float), target=labels)
+    sklearn, datasets = types.ModuleType("sklearn"), types.ModuleType("sklearn.datasets")
+    datasets.load_digits = lambda: table
+    monkeypatch.setitem(sys.modules, "sklearn", sklearn)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", datasets)
+    return table
+
+
+@pytest.fixture
+def make_digits(monkeypatch, tmp_path):
+    """The script's main function, which writes to tmp_path."""
+    function = runpy.run_path(str(SCRIPTS / "make_digits.py"))["main"]
+    monkeypatch.setitem(function.__globals__, "TARGET", tmp_path / "d.csv.gz")
+    return function
+
+
+def test_make_digits_writes_what_the_package_ships(borrowed_digits, make_digits, tmp_path, capsys):
+    assert make_digits([]) == 0 and "1797 images" in capsys.readouterr().out
+    assert sha256(gzip.decompress((tmp_path / "d.csv.gz").read_bytes())) == digits.TEXT_SHA256
+    assert [p.name for p in tmp_path.iterdir()] == ["d.csv.gz"]
+    assert make_digits(["--check"]) == 0 and "the source equals the file" in capsys.readouterr().out
+
+
+def test_make_digits_check_can_fail(borrowed_digits, make_digits, tmp_path, capsys):
+    borrowed_digits.data[0, 0] += 1
+    assert make_digits(["--check"]) == 1 and "DIFFERS" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_make_digits_without_its_source(monkeypatch, make_digits, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    assert make_digits([]) == 2
+    one_error(capsys, "pip install scikit-learn")
+
+
+# ---- MNIST and Fashion-MNIST
+
+
+@pytest.fixture
+def small_mnist(monkeypatch, serve):
+    """Four small files, served packed, that are the official ones for this test; gives their folder."""
+    folder, address = serve
+    arrays = {
+        "train_images": pictures(6),
+        "train_labels": np.arange(6, dtype=np.uint8),
+        "test_images": pictures(3, seed=1),
+        "test_labels": np.arange(3, dtype=np.uint8),
+    }
+    for part, array in arrays.items():
+        (folder / f"{mnist.FILES[part][0]}.gz").write_bytes(gzip.compress(idx_bytes(array)))
+    files = {part: (name, arrays[part].shape) for part, (name, _) in mnist.FILES.items()}
+    known = {part: sha256(array) for part, array in arrays.items()}
+    monkeypatch.setattr(mnist, "FILES", files)
+    for name in ("mnist", "fashion-mnist"):
+        monkeypatch.setitem(fetch.MIRRORS, name, (address + "absent/", address))
+        monkeypatch.setitem(mnist.SHA256, name, known if name == "mnist" else dict.fromkeys(known, "0"))
+    return folder
+
+
+def test_fetch_mnist_from_a_mirror(small_mnist, tmp_path, capsys):
+    assert run("mnist") == 0
+    out, err = capsys.readouterr()
+    assert "mnist is complete" in out and err == ""
+    data = mnp.data.load("mnist")  # found in the cache, where it was put
+    assert data.name == "mnist" and data.counts["train"] == 6
+    assert len(list((tmp_path / "cache" / "mnp" / "mnist").iterdir())) == 4
+
+
+def test_fetch_fashion_mnist_from_a_mirror(small_mnist, tmp_path, monkeypatch):
+    monkeypatch.setitem(mnist.SHA256, "fashion-mnist", mnist.SHA256["mnist"])
+    monkeypatch.setitem(mnist.SHA256, "mnist", dict.fromkeys(mnist.FILES, "0"))
+    assert run("fashion-mnist") == 0
+    assert mnp.data.load("fashion-mnist").name == "fashion-mnist"
+
+
+def test_another_set_is_rejected(small_mnist, capsys):
+    assert run("fashion-mnist") == 2
+    one_error(capsys, "is a file of mnist, not of fashion-mnist")
+
+
+def test_the_function_returns_the_folder_and_tells_the_log(small_mnist, tmp_path):
+    lines = []
+    assert fetch.fetch("mnist", tmp_path / "to", lines.append, progress=False) == tmp_path / "to"
+    assert len(lines) == 1 and str(tmp_path / "to") in lines[0]
+    with pytest.raises(MnpError, match="unknown data set 'cifar': choose one of mnist, fashion-mnist, lfw"):
+        fetch.fetch("cifar")
+
+
+def test_fetch_replaces_only_what_is_wrong(small_mnist, tmp_path):
+    to = tmp_path / "to"
+    assert run("mnist", "--to", to) == 0
+    names = sorted(p.name for p in to.iterdir())
+    kept, damaged, unpacked = (to / name for name in names[:3])
+    damaged.write_bytes(b"half")
+    unpacked.with_suffix("").write_bytes(gzip.decompress(unpacked.read_bytes()))
+    unpacked.unlink()
+    before = kept.stat().st_mtime_ns
+    assert run("mnist", "--to", to) == 0
+    assert kept.stat().st_mtime_ns == before and damaged.read_bytes() != b"half"
+    assert not unpacked.exists()  # the plain file is enough
+
+
+def test_fetch_replaces_a_damaged_file_beside_a_right_plain_one(small_mnist, tmp_path, capsys):
+    to, plain = tmp_path / "to", tmp_path / "plain"
+    plain.mkdir()
+    for path in small_mnist.iterdir():
+        (plain / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+    assert run("mnist", "--to", to, "--from", plain) == 0
+    capsys.readouterr()
+    packed = to / "t10k-images-idx3-ubyte.gz"
+    packed.write_bytes(b"half")
+    assert run("mnist", "--to", to, "--from", plain) == 2  # it would be read before the plain file
+    one_error(capsys, packed)
+    assert run("mnist", "--to", to) == 0
+    assert packed.read_bytes() == (small_mnist / packed.name).read_bytes()
+
+
+def test_fetch_puts_files_into_the_data_folder(small_mnist, tmp_path, monkeypatch):
+    monkeypatch.setenv("MNP_DATA", str(tmp_path / "data"))
+    assert run("mnist") == 0
+    assert len(list((tmp_path / "data" / "mnist").iterdir())) == 4
+
+
+def test_fetch_when_the_mirrors_are_wrong(small_mnist, tmp_path, capsys):
+    name = "train-labels-idx1-ubyte.gz"
+    data = bytearray((small_mnist / name).read_bytes())
+    data[-5] ^= 1
+    (small_mnist / name).write_bytes(data)
+    assert run("mnist", "--to", tmp_path / "to") == 2
+    one_error(capsys, name, "the wrong file: ", "By hand", "`mnp fetch mnist --from FOLDER`")
+    assert sorted(p.name for p in (tmp_path / "to").iterdir()) == ["train-images-idx3-ubyte.gz"]
+
+
+@pytest.mark.parametrize(
+    "rename",
+    ["mnist/{}.gz", "{}", "MNIST/raw/{}", lambda name: name.replace("-idx", ".idx")],
+    ids=["packed", "plain", "torchvision", "WinRAR"],
+)
+def test_fetch_from_a_folder(small_mnist, tmp_path, rename):
+    for path in small_mnist.iterdir():
+        mine = tmp_path / "mine" / (rename(path.stem) if callable(rename) else rename.format(path.stem))
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        data = gzip.decompress(path.read_bytes())  # packed by another program: other bytes, the same numbers
+        mine.write_bytes(gzip.compress(data, 1) if mine.suffix == ".gz" else data)
+    assert run("mnist", "--from", tmp_path / "mine", "--to", tmp_path / "to") == 0
+    assert mnp.data.load("mnist", tmp_path / "to").name == "mnist"
+
+
+def test_fetch_from_a_bad_folder(small_mnist, tmp_path, capsys):
+    to = ["--to", tmp_path / "to"]
+    assert run("mnist", "--from", tmp_path / "absent", *to) == 2
+    one_error(capsys, "no folder")
+    assert run("mnist", "--from", tmp_path, *to) == 2
+    one_error(capsys, "no mnist files in", "wanted: train-images-idx3-ubyte")
+    short = small_mnist / "train-images-idx3-ubyte.gz"
+    short.write_bytes(gzip.compress(idx_bytes(pictures(5))))
+    assert run("mnist", "--from", small_mnist, *to) == 2
+    one_error(capsys, short, "5 examples, where mnist has 6")
+    assert not (tmp_path / "to").exists()
+
+
+def test_fetch_interrupted(monkeypatch, capsys):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetch, "download", interrupt)
+    assert run("mnist") == 130
+    one_error(capsys, "interrupted")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_the_scripts_take_the_real_files(name, tmp_path):
+    """As a user types it: a process of its own, in another folder, without an installed package."""
+    if not (REAL / name).is_dir():
+        pytest.skip(f"{name} is not in $MNP_DATA")
+    script = SCRIPTS / f"get_{name.replace('-', '_')}.py"
+    command = [sys.executable, script, "--from", REAL.resolve(), "--to", tmp_path / "to"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert f"{name} is complete" in done.stdout
+    assert mnp.data.load(name, tmp_path / "to").name == name
+
+
+# ---- LFW
+
+
+@pytest.fixture
+def small_lfw(monkeypatch, tmp_path, serve):
+    """Drawings that are the official set for this test: all of it is served, and lies in the folder given."""
+    folder, address = serve
+    mine = drawn_lfw.draw_lfw(tmp_path / "mine")
+    known = lfw_archive.VARIANTS["deepfunneled"]._replace(content_sha256=content(drawn_lfw.drawings()))
+    monkeypatch.setitem(lfw_archive.VARIANTS, "deepfunneled", known)
+    for name, (number, _) in fetch.LISTS.items():
+        data = (mine / name).read_bytes()
+        (folder / (number or name)).write_bytes(data)
+        monkeypatch.setitem(fetch.LISTS, name, (number, sha256(data)))
+    monkeypatch.setattr(fetch, "FIGSHARE", address)
+    monkeypatch.setattr(fetch, "RAW", address)
+    monkeypatch.setattr(fetch, "SITE_ARCHIVE", address + "site.tar.gz")
+    for variant, number in fetch.ARCHIVES.items():
+        kind = lfw_archive.VARIANTS[variant]
+        data = drawn_lfw.pack(drawn_lfw.drawings(), mine / kind.archive, top=kind.folders[0]).read_bytes()
+        (folder / number).write_bytes(data)
+        monkeypatch.setitem(lfw_archive.VARIANTS, variant, kind._replace(archive_sha256=sha256(data)))
+    return mine
+
+
+def content(jpegs):
+    return lfw_archive.content_sha256(dict(sorted(jpegs.items())))
+
+
+def site(path, jpegs, extra=()):
+    """What the official repository's archive looks like: other folders, other files, a commit in a header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    members = {f"site-2a620cd8/images_deepfunneled/{name}": data for name, data in jpegs.items()}
+    members |= {f"site-2a620cd8/images/{name}": b"another alignment" for name in jpegs}
+    members |= {"site-2a620cd8/index.html": b"<html>"} | dict(extra)
+    return drawn_lfw.pack(members, path, top="")
+
+
+@pytest.mark.parametrize("variant", ["deepfunneled", "funneled", "original"])
+def test_fetch_lfw_from_a_folder(small_lfw, tmp_path, variant, capsys):
+    to = tmp_path / "to"
+    assert run("lfw", "--variant", variant, "--from", small_lfw, "--to", to) == 0
+    out, err = capsys.readouterr()
+    assert "lfw is complete" in out and err == ""
+    faces = lfw.load(to, variant=variant, size=16, progress=False)
+    assert len(faces.images) == 60 and len(faces.pairs("pairs").first) == 80
+    assert len(list(to.iterdir())) == 7
+
+
+@pytest.mark.parametrize("variant", ["funneled", "original"])
+def test_fetch_lfw_from_a_mirror(small_lfw, variant):
+    assert run("lfw", "--variant", variant) == 0
+    assert len(lfw.load(variant=variant, size=16, progress=False).images) == 60  # found in the cache
+
+
+def test_fetch_lfw_from_the_official_site(small_lfw, tmp_path, monkeypatch):
+    """The deep-funneled photographs lie there as single files: they are picked out, checked and packed."""
+    site(tmp_path / "served" / "site.tar.gz", drawn_lfw.drawings())
+    monkeypatch.setenv("MNP_DATA", str(tmp_path / "data"))
+    assert run("lfw") == 0
+    to = tmp_path / "data" / "lfw"
+    assert sorted(p.name for p in to.iterdir()) == sorted(["lfw-deepfunneled.tgz", *fetch.LISTS])
+    assert lfw_archive.read_jpegs(to / "lfw-deepfunneled.tgz") == dict(sorted(drawn_lfw.drawings().items()))
+    (tmp_path / "served" / "site.tar.gz").unlink()
+    assert run("lfw") == 0  # what is there and right is kept
+
+
+def test_a_wrong_archive_is_replaced_by_the_right_one(small_lfw, tmp_path):
+    to = tmp_path / "to"
+    site(tmp_path / "served" / "site.tar.gz", drawn_lfw.drawings())
+    drawn_lfw.pack(drawn_lfw.drawings({"Ada": 1}), to / "lfw-deepfunneled.tgz")
+    assert run("lfw", "--to", to) == 0
+    assert len(lfw_archive.read_jpegs(to / "lfw-deepfunneled.tgz")) == 60
+
+
+@pytest.mark.parametrize("inside", ["images_deepfunneled", "lfw-deepfunneled/lfw-deepfunneled"])
+def test_fetch_lfw_from_single_photographs(small_lfw, tmp_path, inside):
+    (small_lfw / "lfw-deepfunneled.tgz").unlink()
+    for name, data in drawn_lfw.drawings().items():
+        path = small_lfw / inside / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    targets = [tmp_path / "a", tmp_path / "b"]
+    for to in targets:
+        assert run("lfw", "--from", small_lfw, "--to", to) == 0
+    first, second = ((to / "lfw-deepfunneled.tgz").read_bytes() for to in targets)
+    assert first == second  # no time stamp, no user's name
+    with tarfile.open(targets[0] / "lfw-deepfunneled.tgz") as archive:  # and others can read it
+        assert archive.getnames()[0] == "lfw-deepfunneled/Ada_Ash/Ada_Ash_0001.jpg"
+
+
+def bad_archive(kind, good):
+    jpegs = drawn_lfw.drawings()
+    if kind == "truncated":
+        return good[: len(good) // 2]
+    if kind == "page":
+        return b"<!DOCTYPE html><html><title>Redirect</title></html>"
+    if kind == "bomb":
+        return gzip.compress(bytes(1 << 20))
+    if kind == "link":
+        info = tarfile.TarInfo("lfw-deepfunneled/Ada_Ash")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc"
+        return drawn_lfw.pack([info], Path("a.tgz")).read_bytes()
+    name = "Ada_Ash/Ada_Ash_0002.jpg"
+    changed = {
+        "missing": {n: d for n, d in jpegs.items() if n != name},
+        "more": jpegs | {"Ada_Ash/Ada_Ash_0004.jpg": jpegs[name]},
+        "other": jpegs | {name: jpegs[name][:-4] + b"\0\0" + jpegs[name][-2:]},
+    }[kind]
+    return drawn_lfw.pack(changed, Path("a.tgz")).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("truncated", "cannot be read as an archive"),
+        ("page", "a web page, not the file"),
+        ("bomb", "no photograph in it"),
+        ("link", "no photograph in it"),
+        ("missing", "its 59 photographs are not the 13,232 official ones"),
+        ("more", "its 61 photographs are not"),
+        ("other", "its 60 photographs are not"),
+    ],
+)
+def test_bad_archives(small_lfw, tmp_path, monkeypatch, capsys, kind, says):
+    monkeypatch.chdir(tmp_path)
+    path = small_lfw / "lfw-deepfunneled.tgz"
+    path.write_bytes(bad_archive(kind, path.read_bytes()))
+    before = sorted(tmp_path.rglob("*"))
+    assert run("lfw", "--from", small_lfw, "--to", tmp_path / "to") == 2
+    one_error(capsys, path, says)
+    new = [p.name for p in sorted(tmp_path.rglob("*")) if p not in before]
+    assert set(new) == {"to", *fetch.LISTS}  # the lists were right, and nothing else was written
+
+
+@pytest.mark.parametrize("what", ["list", "archive", "photographs"])
+def test_bad_mirrors(small_lfw, tmp_path, capsys, what):
+    served, variant = tmp_path / "served", "original" if what == "archive" else "deepfunneled"
+    if what == "list":
+        (served / fetch.LISTS["pairs.txt"][0]).write_text("10\t300\n")
+    elif what == "archive":
+        (served / fetch.ARCHIVES["original"]).write_bytes(b"<html>moved</html>")
+    else:
+        site(served / "site.tar.gz", drawn_lfw.drawings({"Ada_Ash": 3}))
+    assert run("lfw", "--variant", variant, "--to", tmp_path / "to") == 2
+    one_error(capsys, "the wrong file", "By hand", "--from FOLDER")
+    assert not [p for p in (tmp_path / "to").iterdir() if p.suffix != ".txt"]
+
+
+def test_fetch_lfw_from_a_folder_without_a_file(small_lfw, tmp_path, capsys):
+    for name in ("lfw-deepfunneled.tgz", "lfw.tgz", "pairs.txt"):
+        (small_lfw / name).unlink()
+        variant = "original" if name == "lfw.tgz" else "deepfunneled"
+        assert run("lfw", "--variant", variant, "--from", small_lfw, "--to", tmp_path / "to") == 2
+        one_error(capsys, f"no {name}", small_lfw)
+
+
+def test_the_committed_manifest_is_that_of_the_official_photographs():
+    text = gzip.decompress((SCRIPTS / "lfw-deepfunneled.sha256.gz").read_bytes())
+    assert sha256(text) == lfw_archive.VARIANTS["deepfunneled"].content_sha256
+    lines = text.decode().splitlines()
+    assert len(lines) == 13_232 and not any("Betsy_Coffin" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["get_mnist", "get_fashion_mnist", "get_lfw"])
+def test_the_scripts_show_the_options(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+    assert ended.value.code == 0 and "mnp fetch mnist" in capsys.readouterr().out
