@@ -78,6 +78,18 @@ def test_links_lead_somewhere(page, link):
     assert (ROOT / page).parent.joinpath(link).exists()
 
 
+def test_files_and_folders_that_are_named_exist():
+    names = set(re.findall(r"\b(?:mnp|tests|notebooks|data_scripts)/[\w./-]*\w", "\n".join(PAGES.values())))
+    old = {
+        "tests/fuzz.py",
+        "tests/mutate.py",
+        "tests/covered.py",
+        "tests/fresh_machines.py",
+    }  # recorded commands
+    assert len(names) > 30
+    assert [name for name in sorted(names - old) if not (ROOT / name).exists()] == []
+
+
 def test_what_is_published_says_what_it_counts():
     published = json.loads((RESULTS / "published.json").read_text(encoding="utf-8"))
     assert published["lenet5_parameters"] == 20 * 26 + 50 * 501 + 500 * 801 + 10 * 501
