@@ -1,6 +1,7 @@
 """The README's program runs, its commands exist, and its tables are what the result files say."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import re
@@ -54,6 +55,27 @@ def test_it_fits_on_160_lines():
 def test_the_tables_of_both_readmes_are_up_to_date():
     done = subprocess.run([sys.executable, RESULTS / "tables.py", "--check"], check=False)
     assert done.returncode == 0, "run: python notebooks/results/tables.py"
+
+
+def test_every_result_file_is_shown_with_its_command():
+    text = PAGES["notebooks/results/README.md"]
+    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")}
+    for name in results.keys() - {"published", "bench-amd", "bench-intel", "bench-avx2"}:
+        assert text.count(results[name]["command"]) >= 1, name
+
+
+def test_controls_are_shown_when_there_are_any(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("tables", RESULTS / "tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    assert tables.control("mnist-caffe") == "not yet run"
+    lines = [
+        {"arm": arm, "error_mean": mean, "error_sd": 0.01}
+        for arm, mean in (("unpruned", 0.9), ("unpruned", 0.77), ("from_scratch", 0.92))
+    ]
+    (tmp_path / "mnist-caffe-controls.json").write_text(json.dumps({"aggregate": lines}))
+    assert tables.control("mnist-caffe") == "unpruned: 0.77 ± 0.01; from scratch: 0.92 ± 0.01"
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_header():
