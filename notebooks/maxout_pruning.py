@@ -206,7 +206,7 @@ def main():
     images, labels, test_images, test_labels = load_digits()
     net = new_network(rng)
     print("k  parameters  test error, %: before  after retraining")
-    for k, epochs in (4, 20), (3, 10), (2, 10), (1, 10):
+    for k, epochs in (4, 15), (3, 8), (2, 8), (1, 8):
         if k < 4:
             counts = win_counts(forward(net, images).winner3, k + 1)
             net = prune_neurons(net, keep_top(rank_neurons(counts), n_keep=k))
