@@ -1,7 +1,7 @@
-"""Write the README's tables from the result files beside this script: no number there is typed by hand.
+"""Write the tables of README.md and of notebooks/results/README.md from the result files in this folder.
 
-python notebooks/results/tables.py            rewrites the marked parts of README.md
-python notebooks/results/tables.py --check    says whether they are up to date (exit status 1 if not)
+python notebooks/results/tables.py            rewrites the marked parts of both files
+python notebooks/results/tables.py --check    exit status 1 if they are not up to date
 """
 
 import json
@@ -9,318 +9,317 @@ import re
 import sys
 from pathlib import Path
 
-from mnp.notebooks import results as tables
-from mnp.notebooks.results import format_change, format_markdown, format_sd
+from mnp.notebooks.results import (
+    all_records,
+    arm_label,
+    arms_table,
+    faces_table,
+    format_change,
+    format_sd,
+    records_table,
+)
+from mnp.tables import markdown_table
 
 HERE = Path(__file__).parent
-README = HERE.parents[1] / "README.md"
-RECIPES = (
-    "mnist-caffe",
-    "mnist",
-    "mnist-k8",
-    "mnist-weights",
-    "mnist-combined",
-    "mnist-record",
+FILES = HERE.parents[1] / "README.md", HERE / "README.md"
+RECIPES = "mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record"
+CLAIMS = (  # task, what the paper's abstract states, the recipe that repeats it, and its round
+    ("LeNet-5, MNIST: neurons", "-74 %", "mnist", 3),
+    ("LeNet-5, MNIST: neurons, then weights", "-92 %", "mnist-combined", 4),
+    ("the authors' published network, MNIST: neurons", "", "mnist-caffe", 3),
+    ("VGG16, LFW: neurons", "-61 %", "lfw-view2", 3),
+    ("VGG16, LFW: neurons, then weights", "-80 %", "lfw-view2", 4),
 )
-SEVERAL = {  # runs of several arms have tables of their own: what was compared, in a sentence
-    "mnist-compare": "Three ways from one trained network to the same size, with the same number of training "
-    "iterations",
-    "mnist-ranking": "Six rankings, each from the same trained network, retrained for two epochs a round "
-    "where the tables above have five",
-}
-OTHER_MACHINES = {  # where the benchmark was recorded, too; what the file does not say itself
+VGG16 = 2622, 4, ["fc6"]  # classes, k, maxout layers: the row that fits the abstract's -61 %
+SPEED = (  # the rows of the README's short table
+    ("LeNet training step", 64),
+    ("LeNet inference, before pruning", 1),
+    ("LeNet inference, before pruning", 64),
+    ("LeNet inference, after pruning", 64),
+    ("VGG16/4 training step", 32),
+)
+OTHER_MACHINES = {  # other recordings of the benchmark, and what their files do not say
     "bench-amd": "AMD, AVX-512, older kernels",
     "bench-intel": "Intel, AVX-512, older kernels",
     "bench-avx2": "AMD, AVX2, older gradients",
 }
+RATIOS = "ratio_default", "ratio_best", "ratio_onnxruntime"
 
 
 def read(name):
-    """A result file, or None if the run has not been made yet."""
-    path = HERE / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def done(line):
-    """What a step did, in a word or two."""
-    words = {"train": "train", "neurons": f"neurons, k = {line['k']}"}.get(line["kind"], "weights")
-    return ", ".join(word for word in (words, line["arm"]) if word)
+def table(columns, rows):
+    """A Markdown table; columns of numbers are aligned to the right."""
+    numbers = [all(re.match(r"[-+\d]|$", cell) for cell in cells) for cells in zip(*rows, strict=True)]
+    return markdown_table(columns, rows, right=[i for i, yes in enumerate(numbers) if yes])
+
+
+def table_of(name, make):
+    """The table that `make` writes of a result file, and the command that made the file."""
+    return with_command(table(*make(read(name))), read(name))
+
+
+def with_command(text, *sources):
+    """A table, and the commands that made its result files."""
+    return "\n".join([text, "", "```sh", *(source["command"] for source in sources), "```"])
+
+
+def number(value, digits=2):
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def error(line):
+    return format_sd(line["error_mean"], line["error_sd"])
+
+
+def percent(share, digits=1):
+    return f"{100 * share:.{digits}f} %"
+
+
+# --- The README's two tables ------------------------------------------------------------------------------
+
+
+def claims_table():
+    """What the abstract states, what came out here, and the control experiment."""
+    rows = []
+    for task, claim, recipe, index in CLAIMS:
+        first, last = (read(recipe)["aggregate"][i] for i in (0, index))
+        if recipe.startswith("lfw"):  # the standard error over the ten folds instead of the sd over seeds
+            spreads = {row["step"]: row["accuracy_se"] for row in read(recipe)["rows"]}
+        else:
+            spreads = {line["step"]: line["error_sd"] for line in (first, last)}
+        errors = (format_sd(line["error_mean"], spreads[line["step"]]) for line in (first, last))
+        removed = f"-{percent(last['reduction'])} (-{percent(last['reduction_without_maxout'])})"
+        rows.append([task, claim, f"`{recipe}`", removed, " → ".join(errors), control(recipe)])
+    columns = ["task", "abstract", "recipe", "removed here", "test error, %", "control"]
+    vgg = next(r for r in read("vgg16-sizes")["rows"] if (r["classes"], r["k"], r["layers"]) == VGG16)
+    full = f"VGG16 in full size, counted ({vgg['classes']:,} classes, k = {vgg['k']} in fc6)"
+    removed = percent(vgg["reduction_without_maxout"])
+    return f"{table(columns, rows)}\n\n{full}: -{removed} of the network without maxout."
+
+
+def control(recipe):
+    """Error of the networks from which nothing was removed, trained as long."""
+    if not (HERE / f"{recipe}-controls.json").exists():
+        return "not yet run"
+    last = {line["arm"]: line for line in read(f"{recipe}-controls")["aggregate"]}
+    return "; ".join(f"{arm_label(line)}: {error(line)}" for line in last.values())
+
+
+def ranking_sentence():
+    """The errors that six rankings end at."""
+    results = read("mnist-ranking")
+    ends = ", ".join(f"{arm_label(line)} {error(line)}" for line in results["aggregate"] if line["k"] == 1)
+    return f"Test error at k = 1 in %, {len(results['seeds'])} seeds of `mnist-ranking`: {ends}."
+
+
+def speed_table():
+    """Five rows of the benchmark."""
+    results = read("bench")
+    cases = {(r["case"], r["batch"]): r for r in results["rows"] if r["kernels"] == "tiled"}
+    rows = [
+        [*map(str, case), number(cases[case]["mnp_ms"]), *(number(cases[case][ratio], 1) for ratio in RATIOS)]
+        for case in SPEED
+    ]
+    columns = ["case", "batch", "mnp, ms", "PyTorch / mnp", "PyTorch's best / mnp", "ONNX Runtime / mnp"]
+    machine = f"{results['machine']['model']} ({results['tiles']}), {results['threads']} threads"
+    return f"{table(columns, rows)}\n\nMeasured on {machine}, load {results['load']}."
+
+
+# --- MNIST ------------------------------------------------------------------------------------------------
 
 
 def mnist_table():
-    """One line a step of every recipe that has been run: size, and error over the seeds.
+    """One line per round of every recipe: size, and error over the seeds.
 
-    Steps that a recipe shares with one above it (`mnp run --from`) stand there once.
+    Rounds that a recipe shares with one above it (`mnp run --from`) are listed once.
     """
-    rows = [
-        "| recipe | step | parameters | not zero | reduction | error %, mean ± sd | change, 95 % interval |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    seen = set()
+    rows, seen = [], set()
     for recipe in RECIPES:
-        results = read(recipe)
-        if results is None:
-            continue
-        for line in results["aggregate"]:
-            same = tuple(line[name] for name in ("kind", "k", "params", "error_mean", "error_sd"))
-            if same in seen:
-                continue
-            seen.add(same)
-            change = format_change(line) if line["step"] else ""
-            rows.append(
-                f"| {recipe} | {done(line)} | {line['params']:,.0f} | {line['nonzero']:,.0f} "
-                f"| {100 * line['reduction']:.1f} % "
-                f"| {format_sd(line['error_mean'], line['error_sd'])} | {change} |"
-            )
-    if len(rows) == 2:
-        return "The full runs have not been recorded yet."
-    commands = [results["command"] for recipe in RECIPES if (results := read(recipe))]
-    parts = ["\n".join([*rows, "", "Made by:", "", shell(*commands)])]
-    return "\n\n".join(
-        [*parts, *(text for name in SEVERAL if (text := several_table(name))), *records_table()]
-    )
+        for line in read(recipe)["aggregate"]:
+            key = tuple(line[name] for name in ("kind", "k", "params", "error_mean", "error_sd"))
+            if key not in seen:
+                seen.add(key)
+                what = {"train": "train", "neurons": f"neurons, k = {line['k']}"}.get(line["kind"], "weights")
+                rows.append(
+                    [
+                        *(recipe, what, f"{line['params']:,.0f}", f"{line['nonzero']:,.0f}"),
+                        percent(line["reduction"]),
+                        error(line),
+                        format_change(line) if line["step"] else "",
+                    ]
+                )
+    columns = ["recipe", "round", "parameters", "not zero", "reduction", "error %, mean ± sd"]
+    return with_command(table([*columns, "change, 95 % interval"], rows), *map(read, RECIPES))
 
 
-def shell(*commands):
-    return "\n".join(["```sh", *commands, "```"])
-
-
-def several_table(name):
-    """Ways of pruning at equal size; empty if the run has not been made yet."""
-    results = read(name)
-    if results is None:
-        return ""
-    seeds = f"{len(results['seeds'])} seeds" if len(results["seeds"]) > 1 else "one seed"
-    told = f"{SEVERAL[name]} (`{name}`, {seeds}); the error right after each removal, and after retraining:"
-    table = format_markdown(*tables.arms_table(results["aggregate"]))
-    return f"{told}\n\n{table}\n\n{shell(results['command'])}"
-
-
-def records_table():
-    """LeNet-5 on MNIST, the published records and the runs above; [] before `mnist-record` is made."""
-    if read("mnist-record") is None:
-        return []
-    base = tables.read_results("published", HERE)["lenet5_parameters"]
-    told = (
-        "The published records for LeNet-5 on MNIST, and the runs above among them. Compression is LeNet-5's "
-        f"{base:,} parameters over those left; published figures are their authors', in their own count:"
-    )
-    return [f"{told}\n\n{format_markdown(*tables.records_table(tables.all_records(HERE)))}"]
-
-
-def bench_table():
-    """The benchmark where it was recorded last, and its ratios on other machines."""
-    results = read("bench")
-    if results is None:
-        return "The benchmark has not been recorded yet."
-    parts = [table_of_bench(results)]
-    if others := {name: found for name in OTHER_MACHINES if (found := read(name))}:
-        parts.append(other_machines(results, others))
-    return "\n\n".join(parts)
-
-
-def other_machines(results, others):
-    """A column for each machine: the peers' times over ours in the cases of `results`, and what it can do."""
-    ratios = "ratio_default", "ratio_best", "ratio_onnxruntime"
-
-    def line(*cells):
-        return f"| {' | '.join(map(str, cells))} |"
-
-    def ratios_of(other, case):
-        for r in other["rows"]:
-            if (r["case"], r["batch"], r["kernels"]) == case:
-                return " / ".join(f"{r[ratio]:.2f}" if r[ratio] else "-" for ratio in ratios)
-        return ""
-
-    def share_of(other):
-        shares = [r["fma_share"] for r in other["rows"] if r["fma_share"]]
-        return f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %" if shares else ""
-
-    columns = [OTHER_MACHINES[name] for name in others]
+def records():
+    """Published results for LeNet-5 on MNIST, and the runs above among them."""
+    lines = all_records(HERE)
+    columns, cells = records_table(lines)
+    for line in lines:
+        if "recipe" in line:
+            line |= {"runs": f"mean of {len(read(line['recipe'])['seeds'])}", "biases": "with"}
     rows = [
-        line("PyTorch / its best / ONNX Runtime over ours", "batch", "kernels", *columns),
-        "|---|---:|---|" + "---:|" * len(others),
+        [*row[:-1], line["runs"], line["biases"], row[-1]] for row, line in zip(cells, lines, strict=True)
     ]
-    for r in results["rows"]:
-        if r["ratio_default"]:
-            case = r["case"], r["batch"], r["kernels"]
-            rows.append(line(*case, *(ratios_of(other, case) for other in others.values())))
-    rows += [
-        line("share of the FMA peak, training steps", "", "tiled", *map(share_of, others.values())),
-        line(
-            "FMA peak, 1e9 operations a second",
-            "",
-            "",
-            *(f"{o['fma_peak_gflops']:.0f}" for o in others.values()),
-        ),
-        line("load", "", "", *(other["load"] for other in others.values())),
-    ]
-    files = ", ".join(f"[{name}.json](notebooks/results/{name}.json)" for name in others)
-    return "\n".join([f"On other machines ({files}):", "", *rows])
+    return table([*columns[:-1], "runs", "biases counted", columns[-1]], rows)
 
 
-def table_of_bench(results):
-    """Best times, and the peers' times over ours."""
-
-    def cell(value, digits=2):
-        return "" if value is None else f"{value:.{digits}f}"
-
-    rows = [
-        "| case | batch | kernels | ours, ms | PyTorch / ours | PyTorch's best / ours | ONNX Runtime / ours "
-        "| of the FMA peak |",
-        "|---|---:|---|---:|---:|---:|---:|---:|",
-    ]
-    for r in results["rows"]:
-        if r["ratio_default"] or r["fma_share"]:
-            share = "" if r["fma_share"] is None else f"{100 * r['fma_share']:.0f} %"
-            rows.append(
-                f"| {r['case']} | {r['batch']} | {r['kernels']} | {cell(r['mnp_ms'], 3)} "
-                f"| {cell(r['ratio_default'])} "
-                f"| {cell(r['ratio_best'])} | {cell(r['ratio_onnxruntime'])} | {share} |"
-            )
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    tiles = f" ({results['tiles']})" if "tiles" in results else ""
-    where = f"{results['machine']['model']}{tiles}, {results['threads']} threads, FMA peak "
-    where += f"{results['fma_peak_gflops']:.0f}e9 operations a second, load {results['load']}; {versions}."
-    return "\n".join([*rows, "", f"`{results['command']}` on {where} {results['warning']}".rstrip()])
-
-
-def sparse_table():
-    """Where the sparse form is faster than the dense one, and where not."""
-    results = read("bench")
-    if results is None:
-        return "The benchmark has not been recorded yet."
-    rows = [
-        "| case | batch | CSR, ms | dense, ms | scipy.sparse, ms | CSR is |",
-        "|---|---:|---:|---:|---:|---|",
-    ]
-    for r in results["rows"]:
-        if r["case"].startswith("CSR"):
-            scipy = "" if r["scipy_ms"] is None else f"{r['scipy_ms']:.3f}"
-            times = r["dense_ms"] / r["mnp_ms"]
-            word = f"{times:.1f} times as fast" if times > 1.1 else "no faster" if times > 0.9 else "slower"
-            rows.append(
-                f"| {r['case'].removeprefix('CSR ')} | {r['batch']:,} | {r['mnp_ms']:.3f} "
-                f"| {r['dense_ms']:.3f} | {scipy} | {word} |"
-            )
-    return "\n".join(rows)
-
-
-def other_table():
-    """What has no peer: the first use, ranking, memory."""
-    results = read("bench")
-    if results is None:
-        return "The benchmark has not been recorded yet."
-    said = []
-    for r in results["rows"]:
-        if r["case"].startswith("first use"):
-            said.append(f"- {r['case']}: {r['mnp_ms'] / 1e3:.2f} s {r['note']}.")
-        elif r["case"] == "ranking pass":
-            times = r["mnp_ms"] / r["dense_ms"]
-            said.append(f"- a ranking pass over 60,000 images: {times:.2f} times plain inference.")
-        elif r["case"].startswith("memory"):
-            said.append(f"- memory: {r['note']}.")
-    return "\n".join(said)
+# --- VGG16 and faces --------------------------------------------------------------------------------------
 
 
 def vgg_table():
     """The full-size VGG16, counted by formula."""
     results = read("vgg16-sizes")
-    if results is None:
-        return "Not counted yet."
     rows = [
-        "| classes | maxout in | k | without maxout | with maxout | pruned to k = 1 | reduction |",
-        "|---:|---|---:|---:|---:|---:|---:|",
+        [
+            *(f"{r['classes']:,}", " and ".join(r["layers"]), str(r["k"])),
+            *(f"{r[name]:,}" for name in ("without_maxout_params", "maxout_params", "pruned_params")),
+            percent(r["reduction_without_maxout"]),
+        ]
+        for r in results["rows"]
     ]
+    columns = ["classes", "maxout in", "k", "without maxout", "with maxout", "pruned to k = 1", "reduction"]
+    return with_command(table(columns, rows), results)
+
+
+# --- Speed and robustness ---------------------------------------------------------------------------------
+
+
+def bench_table():
+    """Best times, and the times of other frameworks divided by them."""
+    results = read("bench")
+    rows = [
+        [
+            *(r["case"], str(r["batch"]), r["kernels"], number(r["mnp_ms"], 3)),
+            *(number(r[ratio]) for ratio in RATIOS),
+            percent(r["fma_share"], 0) if r["fma_share"] else "",
+        ]
+        for r in results["rows"]
+        if r["ratio_default"] or r["fma_share"]
+    ]
+    columns = ["case", "batch", "backend", "mnp, ms", "PyTorch / mnp", "PyTorch's best / mnp"]
+    columns += ["ONNX Runtime / mnp", "of the FMA peak"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    where = f"{results['machine']['model']} ({results['tiles']}), {results['threads']} threads, FMA peak "
+    where += f"{results['fma_peak_gflops']:.0f}e9 operations a second, load {results['load']}; {versions}."
+    return f"{table(columns, rows)}\n\n`{results['command']}` on {where}"
+
+
+def machines_table():
+    """The ratios on other machines, in the cases of the benchmark above."""
+    others = [read(name) for name in OTHER_MACHINES]
+    rows = []
+    for r in read("bench")["rows"]:
+        if r["ratio_default"]:
+            case = r["case"], r["batch"], r["kernels"]
+            rows.append([r["case"], str(r["batch"]), r["kernels"], *(ratios(o, case) for o in others)])
+    shares = [[r["fma_share"] for r in o["rows"] if r["fma_share"]] for o in others]
+    ranges = (f"{100 * min(s):.0f} to {100 * max(s):.0f} %" for s in shares)
+    rows += [
+        ["share of the FMA peak, training steps", "", "tiled", *ranges],
+        ["FMA peak, 1e9 operations a second", "", "", *(f"{o['fma_peak_gflops']:.0f}" for o in others)],
+        ["load", "", "", *(str(o["load"]) for o in others)],
+    ]
+    links = ", ".join(f"[{name}.json]({name}.json)" for name in OTHER_MACHINES)
+    return f"{table(['case', 'batch', 'backend', *OTHER_MACHINES.values()], rows)}\n\nFrom {links}."
+
+
+def ratios(results, case):
+    """PyTorch / its best / ONNX Runtime over mnp in one case; empty where it was not measured."""
     for r in results["rows"]:
-        rows.append(
-            f"| {r['classes']:,} | {' and '.join(r['layers'])} | {r['k']} | {r['without_maxout_params']:,} "
-            f"| {r['maxout_params']:,} | {r['pruned_params']:,} "
-            f"| {100 * r['reduction_without_maxout']:.1f} % |"
-        )
-    rows += ["", f"`{results['command']}`; the reduction is against the network without maxout."]
-    return "\n".join(rows + [line for name in ("lfw", "lfw-view2") for line in lfw_lines(name)])
+        if (r["case"], r["batch"], r["kernels"]) == case:
+            return " / ".join(number(r[ratio]) or "-" for ratio in RATIOS)
+    return ""
 
 
-def lfw_lines(name):
-    """What a run on Labeled Faces in the Wild found, a line a step."""
-    results = read(name)
-    if results is None:
-        return ["", f"`{name}` has not been recorded yet."]
-    about = results["recipe"]["about"]
-    told = (
-        "without maxout: the reduction against that network; lost, won: pairs that only the unpruned, only "
-        "this network calls rightly; p: McNemar's test"
-    )
-    table = format_markdown(*tables.faces_table(results))
-    return ["", f"{about} ({told}):", "", table, "", f"`{results['command']}`"]
+def sparse_table():
+    """Where the sparse form is faster than the dense one, and where not."""
+    rows = []
+    for r in read("bench")["rows"]:
+        if r["case"].startswith("CSR"):
+            times = r["dense_ms"] / r["mnp_ms"]
+            word = f"{times:.1f} times as fast" if times > 1.1 else "no faster" if times > 0.9 else "slower"
+            milliseconds = (number(r[name], 3) for name in ("mnp_ms", "dense_ms", "scipy_ms"))
+            rows.append([r["case"].removeprefix("CSR "), f"{r['batch']:,}", *milliseconds, word])
+    return table(["case", "batch", "CSR, ms", "dense, ms", "scipy.sparse, ms", "CSR is"], rows)
+
+
+def others_list():
+    """What no other framework was measured on: the first use, ranking, memory."""
+    rows = {r["case"]: r for r in read("bench")["rows"]}
+    first = [(case, r) for case, r in rows.items() if case.startswith("first use")]
+    lines = [f"{case}: {r['mnp_ms'] / 1e3:.2f} s {r['note']}" for case, r in first]
+    ranking = rows["ranking pass"]
+    lines.append(f"ranking pass: {ranking['mnp_ms'] / ranking['dense_ms']:.2f} times plain inference")
+    lines.append(f"memory: {rows['memory of a training step']['note']}")
+    return "\n".join(f"- {line}." for line in lines)
 
 
 def trust_table():
-    """What was done to break it, and what came of it; a line for each result file that is there."""
-    rows = ["| what was tried | what came of it | command |", "|---|---|---|"]
-    if results := read("fuzz"):
-        readers = results["readers"]
-        troubles = sum(len(r["troubles"]) for r in readers)
-        rows.append(
-            f"| {sum(r['files'] for r in readers):,} broken or hostile files, through {len(readers)} readers "
-            f"| {troubles or 'no'} trouble: each read rightly or refused with one line, in at most "
-            f"{max(r['slowest_seconds'] for r in readers):.1f} s and "
-            f"{max(r['peak_memory_mib'] for r in readers)} MiB | `{results['command']}` |"
-        )
-    if results := read("mutation"):
-        share = 100 * results["killed"] / results["mutants"]
-        later = len(results.get("killed_by_tests_written_for_them", ()))
-        since = f", {later} of them by tests written because none did" if later else ""
-        rows.append(
-            f"| {results['mutants']} changes to kernels, pruning and readers, one at a time "
-            f"| a test notices {results['killed']} ({share:.1f} %){since}; why not the others: "
-            f"[mutation.json](notebooks/results/mutation.json) | `{results['command']}` |"
-        )
-    if results := read("coverage"):
-        backend, whole = (share["percent"] for share in results["shares"])
-        rows.append(
-            f"| which lines the tests run, with the compiler off | of kernels and pruning {backend:g} %, "
-            f"of everything {whole:g} % | `{results['command']}` |"
-        )
-    if results := read("fresh-machines"):
-        passed = sum(row["exit"] == 0 for row in results["rows"])
-        pythons = " and ".join(sorted({row["python"] for row in results["rows"]}))
-        what = {row["what"] for row in results["rows"]}
-        commands = "the first command at the top" if what == {"run"} else "the two commands at the top"
-        rows.append(
-            f"| {commands}, with the newest and the lowest dependencies, in an odd path, "
-            f"read-only, without a home, without a network, on Python {pythons} "
-            f"| {passed} of {len(results['rows'])} passed | `{results['command']}` |"
-        )
-    return "\n".join(rows)
+    """Fuzzing, mutation testing, coverage and clean installations."""
+    fuzz, mutation, coverage, fresh = map(read, ("fuzz", "mutation", "coverage", "fresh-machines"))
+    readers = fuzz["readers"]
+    failures = sum(len(r["troubles"]) for r in readers)
+    seconds, mib = (max(r[name] for r in readers) for name in ("slowest_seconds", "peak_memory_mib"))
+    backend, whole = (share["percent"] for share in coverage["shares"])
+    pythons = " and ".join(sorted({row["python"] for row in fresh["rows"]}))
+    passed = sum(row["exit"] == 0 for row in fresh["rows"])
+    files, wins = sum(r["files"] for r in readers), mutation["killed_by_tests_written_for_them"]
+    tried = [
+        f"{files:,} damaged or hostile files, {len(readers)} readers",
+        f"{mutation['mutants']} changes to kernels, pruning and readers, one at a time",
+        "lines that the tests execute, with the compiler off",
+        f"the README's two commands on clean machines, Python {pythons}: newest and lowest dependencies, "
+        "an odd path, read-only, without a home, without a network",
+    ]
+    results = [
+        f"{failures} failures: read correctly or rejected with one line, at most {seconds:.1f} s, {mib} MiB",
+        f"the tests detect {mutation['killed']}, {len(wins)} of them by tests written afterwards; "
+        "[mutation.json](mutation.json) explains the others",
+        f"{backend:g} % of kernels and pruning, {whole:g} % of everything",
+        f"{passed} of {len(fresh['rows'])} passed",
+    ]
+    commands = [f"`{source['command']}`" for source in (fuzz, mutation, coverage, fresh)]
+    rows = list(zip(tried, results, commands, strict=True))
+    return table(["what was tried", "result", "command"], rows)
 
 
 TABLES = {
+    "claims": claims_table,
+    "ranking": ranking_sentence,
+    "speed": speed_table,
     "mnist": mnist_table,
-    "bench": bench_table,
-    "sparse": sparse_table,
-    "others": other_table,
+    "mnist-compare": lambda: table_of("mnist-compare", lambda results: arms_table(results["aggregate"])),
+    "mnist-ranking": lambda: table_of("mnist-ranking", lambda results: arms_table(results["aggregate"])),
+    "records": records,
     "vgg16": vgg_table,
+    "lfw": lambda: table_of("lfw", faces_table),
+    "lfw-view2": lambda: table_of("lfw-view2", faces_table),
+    "bench": bench_table,
+    "machines": machines_table,
+    "sparse": sparse_table,
+    "others": others_list,
     "trust": trust_table,
 }
 
 
 def fill(text):
-    """The README's text with every marked table written anew."""
-    for name, table in TABLES.items():
-        begin, end = f"<!-- table: {name} -->", f"<!-- end of table: {name} -->"
-        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)
-        text = pattern.sub(lambda _, b=begin, e=end, t=table: f"{b}\n{t()}\n{e}", text)
-    return text
+    """Write every marked table of a text anew."""
+    marked = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table: \2 -->)", re.S)
+    return marked.sub(lambda match: f"{match[1]}{TABLES[match[2]]()}\n{match[3]}", text)
 
 
 def main(words):
-    old = README.read_text(encoding="utf-8")
-    new = fill(old)
+    old = [path.read_text(encoding="utf-8") for path in FILES]
+    new = [fill(text) for text in old]
     if "--check" in words:
         return int(old != new)
-    README.write_text(new, encoding="utf-8")
+    for path, text in zip(FILES, new, strict=True):
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

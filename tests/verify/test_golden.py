@@ -194,9 +194,9 @@ def test_the_ten_lines_of_the_readme_run(monkeypatch):
     """They end in an assert of their own."""
     pytest.importorskip("torch")
     pytest.importorskip("safetensors")
-    text = (FROZEN.parent.parent / "README.md").read_text(encoding="utf-8")
+    text = (FROZEN.parent / "README.md").read_text(encoding="utf-8")
     found = re.search(r"<!-- golden vectors in PyTorch -->\s*```python\n(.*?)```", text, re.S)
-    assert found, "README.md shows how to load the golden vectors"
+    assert found, "tests/README.md shows how to load the golden vectors"
     monkeypatch.chdir(FROZEN.parent.parent)
     exec(found.group(1), {})
 
