@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 from checking import AnswerError, fingerprint
-from wire import unpack
+from protocol import unpack
 
 
 class LocalAnswer:

@@ -2,7 +2,7 @@
 
 In a student's folder the checks import the student's own file, so a debugger stops where it should.
 The grader runs the same checks with --submission and --seed: then the answer runs in a process of
-its own, on other inputs (see remote.py), and nothing of it is imported here.
+its own, on other inputs (see runner.py), and nothing of it is imported here.
 """
 
 import importlib.util
@@ -31,7 +31,7 @@ def pytest_addoption(parser):
     group.addoption("--report", help="write the points to this JSON file")
     group.addoption("--call-seconds", type=float, default=3.0, help="how long one call may take")
     group.addoption("--task-seconds", type=float, default=9.0, help="how long all calls of a task may take")
-    group.addoption("--layers", default="seccomp+audit", help="what locks the answer in (see jail.py)")
+    group.addoption("--layers", default="seccomp+audit", help="what locks the answer in (see sandbox.py)")
 
 
 def pytest_configure(config):
@@ -46,14 +46,14 @@ def _answer(config, module):
     stem = module.__name__.removeprefix("test_")
     if stem not in config.answers:
         if config.getoption("--submission"):
-            from remote import RemoteAnswer
+            from runner import LockedAnswer
 
             limits = {
                 "call_seconds": config.getoption("--call-seconds"),
                 "layers": config.getoption("--layers"),
             }
             limits["task_seconds"] = config.getoption("--task-seconds")
-            config.answers[stem] = RemoteAnswer(config.getoption("--submission"), f"{stem}.py", **limits)
+            config.answers[stem] = LockedAnswer(config.getoption("--submission"), f"{stem}.py", **limits)
         elif hasattr(module, "MISTAKES"):  # a source checks itself
             config.answers[stem] = LocalAnswer(module, f"{stem}.py")
         else:

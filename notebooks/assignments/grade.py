@@ -6,7 +6,7 @@ submission can neither stop nor fool the grading:
 
     this one     never reads a line of a submission as code; keeps the time, writes the CSV
     pytest       one a submission: draws the inputs, knows the right outputs, counts the points
-    the answer   one a task: locked (see jail.py), computes outputs for inputs, knows nothing else
+    the answer   one a task: locked (see sandbox.py), computes outputs for inputs, knows nothing else
 """
 
 import argparse
@@ -178,7 +178,7 @@ def main(arguments=None):
     parser.add_argument("--seed-file", type=Path, help="read the hidden seed from a file")
     parser.add_argument("--jobs", type=int, default=1, help="submissions graded at the same time")
     parser.add_argument("--call-seconds", type=float, default=3.0, help="how long one call may take")
-    parser.add_argument("--layers", default="seccomp+audit", help="what locks answers in (see jail.py)")
+    parser.add_argument("--layers", default="seccomp+audit", help="what locks answers in (see sandbox.py)")
     parser.add_argument(
         "--require-seccomp", action="store_true", help="refuse to grade without the kernel's lock"
     )

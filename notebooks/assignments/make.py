@@ -27,9 +27,9 @@ from checking import PUBLIC_SEED, Ask, Draws
 from reference import Recorder
 
 HERE = Path(__file__).resolve().parent
-SHARED = ("conftest.py", "answers.py", "checking.py", "wire.py", "course_check.py")
-GRADER = (*SHARED, "answer_child.py", "grade.py", "jail.py", "make.py", "nbgrader_cells.py", "pytest.ini")
-GRADER += ("reference.py", "remote.py", "README_STUDENT.md", "INSTRUCTORS.md")
+SHARED = ("conftest.py", "answers.py", "checking.py", "protocol.py", "course_check.py")
+GRADER = (*SHARED, "worker.py", "grade.py", "sandbox.py", "make.py", "nbgrader_cells.py", "pytest.ini")
+GRADER += ("reference.py", "runner.py", "README_STUDENT.md", "INSTRUCTORS.md")
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
 STUDENT_INI = "[pytest]\naddopts = -q --strict-markers --tb=short -p no:cacheprovider\n"
 

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 from checking import fingerprint
-from wire import pack
+from protocol import pack
 
 
 def run(function, args, kwargs, after):

@@ -1,6 +1,6 @@
 """The grader's end of the pipe: a student's file as an object whose functions can be called.
 
-The file's text is handed to a fresh process (answer_child.py), which locks itself in and then
+The file's text is handed to a fresh process (worker.py), which locks itself in and then
 computes outputs for the inputs it is sent. Whatever that process does, this one only ever sees
 bytes from a pipe, reads no more of them than a right answer could need, and waits no longer than
 the limits say.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from checking import AnswerError
-from wire import LIMIT, WireError, pack, unpack
+from protocol import LIMIT, ProtocolError, pack, unpack
 
 LARGEST_FILE = 200_000
 LAYERS = "seccomp+audit"
@@ -51,7 +51,7 @@ def read_submission(folder, filename):
         raise AnswerError(f"{filename} cannot be read: {error.strerror}") from None
 
 
-class RemoteAnswer:
+class LockedAnswer:
     """Calls the functions of a student's file, each within limits, in a process that has been locked.
 
     A function that once hung or killed its process is not tried again; the others get a new process.
@@ -96,7 +96,7 @@ class RemoteAnswer:
             self.unusable = f"the time for {self.filename} is used up by calls that took too long"
             raise AnswerError(self.unusable)
         self.scratch = tempfile.TemporaryDirectory(prefix="answer")
-        child = Path(__file__).with_name("answer_child.py")
+        child = Path(__file__).with_name("worker.py")
         numpy_folder = Path(np.__file__).parent.parent
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL", "VECLIB_MAXIMUM")}
         self.process = subprocess.Popen(
@@ -152,7 +152,7 @@ class RemoteAnswer:
             raise _BrokenError(f"{what} sent far more than a right answer could need")
         try:
             reply = unpack(self._read(length, deadline, what))
-        except WireError as error:
+        except ProtocolError as error:
             raise _BrokenError(f"{what} sent {error} instead of a result") from None
         if type(reply) is not dict or reply.get("id") != number:
             raise _BrokenError(f"{what} sent an answer to another question")

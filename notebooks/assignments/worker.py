@@ -1,8 +1,8 @@
 """Runs one student's file and calls its functions: a process of its own, locked before it starts.
 
-    python -I -S -B answer_child.py NUMPY_FOLDER LAYERS SECONDS
+    python -I -S -B worker.py NUMPY_FOLDER LAYERS SECONDS
 
-Not started by hand: remote.py does it. Requests come in on standard input, answers leave on what
+Not started by hand: runner.py does it. Requests come in on standard input, answers leave on what
 was standard output; the student's own prints go nowhere. The first request carries the text of the
 file, every further one a function name and its arguments. The process knows inputs only: what the
 outputs should be is known to the process that asks, and to no other.
@@ -21,9 +21,9 @@ python_path = list(sys.path)
 sys.path[:] = [numpy_folder, here, *python_path]
 sys.argv = ["answer"]
 
-import jail  # noqa: E402
+import sandbox  # noqa: E402
 import numpy as np  # noqa: E402
-from wire import LIMIT, pack, unpack  # noqa: E402
+from protocol import LIMIT, pack, unpack  # noqa: E402
 
 # Whatever an answer may import has to be loaded now: later, no file can be opened.
 PROVIDED = """
@@ -83,15 +83,15 @@ def main():
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
-    # A student's file has no business with these; without them `import jail` finds nothing either.
-    for name in ("jail", "wire", "ctypes", "_ctypes"):
+    # A student's file has no business with these; without them `import sandbox` finds nothing either.
+    for name in ("sandbox", "protocol", "ctypes", "_ctypes"):
         sys.modules.pop(name, None)
     sys.path[:] = python_path
     np.seterr(all="ignore")
     warnings.simplefilter("ignore")
 
-    jail.limit_resources(seconds)
-    write_message(answers, {"id": 0, "held": "+".join(jail.lock(layers))})
+    sandbox.limit_resources(seconds)
+    write_message(answers, {"id": 0, "held": "+".join(sandbox.lock(layers))})
 
     module, filename = None, "answer.py"
     while (request := read_message(requests)) is not None:
