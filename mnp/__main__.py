@@ -28,6 +28,7 @@ COMMANDS = {
     "check": ("mnp.commands.check", "judge anyone's kernels against the textbook"),
     "stub": ("mnp.commands.stub", "write the agreed kernels as an empty module to fill in"),
     "vectors": ("mnp.commands.vectors", "write golden vectors for other languages"),
+    "course": ("mnp.commands.course", "write the course's folder to work in"),
     "export": ("mnp.commands.export", "a checkpoint as ONNX, safetensors or PyTorch"),
 }
 

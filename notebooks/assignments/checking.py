@@ -1,4 +1,4 @@
-"""What the checks of the five tasks are written with: drawn inputs, comparison, messages that teach.
+"""What the checks are written with: drawn inputs, comparison, messages that teach.
 
 A check never computes the right answer. It draws inputs and asks; the right outputs come from a file
 of stored cases (the student's folder) or from the reference (the grader, which draws other inputs).
@@ -7,29 +7,51 @@ Both give the same messages.
 
 import hashlib
 import math
+import re
 import zlib
 
 import numpy as np
+import pytest
 
 PUBLIC_SEED = 2017
 
-# The names of what each function gives back (sgd_step: of what it changes), for messages.
-OUTPUTS = {
-    "conv2d_forward": ("y",),
-    "conv2d_backward": ("dx", "dweight", "dbias"),
-    "maxpool2d_forward": ("y", "winner"),
-    "maxpool2d_backward": ("dx",),
-    "maxout_forward": ("y", "winner"),
-    "maxout_backward": ("dz",),
-    "win_counts": ("counts",),
-    "rank_neurons": ("order",),
-    "keep_top": ("keep",),
-    "take_neurons": ("weight", "bias"),
-    "prune_neurons": ("net",),
-    "magnitude_mask": ("mask",),
-    "apply_masks": ("net",),
-    "sgd_step": ("weights", "grads", "velocities", "masks", "lr", "momentum", "weight_decay"),
+# Every function, in the order of its file: the arguments, and what is compared. sgd_step works in place:
+# its arguments are compared as they are afterwards.
+SIGNATURES = """
+conv2d_forward(x, weight, bias, stride, padding) -> y
+conv2d_backward(dy, x, weight, stride, padding, need_dx) -> dx, dweight, dbias
+maxpool2d_forward(x, size, stride) -> y, winner
+maxpool2d_backward(dy, winner, x_shape, size, stride) -> dx
+maxout_forward(z) -> y, winner
+maxout_backward(dy, winner, k) -> dz
+win_counts(winner, k) -> counts
+rank_neurons(relevance) -> order
+keep_top(order, n_keep) -> keep
+take_neurons(weight, bias, keep) -> weight, bias
+prune_neurons(net, name, keep) -> net
+magnitude_mask(weight, sparsity, mask) -> mask
+apply_masks(net, masks) -> net
+sgd_step(weights, grads, velocities, masks, lr, momentum, weight_decay) -> weights, grads, velocities, masks
+"""
+ARGUMENTS = {
+    name: tuple(names.split(", ")) for name, names in re.findall(r"^(\w+)\((.*)\)", SIGNATURES, re.MULTILINE)
 }
+OUTPUTS = {
+    name: tuple(names.split(", ")) for name, names in re.findall(r"^(\w+).* -> (.*)", SIGNATURES, re.M)
+}
+PRINTED = 24  # numbers; a larger array is described by its shape
+
+
+def functions_above(function):
+    """The functions that stand above this one in its file, which it may call, and those of earlier tasks."""
+    names = list(OUTPUTS)
+    return names[: names.index(function)]
+
+
+def calls_others(text, function):
+    """Whether a file calls one of the functions above this one; examples in docstrings do not count."""
+    code = "\n".join(line for line in text.splitlines() if not re.match(r"def |\s*>>>", line))
+    return any(re.search(rf"\b{name}\s*\(", code) for name in functions_above(function))
 
 
 class AnswerError(Exception):
@@ -77,74 +99,144 @@ class Draws:
 
 
 class Ask:
-    """One check's way to the answer: ask(function, *args) compares with what is right."""
+    """A check's access to the answer: ask(function, *args) compares with what is right.
+
+    A function that calls another one of its file inherits the slips of that one. If it is not right, it is
+    therefore called once more with right versions of the functions above it; if it is right then, the check
+    passes, and `carried` names the function.
+    """
 
     def __init__(self, answer, oracle, draws):
         self.answer, self.oracle, self.draws = answer, oracle, draws
+        self.carried = []
 
     def __call__(self, function, *args, parts=None, **kwargs):
         """Call the answer and compare its outputs (or only the named parts) with the right ones."""
         __tracebackhide__ = True
         expected, mistakes = self.oracle.look_up(function, args, kwargs)
-        result, _ = self.answer.call(function, args, kwargs)
-        self._compare(function, result, expected, mistakes, parts or OUTPUTS[function])
-        return result
+        return self._ask(function, args, kwargs, expected, mistakes, parts)
 
     def by_hand(self, function, args, expected, parts=None):
         """Like a call, but the right outputs stand in the check itself, for a reader to follow."""
         __tracebackhide__ = True
         _, mistakes = self.oracle.look_up(function, args, {})
-        result, _ = self.answer.call(function, args)
-        self._compare(function, result, expected, mistakes, parts or OUTPUTS[function])
-
-    def in_place(self, function, *args):
-        """For a function that changes its arguments: compare them as they are afterwards."""
-        __tracebackhide__ = True
-        expected, mistakes = self.oracle.look_up(function, args, {}, after=True)
-        _, after = self.answer.call(function, args, after=True)
-        names = OUTPUTS[function]
-        _compare_all(function, names, after, expected, mistakes, names)
+        self._ask(function, args, {}, expected, mistakes, parts)
 
     def unchanged(self, function, *args):
         """The call must leave its inputs alone, and be right: doing nothing is no merit."""
         __tracebackhide__ = True
         expected, mistakes = self.oracle.look_up(function, args, {})
-        result, after = self.answer.call(function, args, after=True)
-        self._compare(function, result, expected, mistakes, OUTPUTS[function])
-        for number, (before, now) in enumerate(zip(args, after, strict=True)):
-            if difference(now, before, "") is not None:
-                raise WrongError(
-                    f"{function} changes its input number {number + 1}. Whoever called it still needs"
-                    " that array: work on a copy, or build a new one."
-                )
+        self._ask(function, args, {}, expected, mistakes, unchanged=True)
 
-    def _compare(self, function, result, expected, mistakes, parts):
+    def in_place(self, function, *args):
+        """For a function that changes its arguments: compare them as they are afterwards."""
         __tracebackhide__ = True
-        names = OUTPUTS[function]
-        if len(names) == 1:
-            result, expected = (result,), (expected,)
-            mistakes = [(text, (outputs,)) for text, outputs in mistakes]
-        elif not isinstance(result, tuple | list) or len(result) != len(names):
+        expected, mistakes = self.oracle.look_up(function, args, {}, after=True)
+        self._ask(function, args, {}, expected, mistakes, in_place=True)
+
+    def _ask(self, function, args, kwargs, expected, mistakes, parts=None, unchanged=False, in_place=False):
+        __tracebackhide__ = True
+
+        def attempt(oracle=None):
+            __tracebackhide__ = True
+            result, after = self.answer.call(function, args, kwargs, unchanged or in_place, oracle)
+            outputs = after[: len(OUTPUTS[function])] if in_place else result
+            compare(function, outputs, expected, mistakes, parts)
+            if unchanged:
+                check_unchanged(function, args, after)
+            return result
+
+        try:
+            try:
+                return attempt()
+            except pytest.exit.Exception:  # the debugger was left
+                raise
+            except Exception as error:
+                if not self.answer.calls_others(function):
+                    raise
+                try:
+                    result = attempt(self.oracle)
+                except Exception:
+                    raise error from None
+                self.carried.append(function)
+                return result
+        except WrongError as error:
+            raise WrongError(f"{error}\n{call_shown(function, args, kwargs)}") from None
+
+
+def check_unchanged(function, before, after):
+    """Raise WrongError if an argument is not what it was."""
+    for name, old, new in zip(ARGUMENTS[function], before, after, strict=False):
+        if difference(new, old, "") is not None:
             raise WrongError(
-                f"{function} must return {len(names)} values: {', '.join(names)}; yours: {short(result)}"
+                f"{function} changes its argument {name}. Whoever called it still needs that array:"
+                " work on a copy, or build a new one."
             )
-        _compare_all(function, names, result, expected, mistakes, parts)
 
 
-def _compare_all(function, names, result, expected, mistakes, parts):
+def compare(function, result, expected, mistakes, parts=None):
+    """Raise WrongError if an output that is looked at is wrong, with a hint if there is one."""
     __tracebackhide__ = True
-    wanted = [i for i, name in enumerate(names) if name in parts]
-    for i in wanted:
-        told = difference(result[i], expected[i], names[i])
-        if told is None:
-            continue
-        # A slip that explains every part goes before one that explains the part looked at.
-        for explained in (wanted, [i]):
-            for text, outputs in mistakes:
-                fits = all(difference(result[j], outputs[j], "") is None for j in explained)
-                if fits and difference(outputs[i], expected[i], "") is not None:
-                    raise WrongError(f"{function}: {told}\nIt looks as if {text}")
-        raise WrongError(f"{function}: {told}")
+    names = OUTPUTS[function]
+    if len(names) == 1:
+        result, expected = (result,), (expected,)
+        mistakes = [(text, (outputs,)) for text, outputs in mistakes]
+    elif not isinstance(result, tuple | list) or len(result) != len(names):
+        raise WrongError(
+            f"{function} must return {len(names)} values: {', '.join(names)}; yours: {short(result)}"
+        )
+    told = {
+        name: difference(yours, right, name)
+        for name, yours, right in zip(names, result, expected, strict=False)
+    }
+    wrong = [name for name in names if told[name] is not None]
+    looked_at = [name for name in wrong if name in (parts or names)]
+    if looked_at:
+        raise WrongError(f"{function}: {told[looked_at[0]]}{hint(names, wrong, result, expected, mistakes)}")
+
+
+def hint(names, wrong, result, expected, mistakes):
+    """The known slips that give all wrong outputs, and no other output that is not yours; else nothing.
+
+    One slip, or several that could each have done it; or else slips that did it together, each with
+    outputs of its own.
+    """
+    fitting = []
+    for text, outputs in mistakes:
+        rows = list(zip(names, result, expected, outputs, strict=False))
+        touched = [row for row in rows if difference(row[3], row[2], "") is not None]
+        if touched and all(difference(yours, slip, "") is None for _, yours, _, slip in touched):
+            fitting.append((text, [name for name, *_ in touched]))
+    together, left = [text for text, touched in fitting if touched == wrong], set(wrong)
+    if together:
+        words = ("It looks", "Or")
+    else:
+        words = ("It looks", "And")
+        for text, touched in fitting:
+            if left.issuperset(touched):
+                together.append(text)
+                left -= set(touched)
+        if left:
+            return ""
+    return "".join(f"\n{words[i > 0]} as if {text}" for i, text in enumerate(dict.fromkeys(together)))
+
+
+def call_shown(function, args, kwargs):
+    """The call as a student can repeat it: small arrays in full, larger ones by their shape."""
+    given = dict(zip(ARGUMENTS[function], args, strict=False)) | kwargs
+    lines = [line for name, value in given.items() for line in _shown(name, value)]
+    return "\n".join(["Called with:", *lines])
+
+
+def _shown(name, value):
+    if isinstance(value, dict):
+        return [line for key, item in value.items() for line in _shown(f'{name}["{key}"]', item)]
+    if isinstance(value, tuple | list) and any(isinstance(item, np.ndarray) for item in value):
+        return [line for i, item in enumerate(value) for line in _shown(f"{name}[{i}]", item)]
+    if isinstance(value, np.ndarray) and value.size <= PRINTED:
+        start = f"  {name} = "
+        return [start + np.array2string(value, separator=", ", prefix=start)]
+    return [f"  {name} = {short(value) if isinstance(value, np.ndarray) else value}"]
 
 
 def short(value):

@@ -2,16 +2,15 @@
 
 In a student's folder the checks import the student's own file, so a debugger stops where it should.
 The grader runs the same checks with --submission and --seed: then the answer runs in a process of
-its own, on other inputs (see remote.py), and nothing of it is imported here.
+its own, on other inputs (see runner.py), and nothing of it is imported here.
 """
 
-import importlib.util
 import json
 import os
 from pathlib import Path
 
 import pytest
-from answers import LocalAnswer, StoredCases
+from answers import LocalAnswer, StoredCases, load_file
 from checking import PUBLIC_SEED, AnswerError, Ask, Draws, WrongError
 
 TASKS = {
@@ -26,12 +25,12 @@ TASKS = {
 def pytest_addoption(parser):
     """The grader's options; a student needs none of them."""
     group = parser.getgroup("assignments")
-    group.addoption("--submission", help="grade this folder, in a process of its own")
+    group.addoption("--submission", help="grade the files of this JSON list, in a process of their own")
     group.addoption("--seed", type=int, default=PUBLIC_SEED, help="draw the inputs from this seed")
     group.addoption("--report", help="write the points to this JSON file")
     group.addoption("--call-seconds", type=float, default=3.0, help="how long one call may take")
     group.addoption("--task-seconds", type=float, default=9.0, help="how long all calls of a task may take")
-    group.addoption("--layers", default="seccomp+audit", help="what locks the answer in (see jail.py)")
+    group.addoption("--layers", default="seccomp+audit", help="what locks the answer in (see sandbox.py)")
 
 
 def pytest_configure(config):
@@ -45,23 +44,17 @@ def pytest_configure(config):
 def _answer(config, module):
     stem = module.__name__.removeprefix("test_")
     if stem not in config.answers:
-        if config.getoption("--submission"):
-            from remote import RemoteAnswer
+        if listed := config.getoption("--submission"):
+            from runner import LockedAnswer
 
-            limits = {
-                "call_seconds": config.getoption("--call-seconds"),
-                "layers": config.getoption("--layers"),
-            }
-            limits["task_seconds"] = config.getoption("--task-seconds")
-            config.answers[stem] = RemoteAnswer(config.getoption("--submission"), f"{stem}.py", **limits)
+            path = json.loads(Path(listed).read_text(encoding="utf-8")).get(stem)
+            names = ("call_seconds", "task_seconds", "layers")
+            limits = {name: config.getoption(f"--{name.replace('_', '-')}") for name in names}
+            config.answers[stem] = LockedAnswer(path, f"{stem}.py", **limits)
         elif hasattr(module, "MISTAKES"):  # a source checks itself
             config.answers[stem] = LocalAnswer(module, f"{stem}.py")
         else:
-            path = Path(module.__file__).with_name(f"{stem}.py")
-            loader = importlib.util.spec_from_file_location(stem, path)
-            answer = importlib.util.module_from_spec(loader)
-            loader.loader.exec_module(answer)
-            config.answers[stem] = LocalAnswer(answer, path.name)
+            config.answers[stem] = load_file(Path(module.__file__).with_name(f"{stem}.py"))
     return config.answers[stem]
 
 
@@ -76,7 +69,8 @@ def ask(request):
     else:
         oracle = StoredCases(Path(module.__file__).with_name("cases") / f"{module.__name__[5:]}.npz")
     draws = Draws(config.getoption("--seed"), request.node.name)
-    return Ask(_answer(config, module), oracle, draws)
+    request.node.ask = Ask(_answer(config, module), oracle, draws)
+    return request.node.ask
 
 
 def printable(text):
@@ -93,37 +87,55 @@ def _sentence_of_the_check(item, excinfo):
     return sentence if shown else ""
 
 
+def _task_of(item):
+    return next((name for name in TASKS if item.get_closest_marker(name)), None)
+
+
+def _enter(item, message, passed=False, finished=False):
+    """Write down how a check stands; the report is written each time, in case the next one ends it all."""
+    marker = item.get_closest_marker("points")
+    if marker is not None and _task_of(item) is not None:
+        item.config.points.setdefault(_task_of(item), {})[item.name] = {
+            "passed": passed,
+            "finished": finished,
+            "points": marker.args[0] if passed else 0,
+            "out_of": marker.args[0],
+            "purpose": " ".join((item.obj.__doc__ or "").split()),
+            "message": message,
+        }
+        _write_report(item.config)
+
+
+def pytest_collection_finish(session):
+    """Every check begins as not passed."""
+    for item in session.items:
+        _enter(item, "not run: the checks were stopped before this one")
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Count the points, and let a failed check speak in sentences instead of a traceback."""
+    """A check counts when its call has finished; a failed one gives sentences instead of a traceback."""
     outcome = yield
     report = outcome.get_result()
-    marker = item.get_closest_marker("points")
-    task = next((name for name in TASKS if item.get_closest_marker(name)), None)
-    if marker is None or task is None:
-        return
-    out_of = marker.args[0]
-    purpose = " ".join((item.obj.__doc__ or "").split())
     message = ""
     if call.excinfo is not None:
         own = _sentence_of_the_check(item, call.excinfo)
         if own or call.excinfo.errisinstance((WrongError, AnswerError)):
             message = printable(own or call.excinfo.value)
-            title = f"{task}, {item.name} ({out_of} point{'s' * (out_of != 1)})"
+            out_of = item.get_closest_marker("points").args[0]
+            title = f"{_task_of(item)}, {item.name} ({out_of} point{'s' * (out_of != 1)})"
+            purpose = " ".join((item.obj.__doc__ or "").split())
             report.longrepr = f"{title}\nAsked: {purpose}\nFound: {message}\n"
         else:
             message = printable(f"{call.excinfo.typename}: {call.excinfo.value}")
-    checks = item.config.points.setdefault(task, {})
-    passed = report.passed and checks.get(item.name, {}).get("passed", True)
-    checks[item.name] = {
-        "passed": passed,
-        "points": out_of if passed else 0,
-        "out_of": out_of,
-        "purpose": purpose,
-        "message": message or checks.get(item.name, {}).get("message", ""),
-    }
     if report.when == "call":
-        _write_report(item.config)
+        if report.passed and item.ask.carried:
+            names = " and ".join(dict.fromkeys(item.ask.carried))
+            message = f"{names}: right if the functions above it are; their slips are not charged again"
+        _enter(item, message, report.passed, finished=True)
+    elif report.when == "setup":
+        unfinished = "not finished: interrupted, out of time or ended by a crash while it ran"
+        _enter(item, message or unfinished)
 
 
 def _write_report(config):
@@ -146,7 +158,11 @@ def pytest_sessionfinish(session):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    """One line a task."""
+    """One line per task."""
     for task, checks in sorted(config.points.items()):
         points, out_of = (sum(check[key] for check in checks.values()) for key in ("points", "out_of"))
-        terminalreporter.write_line(f"{task}: {points} of {out_of} points   ({TASKS[task]})")
+        unfinished = sum(not check["finished"] for check in checks.values())
+        told = f"; {unfinished} of {len(checks)} checks not finished: they do not count" if unfinished else ""
+        terminalreporter.write_line(f"{task}: {points} of {out_of} points   ({TASKS[task]}){told}")
+        for note in dict.fromkeys(c["message"] for c in checks.values() if c["passed"] and c["message"]):
+            terminalreporter.write_line(f"  {note}")

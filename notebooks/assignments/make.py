@@ -4,7 +4,7 @@ Each file in source/ holds a whole task: the notebook's cells as comments (# %% 
 the answer with its solution between two marks (# %% answer), the checks (# %% checks) and the known slips
 (# %% mistakes). From these come
 
-    student     a folder to hand out: notebooks, files to fill, checks, stored right outputs; no solution
+    student     a folder to work in: notebooks, files to fill, checks, stored right outputs; no solution
     instructor  the same with the solutions filled in, and INSTRUCTORS.md
     nbgrader    a course for nbgrader: source/task1 ... source/task5, its configuration, the grader
 """
@@ -27,11 +27,13 @@ from checking import PUBLIC_SEED, Ask, Draws
 from reference import Recorder
 
 HERE = Path(__file__).resolve().parent
-SHARED = ("conftest.py", "answers.py", "checking.py", "wire.py", "course_check.py")
-GRADER = (*SHARED, "answer_child.py", "grade.py", "jail.py", "make.py", "nbgrader_cells.py", "pytest.ini")
-GRADER += ("reference.py", "remote.py", "README_STUDENT.md", "INSTRUCTORS.md")
+DIGITS = HERE.parents[1] / "mnp" / "data" / "files"
+SHARED = ("conftest.py", "answers.py", "checking.py", "loading.py", "protocol.py", "course_check.py")
+GRADER = (*SHARED, "grade.py", "make.py", "nbgrader_cells.py", "pytest.ini", "reference.py", "runner.py")
+GRADER += ("sandbox.py", "submissions.py", "worker.py", "README_STUDENT.md", "INSTRUCTORS.md")
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
-STUDENT_INI = "[pytest]\naddopts = -q --strict-markers --tb=short -p no:cacheprovider\n"
+QUESTION = re.compile(r"^\*\*(\d[ab])\*\* (.*?)\n\n", re.M | re.S)
+STUDENT_INI = "[pytest]\naddopts = -q --strict-markers --tb=short -p no:cacheprovider -rN\n"
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,14 @@ class Source:
 
 @functools.cache
 def sources():
-    """All tasks, in order."""
-    return tuple(parse(path) for path in sorted((HERE / "source").glob("task*.py")))
+    """The tasks that are graded, in order."""
+    return tuple(parse(path) for path in sorted((HERE / "source").glob("task[1-5]_*.py")))
+
+
+@functools.cache
+def capstone():
+    """Task 6, which puts the others together and is not graded by checks."""
+    return parse(HERE / "source" / "task6_network.py")
 
 
 def parse(path):
@@ -68,7 +76,7 @@ def parse(path):
         else:
             found[kind] = body.strip() + "\n"
     title = ast.get_docstring(ast.parse(text))
-    return Source(path.stem, title, tuple(cells), found["answer"], found["checks"])
+    return Source(path.stem, title, tuple(cells), found["answer"], found.get("checks", ""))
 
 
 def answer_file(source, solved):
@@ -80,8 +88,10 @@ def answer_file(source, solved):
         name = re.findall(r"^def (\w+)", source.answer[: match.start()], re.M)[-1]
         return f'{match.group(1)}raise NotImplementedError("{source.task}: {name}")\n'
 
-    told = f"{source.title}\n\nFill in the functions, then run: pytest -m {source.task}\n"
-    return f'"""{told}"""\n\nimport numpy as np\n\n\n' + SOLUTION.sub(replace, source.answer)
+    then = f"run: pytest -m {source.task}" if source.checks else f"run the cells of {source.stem}.ipynb"
+    head = f'"""{source.title}\n\nFill in the functions, then {then}\n"""\n\nimport numpy as np\n'
+    space = "" if source.answer.startswith("from ") else "\n\n"
+    return head + space + SOLUTION.sub(replace, source.answer)
 
 
 def checks_file(source):
@@ -154,16 +164,45 @@ def write_folder(out, found, solved=False, graded=False):
     (out / "pytest.ini").write_text(STUDENT_INI, encoding="utf-8")
     for source in found:
         (out / f"{source.stem}.py").write_text(answer_file(source, solved), encoding="utf-8")
-        (out / f"test_{source.stem}.py").write_text(checks_file(source), encoding="utf-8")
         text = json.dumps(notebook(source, graded), indent=1, ensure_ascii=False) + "\n"
         (out / f"{source.stem}.ipynb").write_text(text, encoding="utf-8")
-        np.savez_compressed(out / "cases" / f"{source.stem}.npz", **stored_cases(source.stem))
+        if source.checks:
+            (out / f"test_{source.stem}.py").write_text(checks_file(source), encoding="utf-8")
+            np.savez_compressed(out / "cases" / f"{source.stem}.npz", **stored_cases(source.stem))
+
+
+def student(out, solved=False):
+    """Write the student's folder, or with the solutions the instructor's, into a new or empty folder."""
+    out = Path(out)
+    check_empty(out)
+    write_folder(out, [*sources(), capstone()], solved)
+    for name in ("digits.csv.gz", "DIGITS-LICENCE.txt"):
+        shutil.copy(DIGITS / name, out / name)
+    shutil.copy(HERE / "README_STUDENT.md", out / "README.md")
+    (out / "answers.md").write_text(questions(), encoding="utf-8")
+    if solved:
+        shutil.copy(HERE / "INSTRUCTORS.md", out / "INSTRUCTORS.md")
+        shutil.copy(HERE / "task6_reference.png", out / "task6_reference.png")
+
+
+def questions():
+    """The questions of INSTRUCTORS.md without their model answers: a form to fill in."""
+    text = (HERE / "INSTRUCTORS.md").read_text(encoding="utf-8")
+    asked = [f"**{number}** {question}\n\n(your answer)\n" for number, question in QUESTION.findall(text)]
+    told = "Two to five sentences each, with numbers of your own where you have any.\n"
+    return "\n".join(["# Questions in words\n", told, *asked])
+
+
+def check_empty(out):
+    """Raise FileExistsError for a folder with something in it: nobody's work is overwritten."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} already exists and is not an empty folder: choose another")
 
 
 def write_nbgrader(out, seed):
     """A course folder: every task an assignment, and the grader beside them, never released."""
     found = sources()
-    for source in found:
+    for source in found:  # task 6 needs all others in one folder and is not graded: hand it out by itself
         write_folder(out / "source" / source.task, [source], graded=True)
     grader = out / "grader"
     shutil.copytree(HERE / "source", grader / "source", ignore=shutil.ignore_patterns("__pycache__"))
@@ -182,16 +221,15 @@ def main(arguments=None):
     parser.add_argument("--out", type=Path, required=True, help="a folder that is new or empty")
     parser.add_argument("--seed", type=int, help="nbgrader: the hidden seed (default: drawn)")
     chosen = parser.parse_args(arguments)
-    if chosen.out.exists() and any(chosen.out.iterdir()):
-        parser.error(f"{chosen.out} is not empty: nothing is overwritten, choose another folder")
-    if chosen.version == "nbgrader":
-        seed = secrets.randbelow(2**31) + 10_000 if chosen.seed is None else chosen.seed
-        write_nbgrader(chosen.out, seed)
-    else:
-        write_folder(chosen.out, sources(), solved=chosen.version == "instructor")
-        shutil.copy(HERE / "README_STUDENT.md", chosen.out / "README.md")
-        if chosen.version == "instructor":
-            shutil.copy(HERE / "INSTRUCTORS.md", chosen.out / "INSTRUCTORS.md")
+    try:
+        if chosen.version == "nbgrader":
+            check_empty(chosen.out)
+            seed = secrets.randbelow(2**31) + 10_000 if chosen.seed is None else chosen.seed
+            write_nbgrader(chosen.out, seed)
+        else:
+            student(chosen.out, solved=chosen.version == "instructor")
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     print(f"wrote the {chosen.version} version to {chosen.out}")
 
 

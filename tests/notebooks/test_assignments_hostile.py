@@ -166,7 +166,7 @@ def test_hostile_submissions_get_what_they_earned(tmp_path):
     os.mkfifo(folder / "pipe" / TASK)
     (folder / "folder" / TASK).mkdir()
     company = hand_in(folder, "company", {TASK: RIGHT})
-    for name in ("numpy.py", "conftest.py", "sitecustomize.py", "pytest.py", "checking.py", "wire.py"):
+    for name in ("numpy.py", "conftest.py", "sitecustomize.py", "pytest.py", "checking.py", "protocol.py"):
         (company / name).write_text("import os\nos._exit(0)\n")
     (company / "pytest.ini").write_text("[pytest]\naddopts = --collect-only\n")
     hand_in(folder, "=cmd()", {TASK: ""})
@@ -235,7 +235,7 @@ def test_the_hard_limit_keeps_the_points_so_far(tmp_path, monkeypatch):
 
 def seccomp_works():
     """Whether this system lets a process lock itself."""
-    command = [sys.executable, "-c", "import jail; print(jail.lock(('seccomp',)))"]
+    command = [sys.executable, "-c", "import sandbox; print(sandbox.lock(('seccomp',)))"]
     return (
         "seccomp"
         in subprocess.run(command, cwd=ASSIGNMENTS, capture_output=True, text=True, check=True).stdout

@@ -12,7 +12,7 @@ import pytest
 # rest of this course is about getting that price back.
 #
 # **You fill:** [`task3_maxout.py`](task3_maxout.py), two functions, NumPy only.
-# **Worth:** 20 points. **Time:** about 45 minutes.
+# **Worth:** 20 points. **Time:** about 20 minutes.
 #
 # | array | shape | meaning |
 # |---|---|---|
@@ -162,9 +162,9 @@ def sizes(draws):
 
 
 def back(draws):
-    """Arguments of a backward call with winners that were drawn."""
+    """Arguments of a backward call with winners that were drawn; the last neuron never wins."""
     n, units, k = sizes(draws)
-    return draws.eighths(n, units), draws.integers(0, k, (n, units)), k
+    return draws.eighths(n, units), draws.integers(0, k, (n, units)), k + 1
 
 
 @pytest.mark.points(2)
@@ -206,10 +206,10 @@ def test_backward_by_hand(ask):
 
 @pytest.mark.points(5)
 def test_backward_values(ask):
-    """Many examples and units; also a k of which the last neurons never win, and k = 1."""
+    """Many examples and units; the last neurons never win; also k = 1."""
     dy, winner, k = back(ask.draws)
     ask("maxout_backward", dy, winner, k)
-    ask("maxout_backward", dy, np.minimum(winner, 1), k + 2)
+    ask("maxout_backward", dy, np.minimum(winner, 1), k + 1)
     ask("maxout_backward", dy, 0 * winner, 1)
 
 
@@ -268,6 +268,24 @@ def _ones(right, dy, winner, k):
     return right(np.ones_like(dy), winner, k)
 
 
+def _all_units_at_once(right, dy, winner, k):
+    dz = np.zeros((*dy.shape, k), dtype=dy.dtype)
+    dz[:, :, winner] = dy
+    return dz
+
+
+def _all_winners_of_the_batch(right, dy, winner, k):
+    dz = np.zeros((*dy.shape, k), dtype=dy.dtype)
+    dz[:, :, winner] = dy[:, :, None, None]
+    return dz
+
+
+EVERY_UNIT = (
+    "dz[:, :, winner] = ... is used: it writes to every unit of every example. np.put_along_axis writes to"
+    " each one's own winner."
+)
+
+
 MISTAKES = {
     "maxout_forward": [
         (
@@ -279,7 +297,10 @@ MISTAKES = {
             "the maximum runs over the units: compare the k neurons of one unit, the last axis.",
         ),
         (_flat_index, "winner counts through all neurons of the layer: count within the unit, 0 to k - 1."),
-        (_with_relu, "negative maxima become 0: a maxout unit has no ReLU, a negative maximum is passed on."),
+        (
+            _with_relu,
+            "negative maxima become 0: no ReLU here, a negative maximum is passed on as it is.",
+        ),
         (_one_hot, "winner is a row of zeros and ones: it should be the index itself."),
     ],
     "maxout_backward": [
@@ -288,6 +309,8 @@ MISTAKES = {
             "every neuron of the unit gets dy: only the winner supplied y, the others get zero.",
         ),
         (_shared, "dy is shared among the k neurons: only the winner supplied y, so it gets all of dy."),
+        (_all_units_at_once, EVERY_UNIT),
+        (_all_winners_of_the_batch, EVERY_UNIT),
         (_ones, "the winners get 1 instead of dy: multiply by what comes from above (the chain rule)."),
     ],
 }

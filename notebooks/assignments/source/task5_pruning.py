@@ -95,7 +95,8 @@ import pytest
 # %% [markdown]
 # ## Check
 #
-# The same as `pytest -m task5` in a terminal. Each function is judged by itself.
+# The same as `pytest -m task5` in a terminal. Each function is judged by itself: if `prune_neurons` calls
+# your `take_neurons` and only that one is wrong, `prune_neurons` gets its points.
 
 # %% [code]
 # from course_check import run
@@ -154,9 +155,7 @@ def prune_neurons(net, name, keep):
     (array([[2., 3.]]), array([8.]))
     """
     ### BEGIN SOLUTION
-    weight, bias = net[f"{name}.weight"], net[f"{name}.bias"]
-    weight = np.take_along_axis(weight, keep[:, :, None], axis=1)
-    bias = np.take_along_axis(bias, keep, axis=1)
+    weight, bias = take_neurons(net[f"{name}.weight"], net[f"{name}.bias"], keep)
     if keep.shape[1] == 1:
         weight, bias = weight[:, 0], bias[:, 0]
     return net | {f"{name}.weight": weight, f"{name}.bias": bias}
@@ -258,10 +257,11 @@ pytestmark = pytest.mark.task5
 
 
 def layer(draws, n_keep=None):
-    """A maxout layer and a keep for it, another one for each unit."""
+    """A maxout layer and a keep for it, another one for each unit; the first unit keeps its last neuron."""
     units, k, size = draws.one_of([(5, 4, 3), (4, 5, 2), (6, 3, 4)])
     n_keep = n_keep or k - 1
     keep = np.stack([np.sort(draws.order(k)[:n_keep]) for _ in range(units)])
+    keep[0] = np.sort([k - 1, *draws.order(k - 1)[: n_keep - 1]])
     return draws.distinct(units, k, size), draws.distinct(units, k), keep
 
 
@@ -341,7 +341,10 @@ def test_mask_ties(ask):
 def test_mask_after_mask(ask):
     """What an earlier mask removed stays removed and counts; a sparser earlier mask comes back."""
     weight = ask.draws.magnitudes(6, 4)
-    earlier = (ask.draws.order(24) >= 6).reshape(6, 4)  # six are gone
+    # Six are gone, five of them large: then no two of the known slips give the same mask.
+    ranks = np.abs(weight).ravel().argsort(kind="stable")
+    gone = [*ranks[12:][ask.draws.order(12)[:5]], ranks[ask.draws.integers(3, 12)]]
+    earlier = ~np.isin(np.arange(24), gone).reshape(6, 4)
     ask("magnitude_mask", weight, 0.5, earlier)
     ask("magnitude_mask", weight, 0.125, earlier)
     ask.unchanged("magnitude_mask", weight, 0.5, earlier)
@@ -390,6 +393,23 @@ def _first_neurons(right, weight, bias, keep):
     return weight[:, : keep.shape[1]], bias[:, : keep.shape[1]]
 
 
+def _all_units_at_once(right, weight, bias, keep):
+    return weight[:, keep], bias[:, keep]
+
+
+def _prunes_all_units_at_once(right, net, name, keep):
+    weight, bias = net[f"{name}.weight"][:, keep], net[f"{name}.bias"][:, keep]
+    if keep.shape[1] == 1:
+        weight, bias = weight[:, 0], bias[:, 0]
+    return net | {f"{name}.weight": weight, f"{name}.bias": bias}
+
+
+EVERY_UNIT = (
+    "weight[:, keep] is used: it takes the neurons of all rows of keep from every unit. np.take_along_axis"
+    " takes each unit's own."
+)
+
+
 def _stays_maxout(right, net, name, keep):
     new = right(net, name, keep)
     if keep.shape[1] == 1:
@@ -432,12 +452,45 @@ def _threshold(right, weight, sparsity, mask=None):
     return kept | (np.abs(weight) >= np.abs(weight[kept]).min())
 
 
+def _both_masks(right, weight, sparsity, mask=None):
+    return right(weight, sparsity) if mask is None else right(weight, sparsity) & mask
+
+
+def _cuts_the_first(right, weight, sparsity, mask=None, kind="stable"):
+    magnitude = np.abs(weight).ravel()
+    if mask is not None:
+        magnitude[~mask.ravel()] = -1
+    zeros = int(np.floor(sparsity * weight.size + 0.5))
+    zeros = max(zeros, int((magnitude < 0).sum()))
+    kept = np.ones(weight.size, dtype=bool)
+    kept[np.argsort(magnitude, kind=kind)[:zeros]] = False
+    return kept.reshape(weight.shape)
+
+
+def _cuts_unsorted_ties(right, weight, sparsity, mask=None):
+    return _cuts_the_first(right, weight, sparsity, mask, kind=None)
+
+
+TIES = (
+    "ties go the wrong way: in a tie the lowest flat index is kept. Sort the largest first and stably"
+    ' (np.argsort(-magnitude, kind="stable")) and keep the front.'
+)
+
+
 def _mask_the_other_way(right, net, masks):
     return right(net, {name: ~mask for name, mask in masks.items()})
 
 
 def _makes_new_arrays(right, *arguments):
     return None
+
+
+def _velocity_is_lost(right, weights, grads, velocities, masks, lr, momentum, weight_decay):
+    right(weights, grads, tuple(v.copy() for v in velocities), masks, lr, momentum, weight_decay)
+
+
+def _weights_are_lost(right, weights, grads, velocities, masks, lr, momentum, weight_decay):
+    right(tuple(w.copy() for w in weights), grads, velocities, masks, lr, momentum, weight_decay)
 
 
 def _no_momentum(right, weights, grads, velocities, masks, lr, momentum, weight_decay):
@@ -470,9 +523,11 @@ MISTAKES = {
             "every unit keeps the neurons of unit 0: each unit has a row of its own in keep.",
         ),
         (_bias_as_before, "the bias still has all k neurons: select from it as from the weight."),
+        (_all_units_at_once, EVERY_UNIT),
         (_first_neurons, "the first neurons stay: take those that keep names."),
     ],
     "prune_neurons": [
+        (_prunes_all_units_at_once, EVERY_UNIT),
         (_stays_maxout, "a unit of one neuron still has its axis: drop it, the layer is dense now."),
         (_only_the_layer, "the other layers are missing from the new network."),
     ],
@@ -481,6 +536,12 @@ MISTAKES = {
         (_signed, "signed values are compared: a weight of -2 is larger in magnitude than 1."),
         (_ignores_the_mask, "the earlier mask is ignored: what it removed must stay removed."),
         (_of_what_is_left, "sparsity is taken of what the earlier mask left: it is zeros / all weights."),
+        (
+            _both_masks,
+            "the new mask and the earlier one are joined by &: more is zero than was asked for.",
+        ),
+        (_cuts_the_first, TIES),
+        (_cuts_unsorted_ties, TIES),
         (
             _threshold,
             "everything that reaches a threshold stays: ties then spoil the count, so sort and count.",
@@ -491,6 +552,15 @@ MISTAKES = {
         (
             _makes_new_arrays,
             "the arrays are as before: w = w - ... makes a new array, w -= ... changes the one given.",
+        ),
+        (
+            _velocity_is_lost,
+            "the velocities are as before: v = momentum * v + ... makes a new array; v *= momentum and then"
+            " v += ... change the one given.",
+        ),
+        (
+            _weights_are_lost,
+            "the weights are as before: w = w - lr * v makes a new array, w -= lr * v changes the one given.",
         ),
         (_no_momentum, "the old velocity is forgotten: v = momentum * v + g + weight_decay * w."),
         (_no_weight_decay, "weight decay is missing: v = momentum * v + g + weight_decay * w."),

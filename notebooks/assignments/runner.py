@@ -1,12 +1,13 @@
 """The grader's end of the pipe: a student's file as an object whose functions can be called.
 
-The file's text is handed to a fresh process (answer_child.py), which locks itself in and then
+The file's text is handed to a fresh process (worker.py), which locks itself in and then
 computes outputs for the inputs it is sent. Whatever that process does, this one only ever sees
 bytes from a pipe, reads no more of them than a right answer could need, and waits no longer than
 the limits say.
 """
 
 import contextlib
+import copy
 import os
 import select
 import signal
@@ -18,25 +19,25 @@ import time
 from pathlib import Path
 
 import numpy as np
-from checking import AnswerError
-from wire import LIMIT, WireError, pack, unpack
+from checking import AnswerError, calls_others
+from loading import sentence
+from protocol import LIMIT, ProtocolError, pack, unpack
 
 LARGEST_FILE = 200_000
 LAYERS = "seccomp+audit"
 START_SECONDS = 20.0
 
 
-def read_submission(folder, filename):
-    """The text of folder/filename. Raises AnswerError for anything but a small, regular, readable file.
+def read_submission(path, filename):
+    """The text of a handed-in file. Raises AnswerError for anything but a small, regular, readable file.
 
-    A link is not followed, neither the file nor the folder: it might lead to the solution. A pipe or
+    A link is not followed, neither the file nor its folder: it might lead to the solution. A pipe or
     a device is not opened at all.
     """
-    folder = Path(folder)
-    path = folder / filename
-    if not path.is_symlink() and not path.exists():
+    if path is None:
         raise AnswerError(f"{filename} is missing from the submission: hand it in under exactly this name")
-    if folder.is_symlink() or path.is_symlink() or not path.is_file():
+    path = Path(path)
+    if path.parent.is_symlink() or path.is_symlink() or not path.is_file():
         raise AnswerError(f"{filename} is not a regular file: hand in the file itself, no link")
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -51,29 +52,46 @@ def read_submission(folder, filename):
         raise AnswerError(f"{filename} cannot be read: {error.strerror}") from None
 
 
-class RemoteAnswer:
+class LockedAnswer:
     """Calls the functions of a student's file, each within limits, in a process that has been locked.
 
     A function that once hung or killed its process is not tried again; the others get a new process.
     """
 
-    def __init__(self, folder, filename, call_seconds=3.0, task_seconds=9.0, layers=LAYERS):
+    def __init__(self, path, filename, call_seconds=3.0, task_seconds=9.0, layers=LAYERS):
         self.filename, self.layers = filename, layers
         self.call_seconds, self.left = call_seconds, task_seconds
         self.process = None
         self.broken = {}  # function -> the message of the call that broke it
+        self.helped = {}  # function -> the same answer with right versions of the functions above it
         self.held = None
         self.scratch = None
         self.number = 0
+        self.text, self.unusable = "", None
         try:
-            self.text, self.unusable = read_submission(folder, filename), None
+            self.text = read_submission(path, filename)
         except AnswerError as error:
-            self.text, self.unusable = None, str(error)
+            self.unusable = str(error)
 
-    def call(self, function, args, kwargs=None, after=False):
-        """The result of function(*args) and, if wanted, the arguments as they are afterwards."""
+    def calls_others(self, function):
+        """Whether another function of the file may be to blame."""
+        return not self.unusable and calls_others(self.text, function)
+
+    def call(self, function, args, kwargs=None, after=False, oracle=None):
+        """The result of function(*args) and, if wanted, the arguments as they are afterwards.
+
+        With an oracle, the reference's functions above this one are appended to the file. That is done in
+        a process of its own, which is asked for this one function only, so that no other gains by it.
+        """
         if self.unusable:
             raise AnswerError(self.unusable)
+        if oracle:
+            if function not in self.helped:
+                self.helped[function] = again = copy.copy(self)
+                again.text += "\n\n" + oracle.functions_above(function)
+                again.process = again.scratch = None
+                again.broken, again.helped, again.left = {}, {}, self.call_seconds
+            return self.helped[function].call(function, args, kwargs, after)
         if function in self.broken:
             raise AnswerError(self.broken[function])
         try:
@@ -86,7 +104,7 @@ class RemoteAnswer:
             self.broken[function] = str(error)
             raise AnswerError(str(error)) from None
         if reply.get("error"):
-            raise AnswerError(self._told(reply))
+            raise AnswerError(sentence(reply, self.filename))
         if "result" not in reply:
             raise AnswerError(f"{function} gave no result")
         return reply["result"], reply.get("after")
@@ -96,7 +114,7 @@ class RemoteAnswer:
             self.unusable = f"the time for {self.filename} is used up by calls that took too long"
             raise AnswerError(self.unusable)
         self.scratch = tempfile.TemporaryDirectory(prefix="answer")
-        child = Path(__file__).with_name("answer_child.py")
+        child = Path(__file__).with_name("worker.py")
         numpy_folder = Path(np.__file__).parent.parent
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL", "VECLIB_MAXIMUM")}
         self.process = subprocess.Popen(
@@ -118,20 +136,8 @@ class RemoteAnswer:
             self.unusable = str(error)
             raise
         if reply.get("error"):
-            self.unusable = self._told(reply)
+            self.unusable = sentence(reply, self.filename)
             raise AnswerError(self.unusable)
-
-    def _told(self, reply):
-        kind, text = str(reply.get("error"))[:80], str(reply.get("text"))[:1000]
-        where = f" (line {reply['line']} of {self.filename})" if reply.get("line") else ""
-        if kind == "NotImplementedError":
-            return f"not written yet{where}: {text}"
-        if kind in ("SystemExit", "KeyboardInterrupt"):
-            return f"your code ends the program{where}: return a value instead"
-        hint = ""
-        if kind in ("ModuleNotFoundError", "ImportError"):
-            hint = "; NumPy and the everyday standard library are all that the tasks need"
-        return f"your code raises {kind}{where}: {text}{hint}"
 
     def _exchange(self, request, what):
         """Send one message and wait for its answer, within the limits of a call and of the task."""
@@ -152,7 +158,7 @@ class RemoteAnswer:
             raise _BrokenError(f"{what} sent far more than a right answer could need")
         try:
             reply = unpack(self._read(length, deadline, what))
-        except WireError as error:
+        except ProtocolError as error:
             raise _BrokenError(f"{what} sent {error} instead of a result") from None
         if type(reply) is not dict or reply.get("id") != number:
             raise _BrokenError(f"{what} sent an answer to another question")
@@ -192,7 +198,9 @@ class RemoteAnswer:
         return f"{what} ended the whole process: no exit, no endless recursion, no gigabytes"
 
     def close(self):
-        """End the process; nothing of it is needed any more."""
+        """End the process, and those of the same answer with help."""
+        for again in self.helped.values():
+            again.close()
         if self.process is not None:
             with contextlib.suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGKILL)

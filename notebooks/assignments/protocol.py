@@ -3,7 +3,7 @@
 A message is a JSON header (what the value is made of) followed by the raw bytes of its arrays.
 Nothing here can carry code: no pickle, no object arrays, no class names that are looked up. The
 grader reads messages that a student's program may have written, so `unpack` checks every number
-before it uses it and knows one failure only, WireError.
+before it uses it and knows one failure only, ProtocolError.
 """
 
 import json
@@ -17,7 +17,7 @@ DEEPEST = 6
 KINDS = "biuf"
 
 
-class WireError(ValueError):
+class ProtocolError(ValueError):
     """A message that is no message: too long, too deep, or not what its header says."""
 
 
@@ -37,7 +37,7 @@ def pack(value):
     header = json.dumps(_describe(value, blobs, 0)).encode()
     message = struct.pack(">I", len(header)) + header + b"".join(blobs)
     if len(message) > LIMIT:
-        raise WireError(f"a message of {len(message)} bytes; at most {LIMIT} are passed on")
+        raise ProtocolError(f"a message of {len(message)} bytes; at most {LIMIT} are passed on")
     return message
 
 
@@ -65,21 +65,21 @@ def _describe(value, blobs, depth):
 
 
 def unpack(message):
-    """The value a message stands for. Raises WireError, and nothing else, when it stands for none."""
+    """The value a message stands for. Raises ProtocolError, and nothing else, when it stands for none."""
     try:
         (length,) = struct.unpack_from(">I", message)
         if not 0 < length <= len(message) - 4 or len(message) > LIMIT:
-            raise WireError("a header longer than its message")
+            raise ProtocolError("a header longer than its message")
         described = json.loads(bytes(message[4 : 4 + length]))
         reader = _Reader(memoryview(message)[4 + length :])
         value = reader.build(described, 0)
         if reader.position != len(reader.blob):
-            raise WireError("bytes left over")
+            raise ProtocolError("bytes left over")
         return value
-    except WireError:
+    except ProtocolError:
         raise
     except Exception as error:
-        raise WireError(f"not a message: {type(error).__name__}") from None
+        raise ProtocolError(f"not a message: {type(error).__name__}") from None
 
 
 class _Reader:
@@ -88,7 +88,7 @@ class _Reader:
 
     def build(self, described, depth):
         if depth > DEEPEST + 1:
-            raise WireError("nested too deep")
+            raise ProtocolError("nested too deep")
         kind, value = described["t"], described.get("v")
         if kind == "plain" and (value is None or type(value) in (bool, int, str)):
             return value
@@ -103,17 +103,17 @@ class _Reader:
             return self.array(described["d"], described["s"])
         if kind == "other":
             return Other(str(value)[:80])
-        raise WireError("a value of no known kind")
+        raise ProtocolError("a value of no known kind")
 
     def array(self, dtype, shape):
         dtype = np.dtype(str(dtype))
         if dtype.kind not in KINDS or dtype.itemsize > 8 or dtype.names:
-            raise WireError("an array of a type that is not passed on")
+            raise ProtocolError("an array of a type that is not passed on")
         if len(shape) > 8 or any(type(n) is not int or n < 0 for n in shape):
-            raise WireError("a shape that is none")
+            raise ProtocolError("a shape that is none")
         size = math.prod(shape) * dtype.itemsize
         if size > len(self.blob) - self.position:
-            raise WireError("an array longer than its message")
+            raise ProtocolError("an array longer than its message")
         part = self.blob[self.position : self.position + size]
         self.position += size
         return np.frombuffer(part, dtype=dtype).reshape(shape).copy()

@@ -1,14 +1,13 @@
 """Runs one student's file and calls its functions: a process of its own, locked before it starts.
 
-    python -I -S -B answer_child.py NUMPY_FOLDER LAYERS SECONDS
+    python -I -S -B worker.py NUMPY_FOLDER LAYERS SECONDS
 
-Not started by hand: remote.py does it. Requests come in on standard input, answers leave on what
-was standard output; the student's own prints go nowhere. The first request carries the text of the
-file, every further one a function name and its arguments. The process knows inputs only: what the
-outputs should be is known to the process that asks, and to no other.
+Started by runner.py. Requests come in on standard input, answers leave on what was standard output;
+the student's own prints go nowhere. The first request carries the text of the file, every further one
+a function name and its arguments. The process is given inputs only: the right outputs are compared in
+the process that asks.
 """
 
-import importlib
 import os
 import struct
 import sys
@@ -21,19 +20,12 @@ python_path = list(sys.path)
 sys.path[:] = [numpy_folder, here, *python_path]
 sys.argv = ["answer"]
 
-import jail  # noqa: E402
+import loading  # noqa: E402
 import numpy as np  # noqa: E402
-from wire import LIMIT, pack, unpack  # noqa: E402
+import sandbox  # noqa: E402
+from protocol import LIMIT, pack, unpack  # noqa: E402
 
-# Whatever an answer may import has to be loaded now: later, no file can be opened.
-PROVIDED = """
-abc array bisect cmath collections contextlib copy dataclasses decimal enum fractions functools heapq
-inspect io itertools json logging math numbers operator pathlib pprint random re statistics string
-textwrap time traceback types typing unittest warnings
-numpy.fft numpy.lib.stride_tricks numpy.linalg numpy.random numpy.testing
-"""
-for provided in PROVIDED.split():
-    importlib.import_module(provided)
+loading.preload()
 
 
 def read_message(descriptor):
@@ -51,7 +43,7 @@ def read_message(descriptor):
 
 
 def write_message(descriptor, value):
-    """Send one answer; a result that is too large is replaced by a word about that."""
+    """Send one answer; a result that is too large is replaced by the error that says so."""
     try:
         message = pack(value)
     except BaseException as error:
@@ -61,37 +53,21 @@ def write_message(descriptor, value):
         message = message[os.write(descriptor, message) :]
 
 
-def describe(error, filename):
-    """What went wrong, and the last line of the student's own file that took part in it."""
-    line, trace = 0, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == filename:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError) and error.filename == filename:
-        line = error.lineno or 0
-    try:
-        text = str(error)[:1000]
-    except BaseException:
-        text = ""
-    return {"error": type(error).__name__[:80], "text": text, "line": line}
-
-
 def main():
     """Lock, load the file, then answer until the pipe closes."""
     requests, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
-    # A student's file has no business with these; without them `import jail` finds nothing either.
-    for name in ("jail", "wire", "ctypes", "_ctypes"):
+    # A student's file has no use for these; without them `import sandbox` finds nothing either.
+    for name in ("sandbox", "protocol", "loading", "ctypes", "_ctypes"):
         sys.modules.pop(name, None)
     sys.path[:] = python_path
     np.seterr(all="ignore")
     warnings.simplefilter("ignore")
 
-    jail.limit_resources(seconds)
-    write_message(answers, {"id": 0, "held": "+".join(jail.lock(layers))})
+    sandbox.limit_resources(seconds)
+    write_message(answers, {"id": 0, "held": "+".join(sandbox.lock(layers))})
 
     module, filename = None, "answer.py"
     while (request := read_message(requests)) is not None:
@@ -100,9 +76,8 @@ def main():
             if "load" in request:
                 filename = request["filename"]
                 module = types.ModuleType(filename.removesuffix(".py"))
-                module.__file__ = filename
                 sys.modules[module.__name__] = module
-                exec(compile(request["load"], filename, "exec"), module.__dict__)
+                loading.load(request["load"], module, filename)
             else:
                 arguments = list(request["args"])
                 function = getattr(module, request["function"], None)
@@ -111,7 +86,7 @@ def main():
                 reply["result"] = function(*arguments, **request["kwargs"])
                 reply["after"] = arguments if request["after"] else None
         except BaseException as error:
-            reply = {"id": request["id"], **describe(error, filename)}
+            reply = {"id": request["id"], **loading.describe(error, filename)}
         write_message(answers, reply)
 
 
