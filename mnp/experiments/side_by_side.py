@@ -8,7 +8,6 @@ bit of the results.
 import os
 import signal
 import subprocess
-import sys
 import time
 
 from mnp.data.folders import make_folder
@@ -16,6 +15,7 @@ from mnp.errors import MnpError
 from mnp.experiments.folder import RECIPE, to_json, write_whole
 from mnp.experiments.run import check_run_folder
 from mnp.experiments.typed import to_dict
+from mnp.process import python_command
 
 LOG = "log.txt"
 PATIENCE = 20  # seconds that an interrupted run may take to end
@@ -67,7 +67,8 @@ def start(experiment, folder, threads, data_folder, backend, source):
     make_folder(folder)
     if not (folder / RECIPE).exists():
         write_whole(folder / RECIPE, to_json(to_dict(experiment)))
-    words = [sys.executable, "-m", "mnp", "run", "--resume", "--out", str(folder), "--no-figures"]
+    words = python_command("from mnp.__main__ import main; sys.exit(main())")
+    words += ["run", "--resume", "--out", str(folder), "--no-figures"]
     words += ["--data", str(data_folder)] if data_folder else []
     words += ["--backend", backend] if backend else []
     words += ["--from", str(source)] if source else []

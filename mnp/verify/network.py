@@ -15,19 +15,19 @@ from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import collect_win_counts, prune_neurons
 from mnp.verify import reference
-from mnp.verify.candidate import offered
+from mnp.verify.candidate import implemented
 from mnp.verify.judge import Verdict, compare_arrays
 
 TOLERANCE = 1e-8
 STEPS, STEPS_AFTER, BATCH = 6, 4, 16
 
 
-def kernels_of(module):
+def backend_of(module):
     """Fill a module's gaps with the textbook: a namespace that a Network can run on.
 
     Fused names are taken only if the module offers them.
 
-    >>> kernels_of(types.SimpleNamespace(relu_forward=abs)).relu_forward is abs
+    >>> backend_of(types.SimpleNamespace(relu_forward=abs)).relu_forward is abs
     True
     """
     backend = types.ModuleType("candidate")
@@ -99,7 +99,7 @@ def judge_round(module_or_notes, seed=0):
     right = pruning_round(textbook, seed)
     got = module_or_notes
     if not isinstance(got, dict):
-        got = pruning_round(kernels_of(got), seed)
+        got = pruning_round(backend_of(got), seed)
     for at, (name, expected) in enumerate(right.items()):
         kind = "winner" if expected.dtype.kind in "iu" else name  # integers are compared exactly
         found = compare_arrays(kind, expected, got.get(name), "float64", TOLERANCE)
@@ -118,7 +118,7 @@ def what_is_used(module):
     >>> what_is_used(textbook)
     'all 20 plain kernels are its own'
     """
-    plain = [name for name in offered(module) if name in reference.KERNELS]
+    plain = [name for name in implemented(module) if name in reference.KERNELS]
     if len(plain) == len(reference.KERNELS):
         return f"all {len(plain)} plain kernels are its own"
     return f"{len(plain)} of {len(reference.KERNELS)} plain kernels are its own, the others the textbook's"
