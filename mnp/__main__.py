@@ -9,14 +9,19 @@ and a line in COMMANDS. Exit status: 0 done, 1 the answer is no (a check that fa
 input, told in one line, 130 interrupted.
 """
 
-import argparse
-import importlib
-import importlib.util
 import os
 import sys
 
-import mnp
-from mnp.errors import MnpError
+from mnp.process import import_path
+
+sys.path[:] = import_path()  # before any other import: a random.py in the working folder hides nothing
+
+import argparse  # noqa: E402
+import importlib  # noqa: E402
+import importlib.util  # noqa: E402
+
+import mnp  # noqa: E402
+from mnp.errors import MnpError  # noqa: E402
 
 COMMANDS = {
     "list": ("mnp.commands.list", "show the recipes"),

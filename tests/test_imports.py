@@ -13,7 +13,7 @@ import mnp
 HOUSE = Path(mnp.__file__).parent
 FLOORS = [  # a module imports from its own floor and from those above it in this list
     {"mnp.errors"},
-    {"mnp.files", "mnp.tables"},
+    {"mnp.files", "mnp.tables", "mnp.process"},
     {"mnp.kernels", "mnp.data"},
     {"mnp.nn"},
     {"mnp.pruning"},

@@ -8,7 +8,6 @@ bit of the results.
 import os
 import signal
 import subprocess
-import sys
 import time
 
 from mnp.errors import MnpError
@@ -16,6 +15,7 @@ from mnp.experiments.folder import RECIPE
 from mnp.experiments.run import check_run_folder
 from mnp.experiments.typed import to_dict
 from mnp.files import atomic_write, make_folder, to_json
+from mnp.process import python_command
 
 LOG = "log.txt"
 PATIENCE = 20  # seconds that an interrupted run may take to end
@@ -67,7 +67,8 @@ def start(experiment, folder, threads, data_folder, backend, source):
     make_folder(folder)
     if not (folder / RECIPE).exists():
         atomic_write(folder / RECIPE, to_json(to_dict(experiment)))
-    words = [sys.executable, "-m", "mnp", "run", "--resume", "--out", str(folder), "--no-figures"]
+    words = python_command("from mnp.__main__ import main; sys.exit(main())")
+    words += ["run", "--resume", "--out", str(folder), "--no-figures"]
     words += ["--data", str(data_folder)] if data_folder else []
     words += ["--backend", backend] if backend else []
     words += ["--from", str(source)] if source else []

@@ -237,9 +237,11 @@ class Network:
         shared = {name: np.asarray(state[name]) for name in own if name in state}
         for name, array in shared.items():
             if array.shape != own[name].shape or array.dtype.kind not in "fiu":
+                flat = array.size == own[name].size and array.ndim < own[name].ndim  # a maxout layer's
+                hint = ": mnp.verify.export.from_state_dict takes PyTorch's shapes" if flat else ""
                 raise MnpError(
                     f"{name!r} is {array.dtype} {array.shape} in the state and "
-                    f"{own[name].dtype} {own[name].shape} in the network"
+                    f"{own[name].dtype} {own[name].shape} in the network{hint}"
                 )
         with np.errstate(over="ignore"):  # of float64 into float32; check_finite finds it
             for name, array in shared.items():

@@ -4,7 +4,8 @@ Nothing is judged here. These functions run in the child process of `mnp.verify.
 kernel may exit, print or loop without harm; tests and notebooks may also call them directly.
 """
 
-import importlib
+import builtins
+import importlib.machinery
 import importlib.util
 import inspect
 import os
@@ -48,8 +49,21 @@ def where_raised(error, file):
 
     A line that called something else which raised counts: it is the one to look at.
     """
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
     return f" ({Path(file).name}, line {lines[-1]})" if lines else ""
+
+
+def file_of(where):
+    """Return the resolved path of a candidate that is given as a file, None for a dotted name."""
+    is_file = where.endswith(".py") or os.sep in where or "/" in where
+    return Path(where).resolve() if is_file else None
+
+
+def folder_of(where):
+    """Return the folder whose modules a candidate may import: its file's own, or the working folder."""
+    file = file_of(where)
+    return str(file.parent) if file else os.getcwd()
 
 
 def load_module(where):
@@ -58,39 +72,82 @@ def load_module(where):
     Parameters
     ----------
     where : str
-        "package.module", or a path that ends in .py or holds a separator. A file's own folder comes
-        first on the import path, as if it were run as a script; the working folder serves a name.
+        "package.module", or a path that ends in .py or holds a separator. The modules beside the file (in
+        the working folder, for a dotted name) can be imported but hide no others: they come last.
 
     Returns
     -------
     module : module
 
-    Raises MnpError in one line for a file that is not there and for whatever an import can raise,
+    Raises MnpError in one line for a file that is not found and for whatever an import can raise,
     sys.exit included.
     """
-    path = Path(where)
-    is_file = path.suffix == ".py" or os.sep in where or "/" in where
-    if is_file and not path.is_file():
+    file, folder = file_of(where), folder_of(where)
+    if file and not file.is_file():
         raise MnpError(f"{where}: no such file: give the path of a Python file or a module's dotted name")
+    if folder not in sys.path:
+        sys.path.append(folder)
     try:
-        if not is_file:
-            sys.path.insert(0, os.getcwd())
+        if not file:
             return importlib.import_module(where)
-        sys.path.insert(0, str(path.resolve().parent))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
+        spec = importlib.util.spec_from_file_location(file.stem, file)
         if spec is None:
             raise ImportError("not a Python file")
         module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)
+        sys.modules.setdefault(file.stem, module)
         spec.loader.exec_module(module)
         return module
     except BaseException as error:
-        line = where_raised(error, str(path)) if is_file else ""
-        raise MnpError(f"{where} does not import: {one_line(error)}{line}") from error
+        raise MnpError(f"{where} does not import: {one_line(error)}{where_raised(error, file)}") from error
 
 
-def offered(module):
-    """Name the agreed kernels that a module has, in the agreed order."""
+def run_as_script(where):
+    """Let a candidate see `sys.argv` and its neighbours as a script would; for a child process only.
+
+    An import statement in a file of the candidate's folder finds the modules of that folder first, and
+    nobody else's imports do: a candidate may have a `random.py` of its own, while NumPy keeps Python's.
+    What such a module lacks is looked up in the one that it hides, so it does no harm to a candidate
+    that wanted Python's.
+    """
+    sys.argv = [where]
+    folder, plain, neighbours = folder_of(where), builtins.__import__, {}
+
+    def import_(name, globals=None, locals=None, fromlist=(), level=0):
+        file = str((globals or {}).get("__file__"))
+        theirs = file.startswith(folder + os.sep) and "site-packages" not in file
+        if theirs and level == 0 and "." not in name:
+            if name not in neighbours:
+                _load_neighbour(name, folder, neighbours)
+            neighbour = neighbours[name]
+            if neighbour is not None and neighbour.__file__ != file:
+                return neighbour
+        return plain(name, globals, locals, fromlist, level)
+
+    builtins.__import__ = import_
+
+
+def _load_neighbour(name, folder, neighbours):
+    """Import folder/name.py if the name is another module's as well; otherwise file None.
+
+    It does not go into `sys.modules`, where everybody's imports would find it.
+    """
+    neighbours[name] = None
+    spec = importlib.machinery.PathFinder.find_spec(name, [folder])
+    hidden = sys.modules.get(name) or importlib.util.find_spec(name)
+    file = getattr(hidden, "origin", None) or getattr(hidden, "__file__", None)
+    if spec is None or spec.submodule_search_locations is not None or file == spec.origin:
+        return
+    module = neighbours[name] = importlib.util.module_from_spec(spec)
+    module.__getattr__ = lambda attribute: getattr(importlib.import_module(name), attribute)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del neighbours[name]
+        raise
+
+
+def implemented(module):
+    """List the kernels that a module has, in the order of the interface."""
     return [name for name in reference.OUTPUTS if callable(getattr(module, name, None))]
 
 

@@ -1,120 +1,25 @@
-"""Networks for other programs: PyTorch names in safetensors or a PyTorch file, and back into a Network.
-
-A state_dict for PyTorch has one array for each entry of the matching `nn.Module`:
-
-    conv.weight (F, C, KH, KW), conv.bias (F,)      nn.Conv2d
-    fc.weight (out, in), fc.bias (out,)             nn.Linear
-    bn.weight, bn.bias, bn.running_mean, bn.running_var (C,), bn.num_batches_tracked ()    nn.BatchNorm2d
-
-A maxout layer is an `nn.Linear` of units * k outputs, row u * k + j being neuron j of unit u, followed by
-`z.reshape(N, units, k).amax(2)`: that is the one array whose shape differs from ours, (units, k, in).
-Masks are not exported: what they remove is zero in the weight.
-"""
+"""Networks for other programs: safetensors, PyTorch, ONNX; and PyTorch's arrays back into a Network."""
 
 import io
 import json
 import pickle
 from pathlib import Path
 
-import numpy as np
-
 import mnp
 from mnp.errors import MnpError
+from mnp.experiments.checkpoint import save_network
 from mnp.files import atomic_write
-from mnp.nn import BatchNorm2d, MaxoutDense, Network
-from mnp.nn.network import LAYER_TYPES
 from mnp.verify import safetensors_file
+from mnp.verify.onnx_export import to_onnx
+from mnp.verify.state_dict import check_layer_types, from_state_dict, need, to_state_dict
+
+__all__ = ["TARGETS", "export", "from_state_dict", "read_state", "to_state_dict"]
 
 TARGETS = ("onnx", "safetensors", "torch", "checkpoint")
 
 
-def need(package):
-    """Import a package of the `verify` extra, or say in one line how to get it."""
-    import importlib
-
-    try:
-        return importlib.import_module(package)
-    except ImportError:
-        raise MnpError(f'this needs the package {package}: pip install "mnp[verify]"') from None
-
-
-def check_plain(net, target):
-    """Refuse layers that a target has no words for."""
-    for name, layer in net.layers.items():
-        if type(layer) is not LAYER_TYPES.get(type(layer).__name__):
-            raise MnpError(
-                f"layer {name!r} is a {type(layer).__name__}, which {target} cannot express: "
-                "export the masked network that it was made from"
-            )
-
-
-def to_state_dict(net):
-    """Give a network's arrays under PyTorch's names and in PyTorch's shapes.
-
-    Parameters
-    ----------
-    net : Network
-        Of the layers of `mnp.nn`; dense, pruned or masked.
-
-    Returns
-    -------
-    state : dict of name -> array, C order
-        As the module's docstring lists. Copies, not views.
-
-    >>> from mnp.nn import lenet5
-    >>> state = to_state_dict(lenet5(units=6, k=4))
-    >>> state["fc3.weight"].shape, state["fc3.bias"].shape
-    ((24, 800), (24,))
-    """
-    check_plain(net, "a PyTorch state_dict")
-    state = {}
-    for name, layer in net.layers.items():
-        for key, array in (layer.params | layer.buffers).items():
-            array = np.array(array, order="C")
-            if isinstance(layer, MaxoutDense):
-                array = array.reshape(layer.units * layer.k, *array.shape[2:])
-            state[f"{name}.{key}"] = array
-        if isinstance(layer, BatchNorm2d):
-            state[f"{name}.num_batches_tracked"] = np.zeros((), np.int64)
-    return state
-
-
-def from_state_dict(state, like):
-    """Make a Network of an architecture and a PyTorch state_dict.
-
-    Parameters
-    ----------
-    state : dict of name -> array
-        Every parameter and running statistic. Maxout weights may be (units * k, in) or (units, k, in).
-    like : Network or list
-        The architecture: a network of it, or what `Network.architecture()` gave.
-
-    Returns
-    -------
-    net : Network
-        Its own arrays, without masks.
-
-    Raises MnpError for names that are missing or unknown, for another shape, and for what is not finite.
-    """
-    net = Network.from_architecture(like.architecture() if isinstance(like, Network) else like)
-    own, given = net.state_dict(), {}
-    for name, array in state.items():
-        if name.endswith(".num_batches_tracked"):
-            continue
-        array = np.asarray(array)
-        layer = net.layers.get(name.partition(".")[0])
-        if isinstance(layer, MaxoutDense) and name in own and array.ndim == own[name].ndim - 1:
-            flat = (layer.units * layer.k, *own[name].shape[2:])
-            if array.shape == flat:
-                array = array.reshape(own[name].shape)
-        given[name] = array
-    net.load_state_dict(given)
-    net.check_finite()
-    return net
-
-
 def read_state(path):
-    """Read a state_dict: a .safetensors file, or a PyTorch file by `torch.load(weights_only=True)`.
+    """Read a state_dict from a safetensors file, or from a PyTorch file by `torch.load(weights_only=True)`.
 
     Returns
     -------
@@ -123,13 +28,21 @@ def read_state(path):
     Raises MnpError for a file that is neither, or holds anything but tensors.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        return safetensors_file.load(path)[0]
-    if path.suffix not in (".pt", ".pth"):
-        raise MnpError(f"{path}: give a .safetensors, .pt or .pth file")
+    if path.suffix == ".npz":
+        raise MnpError(f"{path}: is an .npz file: give a .safetensors, .pt or .pth file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MnpError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if path.suffix == ".safetensors" or data[8:9] == b"{":  # a length of eight bytes, then JSON
+        return safetensors_file.from_bytes(data, path)
+    return _read_torch(path, data)
+
+
+def _read_torch(path, data):
     torch = need("torch")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError("no dictionary of tensors")
         for name, value in state.items():
@@ -145,19 +58,17 @@ def read_state(path):
     raise MnpError(f"{path}: is no state_dict that can be read safely ({reason})")
 
 
-def save_safetensors(net, path):
-    """Write a network's state_dict as safetensors; the architecture goes along as metadata."""
+def torch_bytes(net):
+    """A network's state_dict as `torch.save` writes it: tensors only, so weights_only=True reads it."""
+    torch, buffer = need("torch"), io.BytesIO()
+    torch.save({name: torch.from_numpy(array) for name, array in to_state_dict(net).items()}, buffer)
+    return buffer.getvalue()
+
+
+def safetensors_bytes(net):
+    """A network's state_dict as a safetensors file, with the architecture as metadata."""
     metadata = {"format": "pt", "mnp": mnp.__version__, "architecture": json.dumps(net.architecture())}
-    safetensors_file.save(path, to_state_dict(net), metadata)
-
-
-def save_torch(net, path):
-    """Write a network's state_dict by `torch.save`: tensors only, so that weights_only=True reads it."""
-    torch = need("torch")
-    state = {name: torch.from_numpy(array) for name, array in to_state_dict(net).items()}
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    atomic_write(path, buffer.getvalue())
+    return safetensors_file.to_bytes(to_state_dict(net), metadata)
 
 
 def export(net, target, path):
@@ -169,20 +80,17 @@ def export(net, target, path):
     target : "onnx", "safetensors", "torch" or "checkpoint"
     path : str or Path
 
-    Raises MnpError for a target that is not there or cannot express the network, for a package that is
-    missing, and for a disk that refuses.
+    Raises MnpError for an unknown target, for one that cannot express the network, for a package that is
+    missing, and for a file that cannot be written.
     """
     if target == "onnx":
-        from mnp.verify.onnx_export import save_onnx
-
-        save_onnx(net, path)
+        atomic_write(path, to_onnx(net).SerializeToString())
     elif target == "safetensors":
-        save_safetensors(net, path)
+        atomic_write(path, safetensors_bytes(net))
     elif target == "torch":
-        save_torch(net, path)
+        atomic_write(path, torch_bytes(net))
     elif target == "checkpoint":
-        from mnp.experiments.checkpoint import save_network
-
+        check_layer_types(net, "a checkpoint")
         save_network(path, net)
     else:
         raise MnpError(f"there is no export to {target!r}: choose one of {', '.join(TARGETS)}")

@@ -12,7 +12,6 @@ is to do.
 
 import io
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 import mnp
 from mnp.errors import MnpError
 from mnp.files import atomic_write, make_folder
-from mnp.verify import cases, golden_pipeline, reference, safetensors_file
+from mnp.verify import cases, network, reference, safetensors_file
 from mnp.verify.inputs import LAYOUTS
 
 FORMAT, VERSION = "mnp golden vectors", 1
@@ -45,7 +44,6 @@ RULES = {
     "tolerance": "|yours - answer| <= tolerance * max |answer| over the array; integers and bools are equal; "
     "an output that is null is not asked for",
 }
-TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 
 
 def kernel_vectors(kernel, seed=0):
@@ -95,9 +93,9 @@ def vectors(seed=0):
     for kernel, signature in reference.AGREED.items():
         files[kernel], entries = kernel_vectors(kernel, seed)
         looser = cases.LOOSER.get(kernel.split("_")[0], 1.0)
-        tolerance = {dtype: looser * value for dtype, value in TOLERANCE.items()}
+        tolerance = {dtype: looser * value for dtype, value in cases.TOLERANCE.items()}
         backend[kernel] = {"signature": kernel + signature, "tolerance": tolerance, "cases": entries}
-    files["pipeline"], meaning = golden_pipeline.pipeline(seed)
+    files["pipeline"], meaning = network.golden_arrays(seed)
     described = {}
     for stem, arrays in files.items():
         described[stem] = {
@@ -115,7 +113,7 @@ def vectors(seed=0):
         "seed": seed,
         "rules": RULES,
         "kernels": backend,
-        "pipeline": {"tolerance": {"float64": 1e-9, "float32": 1e-5}, **golden_pipeline.settings()},
+        "pipeline": {"tolerance": {"float64": 1e-9, "float32": 1e-5}, **network.SETTINGS},
         "files": described,
     }
     return files, manifest
@@ -137,27 +135,14 @@ def write_vectors(out, seed=0):
     files, manifest = vectors(seed)
     written = []
     for stem, arrays in files.items():
-        for suffix, data in (("npz", npz_bytes(arrays)), ("safetensors", safetensors_file.to_bytes(arrays))):
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        for suffix, data in (
+            ("npz", buffer.getvalue()),
+            ("safetensors", safetensors_file.to_bytes(arrays)),
+        ):
             written.append(out / f"{stem}.{suffix}")
             atomic_write(written[-1], data)
     written.append(out / "manifest.json")
     atomic_write(written[-1], json.dumps(manifest, indent=1) + "\n")
     return written
-
-
-def npz_bytes(arrays):
-    """Pack arrays as a compressed .npz with fixed dates, so that equal arrays give equal files.
-
-    >>> with np.load(io.BytesIO(npz_bytes({"a/x": np.arange(3)}))) as file:
-    ...     file["a/x"]
-    array([0, 1, 2])
-    """
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for key, array in arrays.items():
-            entry = io.BytesIO()
-            np.lib.format.write_array(entry, array, allow_pickle=False)
-            archive.writestr(
-                zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0)), entry.getvalue(), zipfile.ZIP_DEFLATED
-            )
-    return buffer.getvalue()

@@ -1,14 +1,14 @@
-"""Numerical gradients: the judge of every backward function, and of whole networks.
+"""Numerical gradients, which every backward function and whole networks are checked against.
 
-Move one number a little to either side, see how much the result moves, divide:
+Central differences, element by element:
 
     df/dx[i] = (f(x + h e_i) - f(x - h e_i)) / (2 h) + O(h^2)
 
-In float64 with h = 1e-6 rounding costs about 1e-10 of the values at hand (2^-53 / h) and the formula
-itself much less (h^2 / 6, about 2e-13; the two are equal near h = 6e-6), so that an analytic gradient
-should agree to about 1e-7 of its largest element. That holds where f is smooth: a maximum within h of a
-tie, or a ReLU within h of zero, has a kink, and the quotient there is some number between the two
-slopes. `spread_out` gives values without such neighbours.
+In float64 with h = 1e-6 rounding costs about 1e-10 of the values (2^-53 / h) and the formula itself much
+less (h^2 / 6, about 2e-13; the two are equal near h = 6e-6), so that an analytic gradient should agree to
+about 1e-7 of its largest element. That holds where f is smooth: a maximum within h of a tie, or a ReLU
+within h of zero, has a kink, and the quotient there is some number between the two slopes.
+`distinct_values` gives values that are far from both.
 """
 
 import numpy as np
@@ -17,24 +17,27 @@ from mnp.errors import MnpError
 
 
 def numerical_gradient(function, x, h=1e-6):
-    """Estimate how a scalar result changes with each element of x.
+    """Gradient of a scalar function with respect to each element of x, by central differences.
 
-        gradient[i] = (function with x[i] + h  -  function with x[i] - h) / (2 h)
+        step        = h * max(1, |x[i]|)
+        gradient[i] = (function with x[i] + step  -  function with x[i] - step) / (what x[i] has moved)
 
     Parameters
     ----------
     function : callable without arguments -> float
-        Computes the result from x as it stands: x is changed in place, one element at a time, and put
-        back. So x may also be a parameter deep inside a network.
+        Computes the result from x as it stands: x is changed in place, one element at a time, and
+        restored. So x may also be a parameter deep inside a network.
     x : float64 array, any shape
     h : float
+        Relative to the element, where that is larger than 1: 1e8 + 1e-6 is rounded too much.
 
     Returns
     -------
     gradient : float64 array, the shape of x
         Takes two calls for each element: for small arrays only.
 
-    MnpError for an x that is not float64: in float32 the difference is mostly rounding.
+    Raises MnpError for an x that is not float64 (in float32 the difference is mostly rounding), and for an
+    element that cannot be moved by the step: NaN, infinite, next to overflow, or an h that is too small.
 
     >>> x = np.array([1.0, 2.0, 3.0])
     >>> numerical_gradient(lambda: float((x**2).sum()), x).round(6)
@@ -44,18 +47,27 @@ def numerical_gradient(function, x, h=1e-6):
         raise MnpError(f"numerical_gradient: x is {x.dtype}: differences this small need float64")
     gradient = np.empty(x.shape)
     for place in np.ndindex(x.shape):
-        before = x[place]
-        x[place] = before + h
-        above = function()
-        x[place] = before - h
-        below = function()
-        x[place] = before
-        gradient[place] = (above - below) / (2 * h)
+        before = float(x[place])
+        step = h * max(1.0, abs(before))
+        up, down = before + step, before - step
+        moved = up - down  # about 2 step, but exact
+        if not 0 < moved < np.inf:
+            raise MnpError(
+                f"numerical_gradient: x{list(place)} is {before:g}, which a step of {step:g} cannot change"
+            )
+        try:
+            x[place] = up
+            above = function()
+            x[place] = down
+            below = function()
+        finally:
+            x[place] = before
+        gradient[place] = (above - below) / moved
     return gradient
 
 
 def gradient_error(analytic, numerical):
-    """Say how far two gradients are apart, as a share of the largest element of either.
+    """Largest difference of two gradients, relative to the largest element of either.
 
         max |analytic - numerical| / max(max |analytic|, max |numerical|, 1e-12)
 
@@ -79,10 +91,10 @@ def gradient_error(analytic, numerical):
     return np.abs(analytic - numerical).max() / np.maximum(scale, 1e-12)
 
 
-def spread_out(shape, rng):
-    """Draw numbers between -1 and 1 of which no two are close, and none is close to zero.
+def distinct_values(shape, rng):
+    """Numbers between -1 and 1 of which no two are close, and none is close to zero.
 
-    The values are an even grid in random order. The step is 2 / size, so for the sizes that a numerical
+    They are an even grid in random order. Its spacing is 2 / size, so for the sizes that a numerical
     gradient can afford no maximum and no ReLU comes near its kink.
 
     Parameters
@@ -94,7 +106,7 @@ def spread_out(shape, rng):
     -------
     x : float64 array of that shape
 
-    >>> np.sort(spread_out((2, 2), np.random.default_rng(0)), axis=None)
+    >>> np.sort(distinct_values((2, 2), np.random.default_rng(0)), axis=None)
     array([-0.75, -0.25,  0.25,  0.75])
     """
     size = int(np.prod(shape))

@@ -33,12 +33,6 @@ class Draw:
         """Draw only -1, 0 and 1, so that most maxima are shared."""
         return self.rng.integers(-1, 2, shape).astype(self.dtype)
 
-    def apart(self, *shape):
-        """Draw values 1/16 from each other and 1/32 from zero: no difference quotient meets a kink."""
-        count = int(np.prod(shape))
-        values = (np.arange(count) - count // 2 + 0.5) / 16
-        return self.rng.permutation(values).reshape(shape).astype(self.dtype)
-
     def keep(self, p, *shape):
         """Draw kept positions, each with probability 1 - p."""
         return self.rng.random(shape) >= p

@@ -75,9 +75,10 @@ def compare_arrays(name, expected, got, dtype, tolerance, least=0.0):
     expected = np.asarray(expected)
     if got.shape != expected.shape:
         return Mismatch(name, f"{name} has shape {got.shape}, expected {expected.shape}")
-    if name in INTEGERS:
-        wanted = "int64" if name == "counts" else "integers"
-        if got.dtype.kind not in "iu" or (name == "counts" and got.dtype != np.int64):
+    if expected.dtype.kind in "iub":
+        wanted = "int64" if name == "counts" else "bool" if expected.dtype.kind == "b" else "integers"
+        kinds = "b" if wanted == "bool" else "iu"
+        if got.dtype.kind not in kinds or (name == "counts" and got.dtype != np.int64):
             return Mismatch(name, f"{name} is of type {got.dtype}, expected {wanted}")
         wrong = got != expected
     else:
@@ -89,7 +90,7 @@ def compare_arrays(name, expected, got, dtype, tolerance, least=0.0):
     element = tuple(int(i) for i in np.argwhere(wrong)[0])
     where = f"[{', '.join(map(str, element))}]" if element else ""
     share = f" ({wrong.sum()} of {wrong.size} elements differ)" if wrong.size > 1 else ""
-    what = f"{name}{where}: expected {expected[element]:.9g}, got {got[element]:.9g}{share}"
+    what = f"{name}{where}: expected {1 * expected[element]:.9g}, got {1 * got[element]:.9g}{share}"
     return Mismatch(name, what, element)
 
 

@@ -1,7 +1,8 @@
-"""One pruning round of a small maxout LeNet on somebody's kernels, beside the same on the textbook.
+"""The whole pruning pipeline of a small maxout LeNet: train, count, rank, prune, mask, train.
 
-`mnp check --network` runs it. Kernels can each be right and still not run a network: this shows that
-they can, and where the two runs part if they do not.
+On the textbook's kernels it gives the golden vectors of `mnp vectors`. On a candidate's kernels
+`mnp check --network` compares it with the textbook, because kernels that are each right can still fail to
+run a network.
 """
 
 import types
@@ -9,25 +10,70 @@ import types
 import numpy as np
 
 import mnp.data
-from mnp.kernels import textbook
+from mnp.kernels import KERNELS, textbook
 from mnp.nn import SGD, lenet5, loss_and_grads
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
-from mnp.pruning.surgery import collect_win_counts, prune_neurons
+from mnp.pruning.surgery import apply_masks, collect_win_counts, prune_neurons, weight_names, winners
+from mnp.pruning.weights import magnitude_mask
 from mnp.verify import reference
-from mnp.verify.candidate import offered
+from mnp.verify.candidate import implemented
 from mnp.verify.judge import Verdict, compare_arrays
 
 TOLERANCE = 1e-8
-STEPS, STEPS_AFTER, BATCH = 6, 4, 16
+STEPS, BATCH_SIZE, COUNTED = 10, 8, 64
+UNITS, K, DROPOUT = 8, 4, 0.5
+LR, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-4
+SPARSITY = 0.5
+
+SETTINGS = {  # for the manifest of the golden vectors
+    "network": "conv1 5x5 1->3, max pool 2/2, conv2 5x5 3->8, max pool 2/2, flatten, "
+    "fc3: 8 units of 4 neurons (dense, ReLU, dropout, maximum), fc4: dense 8->10; "
+    "no ReLU after the convolutions",
+    "images": "the embedded digits at 28x28, rows and columns 6 to 21, values 0 to 1",
+    "loss": "softmax cross-entropy, mean over the batch",
+    "optimizer": "v = momentum * v + g + weight_decay * w; w = w - lr * v; v starts at 0; biases decay too",
+    "lr": LR,
+    "momentum": MOMENTUM,
+    "weight_decay": WEIGHT_DECAY,
+    "dropout": DROPOUT,
+    "order": [
+        "step i: images[i], labels[i], keep[i] give logits[i], loss[i], gradient/*[i], after_step/*[i]",
+        "winner, in evaluation mode over counted_images: no dropout, maximum taken before the ReLU",
+        "win_counts from winner; order from those; neurons_kept: the first three of order, ascending",
+        "pruned/*: the arrays of fc3 with the kept neurons only, the others unchanged",
+        "mask/*: of each weight (no bias) the half of larger magnitude; ties: the lower index stays",
+        "one step from pruned/* with the masks laid on: images[0], labels[0], masked_keep, new velocity",
+    ],
+}
+MEANING = {  # of the arrays, by their names or by what stands before the slash
+    "initial": "before the first step",
+    "images": "(step, N, C, H, W), the batches",
+    "labels": "(step, N)",
+    "keep": "(step, N, units, k) dropout: where True the neuron's value stayed, divided by 1 - dropout",
+    "logits": "(step, N, classes), in training mode",
+    "loss": "(step,)",
+    "gradient": "(step, ...) of that step",
+    "after_step": "(step, ...) after that step",
+    "counted_images": "(N, C, H, W), over which wins are counted",
+    "evaluation_logits": "(N, classes) of counted_images, in evaluation mode",
+    "winner": "(N, units), of counted_images",
+    "win_counts": "(units, k): how often each neuron won",
+    "order": "(units, k): the neurons of a unit, most relevant first",
+    "neurons_kept": "(units, k - 1), ascending",
+    "pruned": "after the neurons were removed",
+    "pruned_logits": "(N, classes) of counted_images, in evaluation mode",
+    "mask": "True = kept; the weights it removes are zero from here on",
+    "masked_evaluation_logits": "(N, classes) of counted_images with the masks laid on",
+}
 
 
-def kernels_of(module):
-    """Fill a module's gaps with the textbook: a namespace that a Network can run on.
+def backend_of(module):
+    """Complete a partial module with the textbook: a namespace that a Network can run on.
 
-    Fused names are taken only if the module offers them.
+    Fused kernels are taken only if the module implements them.
 
-    >>> kernels_of(types.SimpleNamespace(relu_forward=abs)).relu_forward is abs
+    >>> backend_of(types.SimpleNamespace(relu_forward=abs)).relu_forward is abs
     True
     """
     backend = types.ModuleType("candidate")
@@ -39,86 +85,131 @@ def kernels_of(module):
 
 
 def pruning_round(backend, seed=0):
-    """Train a little, count wins, remove a neuron of each unit, train again; note everything.
+    """Run the pipeline in float64 and keep everything on the way.
 
     Parameters
     ----------
     backend : module
-        With all plain names.
+        With all plain kernels.
     seed : int
         Draws the first weights, the batches and the dropout.
 
     Returns
     -------
-    notes : dict of name -> array, in the order in which they were made
-        float64 but for counts and keep.
+    notes : dict of (key, step or None) -> array, in the order in which they were made
+        Inputs in float32 and bool, results in float64 and int64.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 1])
     data = mnp.data.load("digits")
-    images = data.train_images[:256, :, 6:22, 6:22].astype(np.float64)
-    labels = data.train_labels[:256]
-    net = lenet5(3, 4, 6, 3, image_size=16, rng=rng, dtype=np.float64, backend=backend)
+    crops = np.ascontiguousarray(data.train_images[:, :, 6:22, 6:22])
+    net = lenet5(3, 8, UNITS, K, image=16, dropout=DROPOUT, rng=rng, dtype=np.float64, backend=backend)
     notes = {}
 
-    def train(net, steps, when):
-        optimizer = SGD(net)
-        for step in range(1, steps + 1):
-            chosen = rng.permutation(len(images))[:BATCH]
-            loss, logits = loss_and_grads(net, images[chosen], labels[chosen], rng)
-            if step == 1:
-                notes[f"logits of step 1 {when}"] = logits.copy()
-                notes[f"loss of step 1 {when}"] = np.asarray(loss)
-                for name, grad in net.grads().items():
-                    notes[f"gradient of {name} in step 1 {when}"] = grad.copy()
-            optimizer.step(0.05)
-        for name, array in net.params().items():
-            notes[f"{name} after step {steps} {when}"] = array.copy()
+    def note(key, array, step=None):
+        notes[key, step] = np.array(array)
 
-    train(net, STEPS, "before pruning")
-    counts = collect_win_counts(net, "fc3", images, batch_size=128)
-    keep = keep_top(rank_neurons(counts), n_keep=2)
+    def train(optimizer, batch, step=None, prefix=""):
+        """One step; everything is noted."""
+        images, labels = crops[batch].astype(np.float64), data.train_labels[batch]
+        loss, logits = loss_and_grads(net, images, labels, rng)
+        note(f"{prefix}keep", net["fc3"].cache.keep, step)
+        note(f"{prefix}logits", logits, step)
+        note(f"{prefix}loss", np.float64(loss), step)
+        for name, grad in net.grads().items():
+            note(f"{prefix}gradient/{name}", grad, step)
+        optimizer.step(LR)
+        for name, array in net.params().items():
+            note(f"{prefix}after_step/{name}", array, step)
+
+    for name, array in net.params().items():
+        array[...] = array.astype(np.float32)  # so that float32 users start from the same numbers
+        note(f"initial/{name}", array.astype(np.float32))
+    batches = rng.permutation(len(crops))[: STEPS * BATCH_SIZE].reshape(STEPS, BATCH_SIZE)
+    note("images", crops[batches])
+    note("labels", data.train_labels[batches])
+    optimizer = SGD(net, MOMENTUM, WEIGHT_DECAY)
+    for step, batch in enumerate(batches):
+        train(optimizer, batch, step)
+
+    # Count the wins in evaluation mode, and remove the weakest neuron of each unit.
+    counted = crops[:COUNTED].astype(np.float64)
+    counts = collect_win_counts(net, "fc3", [counted])
+    order = rank_neurons(counts)
+    keep = keep_top(order, n_keep=K - 1)
+    note("counted_images", crops[:COUNTED])
+    note("evaluation_logits", net.forward(counted))
+    note("winner", winners(net, "fc3", counted).astype(np.int64))
+    note("win_counts", counts)
+    note("order", order.astype(np.int64))
+    note("neurons_kept", keep.astype(np.int64))
     net = prune_neurons(net, "fc3", keep)
-    notes |= {"win counts": counts, "neurons kept": keep, "logits after pruning": net.forward(images[:32])}
-    train(net, STEPS_AFTER, "after pruning")
+    for name, array in net.params().items():
+        note(f"pruned/{name}", array)
+    note("pruned_logits", net.forward(counted))
+
+    # Mask half of the remaining weights, and train one step on.
+    masks = {name: magnitude_mask(net.params()[name], SPARSITY) for name in weight_names(net)}
+    net = apply_masks(net, masks)
+    for name, mask in masks.items():
+        note(f"mask/{name}", mask)
+    note("masked_evaluation_logits", net.forward(counted))
+    train(SGD(net, MOMENTUM, WEIGHT_DECAY), batches[0], prefix="masked_")
     return notes
 
 
+def golden_arrays(seed=0):
+    """Arrays of the pipeline on the textbook, those of the single steps stacked.
+
+    Returns
+    -------
+    arrays : dict of key -> array
+    meaning : dict of key -> str
+    """
+    parts = {}
+    for (key, step), array in pruning_round(textbook, seed).items():
+        parts.setdefault(key, []).append(array if step is None else array[None])
+    arrays = {key: np.concatenate(p) if len(p) > 1 else p[0] for key, p in parts.items()}
+    meaning = {}
+    for key in arrays:
+        text = MEANING.get(key) or MEANING.get(key.partition("/")[0])
+        meaning[key] = text or f"as {key.removeprefix('masked_')}, of the one step after masking"
+    return arrays, meaning
+
+
 def judge_round(module_or_notes, seed=0):
-    """Compare a candidate's round with the textbook's.
+    """Compare a candidate's pipeline with the textbook's.
 
     Parameters
     ----------
     module_or_notes : module or dict
-        A candidate, or what `pruning_round` noted of it elsewhere.
+        A candidate, or what `pruning_round` returned for it in another process.
 
     Returns
     -------
     verdict : Verdict
-        Named "network"; its line tells the first thing that differs.
+        Named "network"; its line tells the first difference.
     """
-    right = pruning_round(textbook, seed)
     got = module_or_notes
     if not isinstance(got, dict):
-        got = pruning_round(kernels_of(got), seed)
-    for at, (name, expected) in enumerate(right.items()):
-        kind = "winner" if expected.dtype.kind in "iu" else name  # integers are compared exactly
-        found = compare_arrays(kind, expected, got.get(name), "float64", TOLERANCE)
-        if found is not None:
-            text = found.what if kind == name else found.what.replace("winner", name, 1)
-            lines = [f"first difference: {text}", "everything before it agrees; train, count, prune, train"]
-            return Verdict(
-                "network", "failed", len(right), len(right) - at, lines=lines[: 1 if at == 0 else 2]
-            )
+        got = pruning_round(backend_of(got), seed)
+    right = pruning_round(textbook, seed)
+    for at, ((key, step), expected) in enumerate(right.items()):
+        name = key if step is None else f"{key} of step {step + 1}"
+        mismatch = compare_arrays(name, expected, got.get((key, step)), expected.dtype, TOLERANCE)
+        if mismatch is not None:
+            lines = [f"first difference: {mismatch.what}"]
+            lines += ["everything before it agrees; train, count, prune, mask, train"] if at else []
+            return Verdict("network", "failed", len(right), len(right) - at, lines=lines)
     return Verdict("network", "passed", len(right))
 
 
 def what_is_used(module):
-    """Say how many of the kernels that ran were the candidate's.
+    """Count the kernels of the network that were the candidate's.
 
     >>> what_is_used(textbook)
     'all 20 plain kernels are its own'
     """
-    plain = [name for name in offered(module) if name in reference.KERNELS]
-    if len(plain) == len(reference.KERNELS):
+    plain = [name for name in implemented(module) if name in KERNELS]
+    if len(plain) == len(KERNELS):
         return f"all {len(plain)} plain kernels are its own"
-    return f"{len(plain)} of {len(reference.KERNELS)} plain kernels are its own, the others the textbook's"
+    return f"{len(plain)} of {len(KERNELS)} plain kernels are its own, the others the textbook's"

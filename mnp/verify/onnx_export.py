@@ -10,14 +10,70 @@ with its zeros: ONNX has a `sparse_initializer`, but ONNX Runtime makes it dense
 it would save disk and nothing else. A neuron that was pruned is not there at all.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 import mnp
-from mnp.files import atomic_write
+from mnp.errors import MnpError
 from mnp.nn import AvgPool2d, BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxoutDense, MaxPool2d, ReLU
-from mnp.verify.export import check_plain, need
+from mnp.verify.state_dict import check_layer_types, layer_arrays, need
 
 OPSET, IR_VERSION = 13, 8
+
+
+class Node(NamedTuple):
+    """One operator of a layer: it reads what the one before it gave, and arrays of the layer by name.
+
+    `result` names what flows on, if it is not yet the layer's output.
+    """
+
+    operator: str
+    arrays: tuple = ()
+    result: str = ""
+    attributes: dict = {}
+
+
+def _conv(layer):
+    _, _, kh, kw = layer.params["weight"].shape
+    sides = {"kernel_shape": [kh, kw], "strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
+    return [Node("Conv", ("weight", "bias"), attributes=sides)]
+
+
+def _pool(operator):
+    def nodes(layer):
+        sides = {"kernel_shape": [layer.size] * 2, "strides": [layer.stride] * 2}
+        return [Node(operator, attributes=sides)]
+
+    return nodes
+
+
+def _batch_norm(layer):
+    arrays = ("weight", "bias", "running_mean", "running_var")
+    return [Node("BatchNormalization", arrays, attributes={"epsilon": layer.eps})]
+
+
+def _maxout(layer):
+    nodes = [
+        Node("Gemm", ("weight", "bias"), "z", {"transB": 1}),
+        Node("Reshape", ("shape",), "units"),
+        Node("ReduceMax", (), "maximum" if layer.relu else "", {"axes": [2], "keepdims": 0}),
+    ]
+    return [*nodes, Node("Relu")] if layer.relu else nodes
+
+
+# How a layer is written: a function of the layer that gives its nodes.
+NODES = {
+    Conv2d: _conv,
+    MaxPool2d: _pool("MaxPool"),
+    AvgPool2d: _pool("AveragePool"),
+    BatchNorm2d: _batch_norm,
+    Dense: lambda layer: [Node("Gemm", ("weight", "bias"), attributes={"transB": 1})],
+    MaxoutDense: _maxout,
+    Flatten: lambda layer: [Node("Flatten", attributes={"axis": 1})],
+    ReLU: lambda layer: [Node("Relu")],
+    Dropout: lambda layer: [],
+}
 
 
 def to_onnx(net):
@@ -26,6 +82,7 @@ def to_onnx(net):
     Parameters
     ----------
     net : Network
+        The output of one that does not end in a dense layer has the axes of its last layer.
 
     Returns
     -------
@@ -36,90 +93,63 @@ def to_onnx(net):
     Raises MnpError if onnx is not installed and for a layer that ONNX cannot express.
     """
     onnx = need("onnx")
-    check_plain(net, "ONNX")
-    nodes, arrays, flows = [], {}, "images"
+    check_layer_types(net, "ONNX")
+    make, kind = onnx.helper, onnx.TensorProto.FLOAT
+    nodes, arrays, flow = [], {}, "images"
+    last = [name for name, layer in net.layers.items() if not isinstance(layer, Dropout)][-1:]
     for name, layer in net.layers.items():
-        if isinstance(layer, Dropout):
-            continue
-        for operator, inputs, output, attributes in _operators(name, layer):
-            inputs = [flows, *inputs]
-            nodes.append(onnx.helper.make_node(operator, inputs, [output], name=output, **attributes))
-            flows = output
-        arrays |= _arrays(name, layer)
+        # Names of layers hold no dot, so a name with a dot is never another layer's.
+        output = f"{name}.y" if name == "images" or (name == "logits" and last != [name]) else name
+        for operator, used, result, attributes in NODES[type(layer)](layer):
+            inputs = [flow, *(f"{name}.{key}" for key in used)]
+            flow = f"{name}.{result}" if result else output
+            nodes.append(make.make_node(operator, inputs, [flow], name=flow, **attributes))
+        for key, array in layer_arrays(layer).items():
+            arrays[f"{name}.{key}"] = array.astype(np.float32)
+        if isinstance(layer, MaxoutDense):
+            arrays[f"{name}.shape"] = np.array([-1, layer.units, layer.k], np.int64)
+    if not nodes:
+        nodes.append(make.make_node("Identity", ["images"], ["logits"], name="identity"))
     nodes[-1].output[0] = "logits"
-    initializers = [
-        onnx.numpy_helper.from_array(np.ascontiguousarray(array), key) for key, array in arrays.items()
-    ]
-    value = onnx.helper.make_tensor_value_info
-    kind = onnx.TensorProto.FLOAT
-    graph = onnx.helper.make_graph(
+    # A network without a dense layer: onnx infers the output's shape below.
+    axes = None if net.classes is None else ["N", net.classes]
+    graph = make.make_graph(
         nodes,
         "mnp",
-        [value("images", kind, _input_axes(net))],
-        [value("logits", kind, ["N", net.classes])],
-        initializers,
+        [make.make_tensor_value_info("images", kind, _input_axes(net))],
+        [make.make_tensor_value_info("logits", kind, axes)],
+        [onnx.numpy_helper.from_array(array, key) for key, array in arrays.items()],
     )
-    model = onnx.helper.make_model(
+    model = make.make_model(
         graph,
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        opset_imports=[make.make_opsetid("", OPSET)],
         producer_name="mnp",
         producer_version=mnp.__version__,
         ir_version=IR_VERSION,
     )
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        if axes is None:
+            inferred = onnx.shape_inference.infer_shapes(model)
+            model.graph.output[0].CopyFrom(inferred.graph.output[0])
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MnpError(
+            f"ONNX cannot express this network, whose layers may not fit together: {reason}"
+        ) from None
     return model
 
 
-def save_onnx(net, path):
-    """Write the model of `to_onnx`, aside first and then moved into place."""
-    atomic_write(path, to_onnx(net).SerializeToString())
-
-
-def _operators(name, layer):
-    """A layer as (operator, further inputs, output, attributes), one after another."""
-    weight, bias = f"{name}.weight", f"{name}.bias"
-    if isinstance(layer, Conv2d):
-        _, _, kh, kw = layer.params["weight"].shape
-        sides = {"kernel_shape": [kh, kw], "strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
-        return [("Conv", [weight, bias], name, sides)]
-    if isinstance(layer, (MaxPool2d, AvgPool2d)):
-        operator = "MaxPool" if isinstance(layer, MaxPool2d) else "AveragePool"
-        return [(operator, [], name, {"kernel_shape": [layer.size] * 2, "strides": [layer.stride] * 2})]
-    if isinstance(layer, BatchNorm2d):
-        statistics = [f"{name}.running_mean", f"{name}.running_var"]
-        return [("BatchNormalization", [weight, bias, *statistics], name, {"epsilon": layer.eps})]
-    if isinstance(layer, Dense):
-        return [("Gemm", [weight, bias], name, {"transB": 1})]
-    if isinstance(layer, MaxoutDense):
-        largest = f"{name}.maximum" if layer.relu else name
-        steps = [
-            ("Gemm", [weight, bias], f"{name}.z", {"transB": 1}),
-            ("Reshape", [f"{name}.shape"], f"{name}.units", {}),
-            ("ReduceMax", [], largest, {"axes": [2], "keepdims": 0}),
-        ]
-        return [*steps, ("Relu", [], name, {})] if layer.relu else steps
-    if isinstance(layer, Flatten):
-        return [("Flatten", [], name, {"axis": 1})]
-    assert isinstance(layer, ReLU)
-    return [("Relu", [], name, {})]
-
-
-def _arrays(name, layer):
-    """A layer's arrays in float32, the maxout's flattened, and the shape that makes units of it again."""
-    arrays = {}
-    for key, array in (layer.params | layer.buffers).items():
-        if isinstance(layer, MaxoutDense):
-            array = array.reshape(layer.units * layer.k, *array.shape[2:])
-        arrays[f"{name}.{key}"] = array.astype(np.float32)
-    if isinstance(layer, MaxoutDense):
-        arrays[f"{name}.shape"] = np.array([-1, layer.units, layer.k], np.int64)
-    return arrays
-
-
 def _input_axes(net):
-    """The axes of the input: numbers where the first layer fixes them, letters where it does not."""
-    first = next(iter(net.layers.values()))
-    if isinstance(first, (Dense, MaxoutDense)):
-        return ["N", first.in_features]
-    channels = first.in_channels if isinstance(first, Conv2d) else "C"
+    """Axes of the input: numbers where the first layers fix them, letters where they do not."""
+    channels = "C"
+    for layer in net.layers.values():
+        if isinstance(layer, (Dense, MaxoutDense)):
+            return ["N", layer.in_features]
+        if isinstance(layer, (Conv2d, BatchNorm2d)):
+            channels = len(layer.params["bias"]) if isinstance(layer, BatchNorm2d) else layer.in_channels
+            break
+        if isinstance(layer, Flatten):
+            break
+    # Several H and W may lead to one width of a dense layer behind: pooling drops what is left over.
     return ["N", channels, "H", "W"]

@@ -1,155 +1,112 @@
-"""Run a candidate's kernels in a process of their own, with a time limit.
+"""Run a candidate's kernels in a process of its own, with a time limit.
 
-The parent sends nothing but a module's name, the kernels wanted and the seed; the child draws the
-same cases, calls the candidate and writes the answers back as plain arrays. So an exception, an
-exit, an endless loop or megabytes of printing in one kernel leave the others to be judged, and what
-is judged is judged in the parent, where the candidate has no hand in it.
+The parent sends a module's name, the kernels wanted and the seed; the child draws the same cases, calls the
+candidate and sends the answers back, pickled. So an exception, an exit, an endless loop or megabytes of
+printing in one kernel leave the others to be judged, and what is judged is judged in the parent.
 """
 
-import json
-import math
+import contextlib
+import itertools
 import os
+import pickle
 import queue
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
 
-import numpy as np
-
 from mnp.errors import MnpError
-from mnp.verify import candidate, cases
+from mnp.process import python_command
+from mnp.verify import candidate, cases, reference
 from mnp.verify.candidate import Answer
 
-FRAME_LIMIT = 1 << 30
-LONGEST = 1e6  # seconds; an endless limit would overflow
-START = 120.0  # seconds for the interpreter and this package to start, however busy the machine is
-
-
-def pack(header, arrays=()):
-    """Write one message as bytes: two lengths, a JSON header, the arrays' bytes one after another.
-
-    >>> import io
-    >>> read_frame(io.BytesIO(pack({"a": 1}, [np.arange(2)])))
-    ({'a': 1}, [array([0, 1])])
-    """
-    header = dict(header, arrays=[[a.dtype.str, list(a.shape)] for a in arrays])
-    text = json.dumps(header).encode()
-    body = b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
-    return struct.pack("<QQ", len(text), len(body)) + text + body
-
-
-def read_frame(stream):
-    """Read one message; None when the stream has ended or holds something else."""
-    lengths = stream.read(16)
-    if len(lengths) < 16:
-        return None
-    text_length, body_length = struct.unpack("<QQ", lengths)
-    if text_length + body_length > FRAME_LIMIT:
-        return None
-    text, body = stream.read(text_length), stream.read(body_length)
-    if len(text) < text_length or len(body) < body_length:
-        return None
-    try:
-        header = json.loads(text)
-        arrays, at = [], 0
-        for dtype, shape in header.pop("arrays"):
-            array = np.frombuffer(body, np.dtype(dtype), math.prod(shape), at).reshape(shape)
-            at += array.nbytes
-            arrays.append(array)
-    except (ValueError, TypeError, KeyError):  # the candidate has written into the channel itself
-        return None
-    return header, arrays
-
-
-def flatten(answer):
-    """Split an Answer into a JSON header and a list of arrays."""
-    arrays, outputs = [], {}
-    for name, value in answer.outputs.items():
-        if isinstance(value, np.ndarray):
-            outputs[name] = "array"
-            arrays.append(value)
-        elif isinstance(value, tuple):
-            outputs[name] = len(value)
-            arrays += value
-        else:
-            outputs[name] = value if value is None else f"other:{value}"
-    return {"problem": answer.problem, "outputs": outputs}, arrays
-
-
-def unflatten(header, arrays):
-    """Undo `flatten`."""
-    arrays, outputs = iter(arrays), {}
-    for name, value in header["outputs"].items():
-        if value == "array":
-            outputs[name] = next(arrays)
-        elif isinstance(value, int):
-            outputs[name] = tuple(next(arrays) for _ in range(value))
-        else:
-            outputs[name] = value and value.removeprefix("other:")
-    return Answer(outputs, header["problem"])
+MAX_TIMEOUT = 1e6  # seconds; an endless limit would overflow
+STARTED = "started"
+START_TIMEOUT = 120.0  # seconds for the interpreter and this package to start, however busy the machine is
 
 
 class Child:
-    """One child process and the messages that come from it."""
+    """One child process and the messages that come from it.
 
-    def __init__(self, job):
+    Parameters
+    ----------
+    where : str
+        The candidate: a module's dotted name or its file.
+    seed : int
+    names : list of str, optional
+        The kernels wanted; None asks for the pruning round of a network.
+    """
+
+    def __init__(self, where, seed, names=None):
+        code = f"from mnp.verify.sandbox import child_main; child_main({where!r}, {seed!r}, {names!r})"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mnp.verify.sandbox", json.dumps(job)],
+            python_command(code, candidate.folder_of(where)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
         )
         self.messages = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         try:
-            started = self.next(time.monotonic() + START)
+            started = self.next(START_TIMEOUT)
         except TimeoutError:
             started = None
-        if started is None:
-            self.stop()
-            raise MnpError(f"no child process could be started with {sys.executable}: try again")
+        if started != STARTED:
+            errors = self.stop().splitlines() or ["no answer"]
+            raise MnpError(f"no child process could be started with {sys.executable}: {errors[-1][:300]}")
 
     def _read(self):
-        try:
-            while (frame := read_frame(self.process.stdout)) is not None:
-                self.messages.put(frame)
-        finally:
-            self.messages.put(None)
+        # An exception is the end of the pipe, or something that the candidate has written there itself.
+        with contextlib.suppress(Exception):
+            while True:
+                self.messages.put(pickle.load(self.process.stdout))
+        self.messages.put(None)
 
-    def next(self, deadline):
-        """Wait for a message; None if the process ended, TimeoutError if the deadline passed."""
+    def next(self, seconds):
+        """Wait for a message: None if the process ended, TimeoutError if it takes too long."""
         try:
-            return self.messages.get(timeout=min(max(0.0, deadline - time.monotonic()), LONGEST))
+            return self.messages.get(timeout=min(max(0.0, seconds), MAX_TIMEOUT))
         except queue.Empty:
             raise TimeoutError from None
 
     def stop(self):
-        """End the process and whatever it started; return its exit status."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError, AttributeError):
-            self.process.kill()
-        status = self.process.wait()
+        """End the process and whatever it started; return what went wrong while it started."""
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
         self.reader.join(5.0)
         self.process.stdout.close()
-        return status
+        with self.process.stderr as stderr:
+            return stderr.read().decode(errors="replace").strip()
+
+    def how_it_ended(self):
+        """Describe the end of a process that sends no more messages."""
+        try:
+            status = self.process.wait(5.0)
+        except subprocess.TimeoutExpired:  # it has closed its end of the pipe and runs on
+            return "closed its output"
+        if status >= 0:
+            return f"exit status {status}"
+        try:
+            return f"{signal.Signals(-status).name}: {signal.strsignal(-status)}"
+        except ValueError:
+            return f"signal {-status}"
 
 
 def answers(where, only=None, seed=0, seconds=120.0):
-    """Collect what a candidate gives for every case, kernel by kernel.
+    """Collect what a candidate returns for every case, kernel by kernel.
 
     Parameters
     ----------
     where : str
         A module's dotted name or its file.
     only : list of str, optional
-        These agreed names and no others.
+        These kernels and no others.
     seed : int
         Draws the cases.
     seconds : float
@@ -158,25 +115,23 @@ def answers(where, only=None, seed=0, seconds=120.0):
     Yields
     ------
     kernel, answers : str, list of Answer or None
-        In the agreed order. None: not offered. A list that is shorter than the cases ends with the
-        problem that stopped the kernel.
+        In the order of the interface. None: not implemented. A list that is shorter than the cases ends
+        with the problem that stopped the kernel.
 
     Raises MnpError if the module does not import.
     """
-    names = list(only or candidate.reference.OUTPUTS)
+    names = list(only or reference.OUTPUTS)
     while names:
-        child = Child({"where": where, "names": names, "seed": seed})
+        child = Child(where, seed, names)
         try:
-            first = _first_message(child, where, seconds)
+            implemented = _first_message(child, where, seconds)
             while names:
-                name, stopped = names[0], False
-                if name in first["offered"]:
+                name, stopped = names.pop(0), False
+                got = None
+                if name in implemented:
                     got, stopped = _one_kernel(child, name, seed, seconds)
-                else:
-                    got = None
-                names.pop(0)
                 yield name, got
-                if stopped:
+                if stopped:  # the next kernel needs a new process
                     break
         finally:
             child.stop()
@@ -188,32 +143,32 @@ def network_notes(where, seed=0, seconds=120.0):
     Returns
     -------
     notes : dict of name -> array
-        Empty if it came to nothing.
+        Empty if it failed.
     remark : str
         How many kernels were the candidate's, or the problem.
     """
-    child = Child({"where": where, "seed": seed, "network": True})
+    child = Child(where, seed)
     try:
-        header, arrays = child.next(time.monotonic() + seconds) or ({}, [])
+        message = child.next(seconds)
+        if message is None:
+            return {}, f"ended the process ({child.how_it_ended()})"
+        return message if isinstance(message, tuple) else ({}, message)
     except TimeoutError:
         return {}, f"did not return within {seconds:g} s"
     finally:
-        status = child.stop()
-    if "names" in header:
-        return dict(zip(header["names"], arrays, strict=True)), header["used"]
-    return {}, header.get("error", f"ended the process (exit status {status})")
+        child.stop()
 
 
 def _first_message(child, where, seconds):
     try:
-        message = child.next(time.monotonic() + seconds)
+        message = child.next(seconds)
     except TimeoutError:
         raise MnpError(f"{where} does not import: no answer within {seconds:g} s") from None
     if message is None:
-        raise MnpError(f"{where} does not import: it ended its process with status {child.process.wait()}")
-    if "error" in message[0]:
-        raise MnpError(message[0]["error"])
-    return message[0]
+        raise MnpError(f"{where} does not import: it ended its process ({child.how_it_ended()})")
+    if isinstance(message, str):
+        raise MnpError(message)
+    return message
 
 
 def _one_kernel(child, name, seed, seconds):
@@ -222,68 +177,60 @@ def _one_kernel(child, name, seed, seconds):
     wanted = len(cases.generate(name, seed))
     while len(got) < wanted:
         try:
-            message = child.next(deadline)
+            answer = child.next(deadline - time.monotonic())
         except TimeoutError:
             done = f", with {len(got)} of {wanted} cases done: --seconds gives more" if got else ""
             return [*got, Answer(problem=f"did not return within {seconds:g} s{done}")], True
-        if message is None:
-            return [*got, Answer(problem=f"ended the process (exit status {child.stop()})")], True
-        got.append(unflatten(*message))
-        if got[-1].problem == "NotImplementedError":
+        if answer is None:
+            return [*got, Answer(problem=f"ended the process ({child.how_it_ended()})")], True
+        got.append(answer)
+        if answer.problem == "NotImplementedError":
             break
     return got, False
 
 
-def serve(job, channel):
-    """Do the child's work: import, say what is offered, answer case by case.
+def serve(where, seed, names=None):
+    """Import a candidate and yield the messages of the child.
 
-    Parameters
-    ----------
-    job : dict
-        where, seed, and names (the kernels wanted, in order) or network (True).
-    channel : binary stream
-        Receives the messages.
+    Yields
+    ------
+    message : str, list, Answer or tuple
+        A str is the error that ends everything. Otherwise first the list of those `names` that are
+        implemented, then the Answer to each of their cases; without names, (notes, remark) of a network.
     """
-
-    def send(header, arrays=()):
-        channel.write(pack(header, arrays))
-        channel.flush()
-
-    send({"started": True})  # the candidate's time begins now
     try:
-        module = candidate.load_module(job["where"])
+        module = candidate.load_module(where)
     except MnpError as error:
-        send({"error": str(error)})
+        yield str(error)
         return
-    if job.get("network"):
+    if names is None:
         from mnp.verify import network
 
         try:
-            notes = network.pruning_round(network.kernels_of(module), job["seed"])
-            send({"names": list(notes), "used": network.what_is_used(module)}, list(notes.values()))
+            notes = network.pruning_round(network.backend_of(module), seed)
+            yield notes, network.what_is_used(module)
         except (Exception, SystemExit) as error:  # the candidate's, whatever it is
             line = candidate.where_raised(error, getattr(module, "__file__", None) or "")
-            send({"error": f"raised {candidate.one_line(error)}{line}"})
+            yield f"raised {candidate.one_line(error)}{line}"
         return
-    names = [name for name in job["names"] if name in candidate.offered(module)]
-    send({"offered": names})
+    names = [name for name in names if name in candidate.implemented(module)]
+    yield names
     for name in names:
-        for case in cases.generate(name, job["seed"]):
+        for case in cases.generate(name, seed):
             answer = candidate.call_case(getattr(module, name), case)
-            send(*flatten(answer))
+            yield answer
             if answer.problem == "NotImplementedError":
                 break
 
 
-def child_main(job):
-    """Be the child: what is printed goes nowhere, the real output is the channel."""
+def child_main(where, seed, names):
+    """Be the child: its output is the channel, and what the candidate prints goes nowhere."""
     channel = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    serve(job, channel)
+    candidate.run_as_script(where)
+    for message in itertools.chain([STARTED], serve(where, seed, names)):
+        pickle.dump(message, channel)
+        channel.flush()
     os._exit(0)  # threads that the candidate left behind do not keep the process
-
-
-if __name__ == "__main__":
-    child_main(json.loads(sys.argv[1]))

@@ -9,7 +9,7 @@ from tolerances import GRADIENT, assert_results_close
 
 from mnp.kernels import KERNELS, textbook
 from mnp.kernels.textbook import batchnorm, dense, learning, windows
-from mnp.verify.gradcheck import gradient_error, numerical_gradient, spread_out
+from mnp.verify.gradcheck import distinct_values, gradient_error, numerical_gradient
 
 
 @pytest.mark.parametrize("module", [batchnorm, dense, learning, windows])
@@ -223,7 +223,7 @@ def test_gradient_of_convolution(stride, padding, kernel):
 @pytest.mark.parametrize("size, stride", [(2, 2), (3, 1), (2, 3)])
 def test_gradient_of_pooling(size, stride):
     rng = np.random.default_rng(1)
-    x = spread_out((2, 2, 6, 5), rng)
+    x = distinct_values((2, 2, 6, 5), rng)
     y, winner = textbook.maxpool2d_forward(x, size, stride)
     dy = rng.standard_normal(y.shape)
     dx = textbook.maxpool2d_backward(dy, winner, x.shape, size, stride)
@@ -239,11 +239,11 @@ def test_gradient_of_dense_maxout_relu_and_dropout():
     numerical = _differentiate(lambda: textbook.dense_forward(x, weight, bias), (x, weight, bias), dy)
     _agree(textbook.dense_backward(dy, x, weight), numerical)
 
-    z, dy = spread_out((3, 4, 5), rng), rng.standard_normal((3, 4))
+    z, dy = distinct_values((3, 4, 5), rng), rng.standard_normal((3, 4))
     dz = textbook.maxout_backward(dy, textbook.maxout_forward(z)[1], 5)
     _agree([dz], _differentiate(lambda: textbook.maxout_forward(z)[0], [z], dy))
 
-    x, dy = spread_out((4, 6), rng), rng.standard_normal((4, 6))
+    x, dy = distinct_values((4, 6), rng), rng.standard_normal((4, 6))
     dx = textbook.relu_backward(dy, textbook.relu_forward(x))
     _agree([dx], _differentiate(lambda: textbook.relu_forward(x), [x], dy))
     keep = rng.random((4, 6)) < 0.6

@@ -27,7 +27,6 @@ from mnp.nn.layers import AvgPool2d, Dropout
 from mnp.pruning.sparse import sparse_network
 from mnp.pruning.surgery import apply_masks, prune_neurons, weight_names
 from mnp.pruning.weights import magnitude_mask
-from mnp.verify import safetensors_file
 from mnp.verify.export import export, from_state_dict, read_state, to_state_dict
 
 K = 4
@@ -150,6 +149,49 @@ def test_onnx_of_every_kind_of_layer(tmp_path):
     assert [opset.version for opset in model.opset_import] == [13]
 
 
+def conv(name="conv", **how):
+    return name, Conv2d(1, 3, 3, rng=np.random.default_rng(0), **how)
+
+
+def dense(name, *sizes):
+    return name, Dense(*sizes, rng=np.random.default_rng(1))
+
+
+ENDS = {
+    "a layer called logits that is not the last": [dense("logits", 4, 3), ("act", ReLU())],
+    "a maxout layer called logits in the middle": [
+        ("logits", MaxoutDense(4, 3, 2, relu=True, rng=np.random.default_rng(0))),
+        dense("fc", 3, 2),
+    ],
+    "a last layer called images": [dense("fc", 4, 3), dense("images", 3, 2)],
+    "ends in a convolution": [conv()],
+    "ends in pooling": [conv(stride=2), ("pool", AvgPool2d(2))],
+    "ends in flatten": [conv("images"), ("pool", MaxPool2d(2)), ("flat", Flatten())],
+    "ends in batch normalisation": [conv(), ("bn", BatchNorm2d(3))],
+    "ends in dropout": [dense("fc", 4, 3), ("logits", Dropout(0.5))],
+    "is dropout only": [("drop", Dropout(0.5))],
+    "a ReLU before a dense layer": [("act", ReLU()), dense("fc", 4, 3)],
+}
+
+
+@pytest.mark.parametrize("what", list(ENDS))
+def test_onnx_of_any_names_and_any_last_layer(what, tmp_path):
+    pytest.importorskip("onnx")
+    net = trained(Network(ENDS[what]))
+    flat = isinstance(ENDS[what][-2:][0][1], (Dense, MaxoutDense)) or "before a dense" in what
+    x = np.random.default_rng(2).normal(size=(5, 4) if flat else (5, 1, 12, 9)).astype(np.float32)
+    export(net, "onnx", tmp_path / "net.onnx")
+    assert np.allclose(net.forward(x), run_onnx(tmp_path / "net.onnx", x), atol=1e-5)
+
+
+def test_onnx_of_layers_that_do_not_fit_together_is_rejected_in_one_line(tmp_path):
+    pytest.importorskip("onnx")
+    for layers in ([dense("a", 4, 3), dense("b", 5, 2)], [dense("a", 4, 3), conv()]):
+        with pytest.raises(MnpError, match="layers may not fit together") as told:
+            export(Network(layers), "onnx", tmp_path / "x.onnx")
+        assert "\n" not in str(told.value)
+
+
 def test_onnx_of_the_dense_network_and_of_float64(tmp_path):
     pytest.importorskip("onnx")
     net = mlp((16, 8), 3, rng=0, dtype=np.float64)
@@ -239,7 +281,8 @@ def test_a_state_dict_comes_back_as_a_network(stages, images, suffix, tmp_path):
         assert np.array_equal(back.forward(images[:50]), net.forward(images[:50]))
     path = tmp_path / "x.safetensors"
     export(net, "safetensors", path)
-    assert json.loads(safetensors_file.load(path)[1]["architecture"]) == net.architecture()
+    with pytest.importorskip("safetensors").safe_open(path, "np") as file:
+        assert json.loads(file.metadata()["architecture"]) == net.architecture()
     assert np.array_equal(from_state_dict(net.state_dict(), net).forward(images[:5]), net.forward(images[:5]))
 
 
@@ -287,6 +330,25 @@ def test_files_that_hold_no_state_are_told(tmp_path):
         read_state(tmp_path / "list.pt")
 
 
+@pytest.mark.parametrize("target", ["torch", "safetensors"])
+@pytest.mark.parametrize("name", ["x", "x.torch", "weights.bin"])
+def test_what_was_exported_is_read_whatever_its_name(target, name, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("safetensors")
+    net = lenet5(2, 2, 3, 4, rng=0)
+    export(net, target, tmp_path / name)
+    back = from_state_dict(read_state(tmp_path / name), net)
+    assert all(np.array_equal(a, back.params()[key]) for key, a in net.params().items())
+
+
+def test_a_flat_maxout_weight_is_told_the_way():
+    net = lenet5(2, 2, 3, 4, rng=0)
+    with pytest.raises(MnpError, match=r"from_state_dict takes PyTorch's shapes"):
+        net.load_state_dict(to_state_dict(net))
+    with pytest.raises(MnpError, match=r"in the network$"):
+        net.load_state_dict({**net.state_dict(), "fc4.bias": np.zeros(3)})
+
+
 class Evil:
     """Unpickling this would leave a file behind."""
 
@@ -309,15 +371,16 @@ class Twisted(ReLU):
     """A layer of somebody's own."""
 
 
-@pytest.mark.parametrize("target", ["onnx", "safetensors", "torch"])
+@pytest.mark.parametrize("target", ["onnx", "safetensors", "torch", "checkpoint"])
 def test_a_layer_that_a_target_cannot_express_is_told(target, tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("onnx")
     net = Network([("fc", Dense(2, 2)), ("twist", Twisted())])
     with pytest.raises(MnpError, match=r"layer 'twist' is a Twisted, which .* cannot express"):
         export(net, target, tmp_path / "x")
+    masked_net = masked(net.replace("twist", [("act", ReLU())]), 0.5)
     with pytest.raises(MnpError, match=r"is a Sparse.*export the masked network"):
-        export(sparse_network(masked(net.replace("twist", [("act", ReLU())]), 0.5)), target, tmp_path / "x")
+        export(sparse_network(masked_net), target, tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from mnp.errors import MnpError
 from mnp.verify import gradcheck
-from mnp.verify.gradcheck import gradient_error, numerical_gradient, spread_out
+from mnp.verify.gradcheck import distinct_values, gradient_error, numerical_gradient
 
 
 def test_examples_in_the_docstrings():
@@ -54,8 +54,8 @@ def test_errors_are_one_line():
 
 
 @pytest.mark.parametrize("shape", [(1,), (4,), (7,), (3, 5, 2), (2, 3, 4, 4)])
-def test_spread_out_has_no_neighbours(shape):
-    x = spread_out(shape, np.random.default_rng(3))
+def test_distinct_values_has_no_neighbours(shape):
+    x = distinct_values(shape, np.random.default_rng(3))
     values = np.sort(np.append(x.ravel(), 0.0))
     assert x.shape == shape and np.abs(x).max() <= 1.0
     assert np.diff(values).min() > 0.4 / x.size
