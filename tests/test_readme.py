@@ -35,6 +35,7 @@ def mnp(*words):
     return run.stdout
 
 
+@pytest.mark.timeout(900)  # all kernels of a LeNet are compiled, if no test before did it
 def test_the_program_prints_what_the_readme_shows(tmp_path):
     program = block("program", "python")
     assert len(program.splitlines()) <= 20

@@ -9,20 +9,11 @@ import re
 import sys
 from pathlib import Path
 
-from mnp.notebooks.results import (
-    all_records,
-    arm_label,
-    arms_table,
-    faces_table,
-    format_change,
-    format_sd,
-    records_table,
-)
+from mnp.notebooks import results as stored
 from mnp.tables import markdown_table
 
 HERE = Path(__file__).parent
 FILES = HERE.parents[1] / "README.md", HERE / "README.md"
-RECIPES = "mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record"
 CLAIMS = (  # task, what the paper's abstract states, the recipe that repeats it, and its round
     ("LeNet-5, MNIST: neurons", "-74 %", "mnist", 3),
     ("LeNet-5, MNIST: neurons, then weights", "-92 %", "mnist-combined", 4),
@@ -71,7 +62,7 @@ def number(value, digits=2):
 
 
 def error(line):
-    return format_sd(line["error_mean"], line["error_sd"])
+    return stored.format_sd(line["error_mean"], line["error_sd"])
 
 
 def percent(share, digits=1):
@@ -90,7 +81,7 @@ def claims_table():
             spreads = {row["step"]: row["accuracy_se"] for row in read(recipe)["rows"]}
         else:
             spreads = {line["step"]: line["error_sd"] for line in (first, last)}
-        errors = (format_sd(line["error_mean"], spreads[line["step"]]) for line in (first, last))
+        errors = (stored.format_sd(line["error_mean"], spreads[line["step"]]) for line in (first, last))
         removed = f"-{percent(last['reduction'])} (-{percent(last['reduction_without_maxout'])})"
         rows.append([task, claim, f"`{recipe}`", removed, " → ".join(errors), control(recipe)])
     columns = ["task", "abstract", "recipe", "removed here", "test error, %", "control"]
@@ -105,13 +96,15 @@ def control(recipe):
     if not (HERE / f"{recipe}-controls.json").exists():
         return "not yet run"
     last = {line["arm"]: line for line in read(f"{recipe}-controls")["aggregate"]}
-    return "; ".join(f"{arm_label(line)}: {error(line)}" for line in last.values())
+    return "; ".join(f"{stored.arm_label(line)}: {error(line)}" for line in last.values())
 
 
 def ranking_sentence():
     """The errors that six rankings end at."""
     results = read("mnist-ranking")
-    ends = ", ".join(f"{arm_label(line)} {error(line)}" for line in results["aggregate"] if line["k"] == 1)
+    ends = ", ".join(
+        f"{stored.arm_label(line)} {error(line)}" for line in results["aggregate"] if line["k"] == 1
+    )
     return f"Test error at k = 1 in %, {len(results['seeds'])} seeds of `mnist-ranking`: {ends}."
 
 
@@ -137,7 +130,7 @@ def mnist_table():
     Rounds that a recipe shares with one above it (`mnp run --from`) are listed once.
     """
     rows, seen = [], set()
-    for recipe in RECIPES:
+    for recipe in stored.RECORDS:
         for line in read(recipe)["aggregate"]:
             key = tuple(line[name] for name in ("kind", "k", "params", "error_mean", "error_sd"))
             if key not in seen:
@@ -148,17 +141,17 @@ def mnist_table():
                         *(recipe, what, f"{line['params']:,.0f}", f"{line['nonzero']:,.0f}"),
                         percent(line["reduction"]),
                         error(line),
-                        format_change(line) if line["step"] else "",
+                        stored.format_change(line) if line["step"] else "",
                     ]
                 )
     columns = ["recipe", "round", "parameters", "not zero", "reduction", "error %, mean ± sd"]
-    return with_command(table([*columns, "change, 95 % interval"], rows), *map(read, RECIPES))
+    return with_command(table([*columns, "change, 95 % interval"], rows), *map(read, stored.RECORDS))
 
 
 def records():
     """Published results for LeNet-5 on MNIST, and the runs above among them."""
-    lines = all_records(HERE)
-    columns, cells = records_table(lines)
+    lines = stored.all_records(HERE)
+    columns, cells = stored.records_table(lines)
     for line in lines:
         if "recipe" in line:
             line |= {"runs": f"mean of {len(read(line['recipe'])['seeds'])}", "biases": "with"}
@@ -293,12 +286,16 @@ TABLES = {
     "ranking": ranking_sentence,
     "speed": speed_table,
     "mnist": mnist_table,
-    "mnist-compare": lambda: table_of("mnist-compare", lambda results: arms_table(results["aggregate"])),
-    "mnist-ranking": lambda: table_of("mnist-ranking", lambda results: arms_table(results["aggregate"])),
+    "mnist-compare": lambda: table_of(
+        "mnist-compare", lambda results: stored.arms_table(results["aggregate"])
+    ),
+    "mnist-ranking": lambda: table_of(
+        "mnist-ranking", lambda results: stored.arms_table(results["aggregate"])
+    ),
     "records": records,
     "vgg16": vgg_table,
-    "lfw": lambda: table_of("lfw", faces_table),
-    "lfw-view2": lambda: table_of("lfw-view2", faces_table),
+    "lfw": lambda: table_of("lfw", stored.faces_table),
+    "lfw-view2": lambda: table_of("lfw-view2", stored.faces_table),
     "bench": bench_table,
     "machines": machines_table,
     "sparse": sparse_table,
