@@ -16,6 +16,7 @@ from mnp.files import atomic_path, make_folder
 
 BLOCK = 1 << 16
 TIMEOUT = 30  # seconds without a byte
+ATTEMPTS = 5
 
 
 class _FetchError(Exception):
@@ -42,7 +43,7 @@ def is_right(path, check):
     return True
 
 
-def download(urls, target, check, *, limit=1 << 28, attempts=5, first_wait=1.0, progress=True):
+def download(urls, target, check, *, limit=1 << 28, progress=True):
     """Download a file from the first of several mirrors that has the right content.
 
     Parameters
@@ -54,16 +55,15 @@ def download(urls, target, check, *, limit=1 << 28, attempts=5, first_wait=1.0, 
     check : function of a path that raises MnpError if the content is wrong
     limit : int
         The most bytes that are accepted.
-    attempts : int
-        Rounds over all mirrors, with waits of first_wait * 2**round seconds in between.
 
+    All mirrors are tried `ATTEMPTS` times, with waits of 1, 2, 4, ... seconds in between.
     Raises MnpError if no mirror has the right content, or the file cannot be written.
     """
     target, failures = Path(target), {}
     make_folder(target.parent)
-    for attempt in range(attempts):
+    for attempt in range(ATTEMPTS):
         if attempt:
-            time.sleep(first_wait * 2 ** (attempt - 1))
+            time.sleep(2 ** (attempt - 1))
         for url in urls:
             try:
                 with atomic_path(target) as partial:

@@ -105,26 +105,21 @@ def decode_one(jpeg, crop, size):
 
 
 def _decode_all(jpegs, source, crop, size, progress):
-    names = list(jpegs)
-    images = np.empty((len(names), 3, size, size), np.uint8)
+    images = np.empty((len(jpegs), 3, size, size), np.uint8)
 
-    def decode(i):
+    def decode(name):
         try:
-            images[i] = decode_one(jpegs[names[i]], crop, size)
+            return decode_one(jpegs[name], crop, size)
         except MnpError as error:
-            raise MnpError(f"{source}: {names[i]}: {error}; fetch the photographs again") from None
+            raise MnpError(f"{source}: {name}: {error}; fetch the photographs again") from None
 
     seconds = 0.1 if sys.stderr.isatty() else 10  # fewer lines in a log file
-    with (
-        ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,  # the decoder releases Python's lock
-        tqdm(total=len(names), desc="decoding", unit="img", mininterval=seconds, disable=not progress) as bar,
-    ):
-        try:
-            for _ in pool.map(decode, range(len(names))):
-                bar.update()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    bar = tqdm(total=len(jpegs), desc="decoding", unit="img", mininterval=seconds, disable=not progress)
+    # the decoder releases Python's lock; after an error, `map` cancels what has not begun
+    with bar, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for i, image in enumerate(pool.map(decode, jpegs)):
+            images[i] = image
+            bar.update()
     return images
 
 

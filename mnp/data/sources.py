@@ -24,7 +24,7 @@ def search_places(name, folder=None):
 def format_search(name, folder=None, most=6):
     """Text for an error: the folders searched for a data set, and the names of what is in them instead."""
     places = data_folders(name, folder)
-    names = {path.name for place in places if place.is_dir() for path in place.iterdir()}
+    names = {path.name for place in places for path in place.glob("*")}
     names = sorted(n for n in names if n != name and not n.startswith("."))
     listed = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
     return f"{', '.join(map(str, places))} (which hold {listed or 'nothing'})"

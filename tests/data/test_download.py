@@ -123,12 +123,13 @@ def waits(monkeypatch):
 @pytest.fixture
 def fetch(server, tmp_path, waits, monkeypatch):
     monkeypatch.setattr(dl, "TIMEOUT", 0.4)
+    monkeypatch.setattr(dl, "ATTEMPTS", 3)
 
     def run(*plans, paths=("/a",), **options):
         for path, plan in zip(paths, plans, strict=False):
             server.plans[path] = list(plan)
         urls = [server.address + path for path in paths]
-        dl.download(urls, tmp_path / "to" / "file.bin", CHECK, **{"attempts": 3, "progress": False} | options)
+        dl.download(urls, tmp_path / "to" / "file.bin", CHECK, **{"progress": False} | options)
         return (tmp_path / "to" / "file.bin").read_bytes()
 
     return run
@@ -177,10 +178,11 @@ def test_without_help_there_is_one_clear_line_and_no_file(fetch, server, tmp_pat
     assert waits == [1, 2]
 
 
-def test_waits_grow(fetch, waits):
+def test_waits_grow(fetch, waits, monkeypatch):
+    monkeypatch.setattr(dl, "ATTEMPTS", 5)
     with pytest.raises(MnpError):
-        fetch([status(503)], attempts=5, first_wait=0.5)
-    assert waits == [0.5, 1, 2, 4]
+        fetch([status(503)])
+    assert waits == [1, 2, 4, 8]
 
 
 def test_no_more_than_the_limit_is_written(fetch, tmp_path):
@@ -195,7 +197,7 @@ def test_nobody_listens(tmp_path, waits, monkeypatch):
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/a"
     with pytest.raises(MnpError, match="refused"):
-        dl.download([url], tmp_path / "a", CHECK, attempts=1, progress=False)
+        dl.download([url], tmp_path / "a", CHECK, progress=False)
 
 
 def test_progress_goes_to_stderr(fetch, capsys):
