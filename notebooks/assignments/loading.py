@@ -35,6 +35,8 @@ def preload():
 def only_allowed(name, globals=None, locals=None, fromlist=(), level=0):
     """The __import__ of a student's file."""
     top = name.partition(".")[0]
+    if isinstance(fromlist, list):  # no import statement: breakpoint() looks for its debugger
+        return builtins.__import__(name, globals, locals, fromlist, level)
     if level or not (top in STANDARD.split() or (top == "numpy" and name in sys.modules)):
         allowed = ", ".join(STANDARD.split())
         raise ImportError(f"{name} is not available: a hand-in may import NumPy and {allowed}")

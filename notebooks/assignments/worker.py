@@ -63,6 +63,7 @@ def main():
     for name in ("sandbox", "protocol", "loading", "ctypes", "_ctypes"):
         sys.modules.pop(name, None)
     sys.path[:] = python_path
+    sys.breakpointhook = lambda *args, **kwargs: None  # one that was left in is passed over
     np.seterr(all="ignore")
     warnings.simplefilter("ignore")
 

@@ -39,11 +39,14 @@ def try_it(way):
 @try_it
 def by_opening(): open({source!r}).read()
 @try_it
-def by_importing(): import mnp.kernels.textbook
+def by_importing():
+    import importlib
+    importlib.import_module("mnp.kernels.textbook")
 @try_it
 def by_path():
     sys.path[:0] = [{folder!r}, {assignments!r}]
-    import task1_convolution
+    import importlib
+    importlib.import_module("task1_convolution")
 @try_it
 def by_mapping():
     import numpy
@@ -54,8 +57,8 @@ def by_listing():
     os.listdir({folder!r})
 @try_it
 def by_program():
-    import subprocess
-    subprocess.run(["true"])
+    import importlib
+    importlib.import_module("subprocess").run(["true"])
 @try_it
 def by_signal():
     import os
@@ -64,8 +67,8 @@ def by_signal():
 def by_memory(): open("/proc/self/maps", "rb")
 @try_it
 def by_network():
-    import socket
-    socket.socket()
+    import importlib
+    importlib.import_module("socket").socket()
 @try_it
 def by_writing(): open("left_behind", "w")
 @try_it
@@ -222,15 +225,20 @@ def test_no_way_leads_to_the_solution(tmp_path, layers):
         assert int(rows["thief"]["total"]) == 7
 
 
-def test_the_hard_limit_keeps_the_points_so_far(tmp_path, monkeypatch):
-    """Should every other limit fail: the submission is stopped, the checks that were done count."""
+def test_the_hard_limit_counts_the_checks_that_had_finished(tmp_path, monkeypatch):
+    """Should every other limit fail: the submission is stopped; the check that hung is not passed."""
     judge = tool("grade")
-    monkeypatch.setattr(judge, "HARD_LIMIT", 6.0)
+    monkeypatch.setattr(judge, "HARD_LIMIT", 8.0)
     hand_in(tmp_path, "endless", {TASK: HOSTILE["sleeps"][0]})
     options = ("--call-seconds=200", "--task-seconds=200")
-    found = judge.judge(tmp_path / "endless", ["task3"], 4711, options)
-    assert "stopped after 6 s" in found["problem"] and found["seconds"] < 20
-    assert found["tasks"]["task3"]["test_forward_values"]["points"] == 3
+    found = judge.judge(tool("submissions").one(tmp_path / "endless"), ["task3"], 4711, options)
+    assert "stopped after 8 s" in found["problem"] and found["seconds"] < 25
+    checks = found["tasks"]["task3"]
+    assert checks["test_forward_values"]["points"] == 3
+    hung, later = checks["test_backward_by_hand"], checks["test_k_of_one"]
+    assert hung["points"] == later["points"] == 0 and not hung["finished"]
+    assert hung["message"].startswith("not finished") and later["message"].startswith("not run")
+    assert sum(check["points"] for check in checks.values()) == 10
 
 
 def seccomp_works():

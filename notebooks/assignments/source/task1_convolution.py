@@ -92,6 +92,8 @@ import pytest
 # The cell below is the same as `pytest -m task1` in a terminal. Each check is judged by itself: right
 # derivatives count even if the forward pass is wrong. You are graded with the same checks on other
 # numbers.
+#
+# Then answer questions 1a and 1b in `answers.md`, in words.
 
 # %% [code]
 # from course_check import run

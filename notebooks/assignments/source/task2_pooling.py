@@ -69,6 +69,8 @@ import pytest
 #
 # The same as `pytest -m task2` in a terminal. The backward checks bring their own winners, so they count
 # even if your forward pass is wrong.
+#
+# Then answer questions 2a and 2b in `answers.md`, in words.
 
 # %% [code]
 # from course_check import run

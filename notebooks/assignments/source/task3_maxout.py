@@ -93,6 +93,8 @@ import pytest
 # ## Check
 #
 # The same as `pytest -m task3` in a terminal. The backward checks bring their own winners.
+#
+# Then answer questions 3a and 3b in `answers.md`, in words.
 
 # %% [code]
 # from course_check import run

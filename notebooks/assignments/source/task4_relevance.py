@@ -82,6 +82,8 @@ import pytest
 # ## Check
 #
 # The same as `pytest -m task4` in a terminal. Each function is judged by itself.
+#
+# Then answer questions 4a and 4b in `answers.md`, in words.
 
 # %% [code]
 # from course_check import run

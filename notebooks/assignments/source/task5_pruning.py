@@ -97,6 +97,8 @@ import pytest
 #
 # The same as `pytest -m task5` in a terminal. Each function is judged by itself: if `prune_neurons` calls
 # your `take_neurons` and only that one is wrong, `prune_neurons` gets its points.
+#
+# Then answer questions 5a and 5b in `answers.md`, in words.
 
 # %% [code]
 # from course_check import run
