@@ -1,9 +1,8 @@
-"""How fast the kernels are, side by side with other frameworks: what `mnp bench` measures.
+"""Speed of the kernels beside other frameworks: what `mnp bench` measures. Nothing here asserts.
 
-    timing   interleaved rounds, the machine's own peak, how busy it is
-    cases    the cases, each a dict of things to call in turn
-    peers    PyTorch and ONNX Runtime, set up as well as they can be
-    growth   cost against batch and width, first use, memory: what has no peer
-
-Speed is shown by a benchmark, never by a timed test: nothing here asserts.
+timing     interleaved timing, peak of the machine, load
+cases      training, inference, ranking, sparse layers: each with its baselines
+scaling    cost against batch size and width, first use, memory: without baselines
+baselines  the same networks in PyTorch and ONNX Runtime
+report     groups of cases, their rows as a report
 """

@@ -1,10 +1,10 @@
-"""The cases of `mnp bench`: one function each, yielding rows."""
+"""The cases of `mnp bench` that have a baseline: one function each, yielding rows."""
 
 import time
 
 import numpy as np
 
-from mnp.bench import peers
+from mnp.bench import baselines
 from mnp.bench.timing import interleaved
 from mnp.nn import SGD, CapturedNetwork, evaluate, learning_rate, lenet5, loss_and_grads, train_epoch, vgg16
 from mnp.pruning.neurons import keep_top
@@ -12,64 +12,60 @@ from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, collect_win_counts, prune_neurons, weight_names
 from mnp.pruning.weights import magnitude_mask
 
-FIELDS = (
-    "case",
-    "batch",
-    "kernels",
-    "mnp_ms",
-    "mnp_median_ms",
-    "torch_default_ms",
-    "torch_best_ms",
-    "onnxruntime_ms",
-    "scipy_ms",
-    "dense_ms",
-    "ratio_default",
-    "ratio_best",
-    "ratio_onnxruntime",
-    "fma_share",
-    "note",
-)
 
+def make_row(case, batch, backend, times, name, flops=None, peak=None, note=""):
+    """One row of the report.
 
-def row(case, batch, backend, times, name, flops=None, peak=None, note=""):
-    """One row: our best time under `name`, the peers', and the ratios of best times."""
+    Parameters
+    ----------
+    case, backend, note : str
+    batch : int
+    times : dict of name -> (best, median)
+        In ms, as `interleaved` gives them: ours under `name`, the baselines under torch, torch_best,
+        torch_compile, onnxruntime, scipy and dense.
+    flops, peak : float, optional
+        Floating-point operations of the case, and 1e9 of them per second at the machine's peak.
+
+    Returns
+    -------
+    row : dict
+        Best times in ms, and each baseline's time over ours as ratio_*.
+    """
     best = {key: value[0] for key, value in times.items()}
-    ours = best[name]
-    torch_best = [best[key] for key in ("torch_best", "torch_compile") if key in best]
-
-    def over_ours(value):
-        return None if value is None else round(value / ours, 3)
-
-    made = {
+    ours, median = times[name]
+    torch_times = [best[key] for key in ("torch", "torch_best", "torch_compile") if key in best]
+    compared = {
+        "default": best.get("torch"),
+        "best": min(torch_times) if len(torch_times) > 1 else None,
+        "onnxruntime": best.get("onnxruntime"),
+    }
+    return {
         "case": case,
         "batch": batch,
         "kernels": backend,
         "mnp_ms": round(ours, 4),
-        "mnp_median_ms": round(times[name][1], 4),
-        "torch_default_ms": best.get("torch"),
-        "torch_best_ms": min([*torch_best, best["torch"]]) if torch_best else None,
-        "onnxruntime_ms": best.get("onnxruntime"),
+        "mnp_median_ms": round(median, 4),
+        "torch_default_ms": compared["default"],
+        "torch_best_ms": compared["best"],
+        "onnxruntime_ms": compared["onnxruntime"],
         "scipy_ms": best.get("scipy"),
         "dense_ms": best.get("dense"),
+        **{f"ratio_{key}": value and round(value / ours, 3) for key, value in compared.items()},
         "fma_share": round(flops / (ours * 1e6) / peak, 3) if flops and peak else None,
         "note": note,
     }
-    made["ratio_default"] = over_ours(made["torch_default_ms"])
-    made["ratio_best"] = over_ours(made["torch_best_ms"])
-    made["ratio_onnxruntime"] = over_ours(made["onnxruntime_ms"])
-    return {field: made[field] for field in FIELDS}
 
 
-def examples(batch, size=28, channels=1, classes=10, seed=0):
-    """Random images and labels; no kernel's time depends on what they show."""
-    rng = np.random.default_rng(seed)
+def examples(batch, size=28, channels=1, classes=10):
+    """Random images and labels; the time of no kernel depends on their values."""
+    rng = np.random.default_rng(0)
     images = rng.random((batch, channels, size, size), dtype=np.float32)
     return images, rng.integers(0, classes, batch)
 
 
-def authors_net(backend, units=64, k=4):
+def authors_net(backend, units=64):
     """The maxout LeNet of the authors, 20-52-256."""
-    return lenet5(20, 52, units, k, rng=0, backend=backend)
+    return lenet5(20, 52, units, 4, rng=0, backend=backend)
 
 
 def training_step(net, images, labels):
@@ -83,13 +79,19 @@ def training_step(net, images, labels):
     return step
 
 
+def torch_calls(compare, make, *arguments):
+    """A baseline in PyTorch's default and best configuration; {} if PyTorch is not compared."""
+    configurations = {"torch": False, "torch_best": True} if "torch" in compare else {}
+    return {name: make(*arguments, best=best) for name, best in configurations.items()}
+
+
 def lenet_step_flops(batch, units=64, k=4, products=49):
-    """Floating point operations that a training step of the authors' network does on the tiled tier.
+    """Floating-point operations of a training step of the authors' network on the tiled backend.
 
-    Forward everything, the second convolution with 49 products instead of 100 (`winograd_factors`);
-    backward only what a winner of a pooling window or of a unit takes part in.
+    Forward all of them, the second convolution with 49 products instead of 100 (`winograd_factors`);
+    backward only those of the winners of a pooling window or of a unit.
 
-    >>> round(lenet_step_flops(64, products=100) / lenet_step_flops(64), 2)     # as the definition is written
+    >>> round(lenet_step_flops(64, products=100) / lenet_step_flops(64), 2)     # without Winograd
     1.36
     """
     pixels1, pixels2, inputs = 24 * 24, 8 * 8, 52 * 16
@@ -100,98 +102,86 @@ def lenet_step_flops(batch, units=64, k=4, products=49):
     return 2 * batch * (forward + backward)
 
 
-def lenet_steps(against, peak, batches=(64, 128, 256)):
-    """The training step of the maxout LeNet at several batch sizes, on both fast tiers."""
-    for batch in batches:
+def lenet_steps(compare, peak):
+    """The training step of the maxout LeNet at several batch sizes, on both compiled backends."""
+    for batch in (64, 128, 256):
         x, y = examples(batch)
         calls = {name: training_step(authors_net(name), x, y) for name in ("tiled", "jitted")}
-        if "torch" in against:
-            net = authors_net("jitted")
-            calls["torch"] = peers.torch_step(net, x, y)
-            calls["torch_best"] = peers.torch_step(net, x, y, best=True)
+        calls |= torch_calls(compare, baselines.torch_step, authors_net("jitted"), x, y)
         times = interleaved(calls, rounds=40, budget=8)
         for name, flops in (("tiled", lenet_step_flops(batch)), ("jitted", None)):
-            yield row("LeNet training step", batch, name, times, name, flops, peak)
+            yield make_row("LeNet training step", batch, name, times, name, flops, peak)
 
 
-def compiled_step(against, peak, batch=64):
-    """The same step beside torch.compile, if it works here."""
-    if "torch" not in against:
+def compiled_step(compare, peak):
+    """The same step beside torch.compile, if it works on this machine."""
+    if "torch" not in compare:
         return
-    x, y = examples(batch)
+    x, y = examples(64)
     net = authors_net("tiled")
-    calls = {"tiled": training_step(net, x, y), "torch": peers.torch_step(net, x, y)}
+    calls = {"tiled": training_step(net, x, y), "torch": baselines.torch_step(net, x, y)}
     try:
-        step = peers.torch_step(net, x, y, best=True, compile_it=True)
+        step = baselines.torch_step(net, x, y, best=True, compile_it=True)
         step()
         calls["torch_compile"] = step
         note = "best = torch.compile"
-    except Exception as error:  # whatever its compiler toolchain lacks here is the finding
+    except Exception as error:  # its compiler may be missing
         note = f"torch.compile does not work here: {type(error).__name__}"
-    yield row("LeNet training step, compiled", batch, "tiled", interleaved(calls), "tiled", note=note)
+    yield make_row("LeNet training step, compiled", 64, "tiled", interleaved(calls), "tiled", note=note)
 
 
-def stage(against, peak, images=60_000, epochs=5, batch=64):
-    """A whole `mnist-caffe` stage: 5 epochs over 60,000 images, shuffling and gathering included."""
+def training_round(compare, peak, images=60_000, epochs=5, batch=64):
+    """A whole round of `mnist-caffe`: 5 epochs over 60,000 images, including shuffling and batching."""
     x, y = examples(images)
+    inv_rate = lambda i: learning_rate("inv", 0.01, i, 0)  # noqa: E731
 
     def ours():
         net, rng = authors_net("tiled"), np.random.default_rng(0)
         optimizer = SGD(net)
         for _ in range(epochs):
-            train_epoch(
-                net,
-                optimizer,
-                x,
-                y,
-                batch_size=batch,
-                rng=rng,
-                lr=lambda i: learning_rate("inv", 0.01, i, 0),
-            )
+            train_epoch(net, optimizer, x, y, batch_size=batch, rng=rng, lr=inv_rate)
 
     calls = {"tiled": ours}
-    if "torch" in against:
-        net = authors_net("tiled")
-        calls["torch"] = peers.torch_stage(net, x, y, batch, epochs)
-        calls["torch_best"] = peers.torch_stage(net, x, y, batch, epochs, best=True)
-    times = {name: [] for name in calls}
-    for _ in range(2):  # each takes long enough to be its own average
+    calls |= torch_calls(compare, baselines.torch_round, authors_net("tiled"), x, y, batch, epochs)
+    seconds = {name: [] for name in calls}
+    for _ in range(2):  # each is long enough to be an average already
         for name, call in calls.items():
-            began = time.perf_counter()
+            start = time.perf_counter()
             call()
-            times[name].append(1e3 * (time.perf_counter() - began))
-    times = {name: (min(t), float(np.median(t))) for name, t in times.items()}
-    yield row(f"mnist-caffe stage, {epochs} epochs", batch, "tiled", times, "tiled")
+            seconds[name].append(time.perf_counter() - start)
+    times = {name: (1e3 * min(s), 1e3 * float(np.median(s))) for name, s in seconds.items()}
+    yield make_row(f"mnist-caffe stage, {epochs} epochs", batch, "tiled", times, "tiled")
 
 
-def to_one_neuron(net, images):
-    """Prune fc3 to k = 1 by the wins over some images."""
-    while net["fc3"].__class__.__name__ == "MaxoutDense":
+def prune_to_one(net, images):
+    """Prune fc3 to k = 1, by the wins over the images."""
+    for k in range(net["fc3"].k - 1, 0, -1):
         order = rank_neurons(collect_win_counts(net, "fc3", images))
-        net = prune_neurons(net, "fc3", keep_top(order, n_keep=net["fc3"].k - 1))
+        net = prune_neurons(net, "fc3", keep_top(order, n_keep=k))
     return net
 
 
-def inference(against, peak, threads, batches=(1, 64, 1000)):
-    """Logits of a batch, before and after neuron pruning: by `net.forward`, and by its recorded calls."""
+def inference(compare, peak, threads):
+    """Logits of a batch, before and after neuron pruning: `net.forward`, and the captured network."""
     before = authors_net("tiled")
-    nets = {"before pruning": before, "after pruning": to_one_neuron(before, examples(256)[0])}
+    nets = {"before pruning": before, "after pruning": prune_to_one(before, examples(256)[0])}
     for when, net in nets.items():
-        for batch in batches:
+        for batch in (1, 64, 1000):
             x, _ = examples(batch)
-            run = CapturedNetwork(net, x.shape)
-            calls = {"recorded": lambda run=run, x=x: run(x), "tiled": lambda net=net, x=x: net.forward(x)}
-            if "torch" in against:
-                calls["torch"] = peers.torch_inference(net, x)
-                calls["torch_best"] = peers.torch_inference(net, x, best=True)
-            if "onnxruntime" in against:
-                calls["onnxruntime"] = peers.onnx_inference(net, x, threads)
+            captured = CapturedNetwork(net, x.shape)
+            calls = {
+                "recorded": lambda run=captured, x=x: run(x),
+                "tiled": lambda net=net, x=x: net.forward(x),
+            }
+            calls |= torch_calls(compare, baselines.torch_inference, net, x)
+            if "onnxruntime" in compare:
+                calls["onnxruntime"] = baselines.onnx_inference(net, x, threads)
             times = interleaved(calls, rounds=60, budget=5)
-            yield row(f"LeNet inference, {when}", batch, "tiled", times, "tiled")
-            yield row(f"LeNet inference, {when}", batch, "tiled, recorded", times, "recorded")
+            yield make_row(f"LeNet inference, {when}", batch, "tiled", times, "tiled")
+            yield make_row(f"LeNet inference, {when}", batch, "tiled, recorded", times, "recorded")
 
 
-def ranking(against, peak, images=60_000):
+def ranking(compare, peak, images=60_000):
     """Counting wins over the training set, beside plain inference over it."""
     net = authors_net("tiled")
     x, y = examples(images)
@@ -200,45 +190,37 @@ def ranking(against, peak, images=60_000):
         "dense": lambda: evaluate(net, x, y),
     }
     times = interleaved(calls, rounds=5, budget=8)
-    yield row(
-        "ranking pass", 1000, "tiled", times, "tiled", note="dense_ms is inference over the same images"
-    )
+    note = "dense_ms is inference over the same images"
+    yield make_row("ranking pass", 1000, "tiled", times, "tiled", note=note)
 
 
-def vgg_step(against, peak, batch=32):
-    """The training step of VGG16 at a quarter of its width, 64x64, with batch normalisation."""
-    x, y = examples(batch, 64, 3, 400)
-
-    def net(backend):
-        return vgg16(0.25, 64, 256, 4, 400, batchnorm=True, rng=0, backend=backend)
-
-    calls = {"tiled": training_step(net("tiled"), x, y)}
-    if "torch" in against:
-        calls["torch"] = peers.torch_step(net("tiled"), x, y)
-        calls["torch_best"] = peers.torch_step(net("tiled"), x, y, best=True)
-    yield row("VGG16/4 training step", batch, "tiled", interleaved(calls, rounds=8, budget=15), "tiled")
+def vgg_step(compare, peak):
+    """The training step of VGG16 at a quarter of its width, 64x64 pixels, with batch normalisation."""
+    x, y = examples(32, 64, 3, 400)
+    net = vgg16(0.25, 64, 256, 4, 400, batchnorm=True, rng=0, backend="tiled")
+    calls = {"tiled": training_step(net, x, y)} | torch_calls(compare, baselines.torch_step, net, x, y)
+    yield make_row("VGG16/4 training step", 32, "tiled", interleaved(calls, rounds=8, budget=15), "tiled")
 
 
-def sparse(against, peak, sparsities=(0.95, 0.99), batches=(1, 64, 1000)):
+def sparse(compare, peak):
     """Inference of the k = 1 network with weights pruned: CSR beside dense, and fc3 beside scipy.sparse."""
     from mnp.pruning.sparse import sparse_network
 
-    dense = to_one_neuron(lenet5(20, 50, 512, 4, rng=0, backend="tiled"), examples(256)[0])
-    for sparsity in sparsities:
+    dense = prune_to_one(lenet5(20, 50, 512, 4, rng=0, backend="tiled"), examples(256)[0])
+    for sparsity in (0.95, 0.99):
         weights = {name: dense.params()[name] for name in weight_names(dense)}
-        masks = {name: magnitude_mask(weight, sparsity) for name, weight in weights.items()}
-        masked = apply_masks(dense, masks)
+        masked = apply_masks(dense, {name: magnitude_mask(w, sparsity) for name, w in weights.items()})
         small = sparse_network(masked)
-        for batch in batches:
+        for batch in (1, 64, 1000):
             x, _ = examples(batch)
             calls = {
                 "tiled": lambda x=x, net=small: net.forward(x),
                 "dense": lambda x=x, net=masked: net.forward(x),
             }
             case = f"CSR inference, sparsity {sparsity:.0%}"
-            yield row(case, batch, "tiled", interleaved(calls, budget=3), "tiled")
-            calls = one_layer(masked, small, batch)
-            yield row(f"CSR fc3 alone, sparsity {sparsity:.0%}", batch, "tiled", interleaved(calls), "tiled")
+            yield make_row(case, batch, "tiled", interleaved(calls, budget=3), "tiled")
+            times = interleaved(one_layer(masked, small, batch))
+            yield make_row(f"CSR fc3 alone, sparsity {sparsity:.0%}", batch, "tiled", times, "tiled")
 
 
 def one_layer(masked, small, batch):
@@ -254,5 +236,4 @@ def one_layer(masked, small, batch):
     except ImportError:
         return calls
     matrix = csr_matrix(weight)
-    calls["scipy"] = lambda: (matrix @ features.T).T + bias
-    return calls
+    return calls | {"scipy": lambda: (matrix @ features.T).T + bias}

@@ -1,67 +1,83 @@
-"""Run the groups of cases in order and put their rows beside what they were measured on."""
+"""Run the groups of cases in order, and put their rows beside a description of the machine."""
 
 import sys
 
 import numba
 
-from mnp.bench import cases, growth, peers
+from mnp.bench import baselines, cases, scaling
 from mnp.bench.timing import BUSY, fma_peak, load
 from mnp.errors import MnpError
 from mnp.experiments import machine
 from mnp.kernels import get_backend, registers
+from mnp.tables import text_table
 
 LONG = ("stage", "compiled")
+COLUMNS = {
+    "case": "case",
+    "batch": "batch",
+    "kernels": "backend",
+    "mnp_ms": "ours ms",
+    "torch_default_ms": "torch",
+    "torch_best_ms": "torch best",
+    "onnxruntime_ms": "ort",
+    "scipy_ms": "scipy",
+    "dense_ms": "dense",
+    "ratio_default": "x torch",
+    "ratio_best": "x best",
+    "ratio_onnxruntime": "x ort",
+    "fma_share": "of peak",
+}
 
 
 def groups(threads):
-    """Case groups by name, as functions of (against, peak)."""
+    """Groups of cases by name, as functions of (compare, peak)."""
     return {
         "steps": cases.lenet_steps,
-        "inference": lambda against, peak: cases.inference(against, peak, threads),
+        "inference": lambda compare, peak: cases.inference(compare, peak, threads),
         "ranking": cases.ranking,
         "vgg": cases.vgg_step,
         "sparse": cases.sparse,
-        "batches": growth.batches,
-        "widths": growth.widths,
-        "first-use": growth.first_use,
-        "memory": growth.memory,
-        "stage": cases.stage,
+        "batches": scaling.batches,
+        "widths": scaling.widths,
+        "first-use": scaling.first_use,
+        "memory": scaling.memory,
+        "stage": cases.training_round,
         "compiled": cases.compiled_step,
     }
 
 
-def bench(against=(), only="", quick=False, log=None):
+def bench(compare=(), only="", quick=False, log=None):
     """Measure, and return what `mnp bench --json` writes.
 
     Parameters
     ----------
-    against : sequence of str
-        Peers from `peers.PEERS`; each must be installed.
+    compare : sequence of str
+        Frameworks from `baselines.BASELINES`; each must be installed.
     only : str
-        Only groups whose name holds it.
+        Only groups whose name contains it.
     quick : bool
         Leave out the groups in LONG.
 
     Returns
     -------
     report : dict
-        command, machine, threads, tiles, load, fma_peak_gflops, versions, warning, rows (`cases.FIELDS`).
+        command, machine, threads, tiles, load, fma_peak_gflops, versions, warning, rows (`make_row`).
     """
     log = log or (lambda line: print(line, file=sys.stderr, flush=True))
     if not get_backend("tiled").available():
-        raise MnpError("bench: the tiled kernels cannot run here (no AVX2 or AVX-512, or the JIT is off)")
+        raise MnpError("bench: the tiled backend is not available (no AVX2 or AVX-512, or the JIT is off)")
     threads = numba.get_num_threads()
     versions = machine.versions()
-    for name in against:
-        module = peers.load_peer(name)
+    for name in compare:
+        module = baselines.load_baseline(name)
         versions[name] = module.__version__
         if name == "torch":
             module.set_num_threads(threads)
     chosen = {n: g for n, g in groups(threads).items() if only in n and not (quick and n in LONG)}
     if not chosen:
-        raise MnpError(f"--only {only}: no such group; there are {', '.join(groups(threads))}")
+        raise MnpError(f"--only {only}: no such group; choose from {', '.join(groups(threads))}")
     report = {
-        "command": "mnp bench" + (f" --against {','.join(against)}" if against else "") + " --quick" * quick,
+        "command": "mnp bench" + (f" --compare {','.join(compare)}" if compare else "") + " --quick" * quick,
         "machine": machine.cpu(),
         "threads": threads,
         "tiles": "AVX-512" if registers.WIDE else "AVX2",
@@ -72,21 +88,23 @@ def bench(against=(), only="", quick=False, log=None):
         "rows": [],
     }
     if report["load"] is not None and report["load"] > BUSY:
-        report["warning"] = f"the machine was busy (load {report['load']}): quote ratios with care"
+        report["warning"] = f"the machine was busy (load {report['load']}): timings may be unreliable"
         log(report["warning"])
     for name, group in chosen.items():
         log(f"measuring: {name}")
-        report["rows"] += group(against, report["fma_peak_gflops"])
-        report = with_peak(report, fma_peak(threads, 0.5))
+        report["rows"] += group(compare, report["fma_peak_gflops"])
+        raise_peak(report, fma_peak(threads, 0.5))
     return report
 
 
-def with_peak(report, peak):
-    """The report with a peak that was measured again, if that is higher: a machine is slow at times, as when
-    it was idle before, and a share of too low a peak is too large.
+def raise_peak(report, peak):
+    """Correct a report in place if the peak, measured again, is higher.
+
+    A machine that was idle before may be slow at first, and a fraction of too low a peak is too large.
 
     >>> report = {"fma_peak_gflops": 100.0, "rows": [{"fma_share": 0.8}, {"fma_share": None}]}
-    >>> with_peak(report, 160.0)["rows"]
+    >>> raise_peak(report, 160.0)
+    >>> report["rows"]
     [{'fma_share': 0.5}, {'fma_share': None}]
     """
     old = report["fma_peak_gflops"]
@@ -95,40 +113,14 @@ def with_peak(report, peak):
         for row in report["rows"]:
             if row["fma_share"] is not None:
                 row["fma_share"] = round(row["fma_share"] * old / peak, 3)
-    return report
 
 
-def to_table(rows):
-    """The rows as text, best times in milliseconds, ratios as the peer's time over ours."""
-    columns = {
-        "case": "case",
-        "batch": "batch",
-        "kernels": "kernels",
-        "mnp_ms": "ours ms",
-        "torch_default_ms": "torch",
-        "torch_best_ms": "torch best",
-        "onnxruntime_ms": "ort",
-        "scipy_ms": "scipy",
-        "dense_ms": "dense",
-        "ratio_default": "x torch",
-        "ratio_best": "x best",
-        "ratio_onnxruntime": "x ort",
-        "fma_share": "of peak",
-    }
+def format_rows(rows):
+    """The rows as text: best times in milliseconds, ratios as the baseline's time over ours."""
 
     def cell(value):
-        if value is None:
-            return ""
-        return f"{value:.3f}" if isinstance(value, float) else str(value)
+        return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
-    table = [list(columns.values()), *([cell(r[name]) for name in columns] for r in rows)]
-    wide = [max(len(line[i]) for line in table) for i in range(len(columns))]
-    lines = [
-        "  ".join(
-            text.ljust(w) if i == 0 else text.rjust(w)
-            for i, (text, w) in enumerate(zip(line, wide, strict=True))
-        )
-        for line in table
-    ]
-    notes = [f"{r['case']}: {r['note']}" for r in rows if r["note"]]
-    return "\n".join([*lines, *notes])
+    table = [list(COLUMNS.values()), *([cell(row[name]) for name in COLUMNS] for row in rows)]
+    notes = [f"{row['case']}: {row['note']}" for row in rows if row["note"]]
+    return "\n".join([text_table(table, left=[0]), *notes])

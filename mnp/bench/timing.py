@@ -1,4 +1,4 @@
-"""Interleaved timing: every candidate runs in every round, so that a drifting machine drifts for all."""
+"""Interleaved timing: every candidate runs in every round, so that a change of the machine affects all."""
 
 import os
 import time
@@ -7,11 +7,11 @@ import numpy as np
 
 from mnp.kernels.registers import WIDE, make_tile
 
-BUSY = 0.5  # processes waiting for a processor, on average, above which figures are not to be trusted
+BUSY = 0.5  # load average above which timings are unreliable
 
 
 def load():
-    """The system's load average of the last minute, or None where it does not tell."""
+    """The system's load average of the last minute; None on systems without one."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
@@ -23,11 +23,11 @@ def interleaved(candidates, rounds=15, budget=4.0, pause=0.004):
     candidates : dict of name -> callable without arguments
         Each is called twice before the first round, so that nothing is compiled or allocated later.
     rounds : int
-        At most; fewer when `budget` seconds are over, but at least three.
+        At most; fewer when `budget` seconds have passed, but at least three.
     pause : float
-        Seconds of rest before a candidate's turn, so that threads which another library left spinning
-        go to sleep. In its turn a candidate is called for some 40 ms, 20 times at most: in training, too,
-        one step follows another.
+        Seconds of rest before a candidate's turn, so that spinning threads of another library go to sleep.
+        In its turn a candidate is called for about 40 ms, 20 times at most: in training, too, one step
+        follows another.
     """
     inner = {}
     for name, call in candidates.items():
@@ -51,9 +51,9 @@ def interleaved(candidates, rounds=15, budget=4.0, pause=0.004):
 
 
 def fma_peak(threads, seconds=1.0):
-    """Measure how many multiply-adds the machine can do: a register tile fed from cache, on every thread.
+    """Peak rate of multiply-adds: a register tile fed from the cache, on every thread.
 
-    Returns 1e9 floating point operations a second, two for each multiply-add; the best of many tries.
+    Returns 1e9 floating-point operations per second, two per multiply-add; the best of many tries.
     """
     from mnp.kernels.tiled.parallel import FLOATS, INT, shared
 
@@ -78,6 +78,3 @@ def fma_peak(threads, seconds=1.0):
         multiply(threads, w, x, y, count)
         best = min(best, time.perf_counter() - start)
     return 2 * rows * columns * 16 * count * threads / best / 1e9
-
-
-__all__ = ["BUSY", "fma_peak", "interleaved", "load"]

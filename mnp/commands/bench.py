@@ -6,26 +6,28 @@ def add_parser(subparsers):
         "bench",
         help="measure the kernels' speed, beside other frameworks",
         description="Time training, ranking and inference, interleaved with other frameworks on the same "
-        "machine. Best times of several rounds; ratios are the peer's time over ours.",
+        "machine. Best times of several rounds; ratios are the baseline's time over ours.",
     )
-    p.add_argument("--against", default="", metavar="LIST", help="peers: torch,onnxruntime (default: none)")
-    p.add_argument("--json", metavar="FILE", help="also write the rows there")
+    names = ("--compare", "--against")  # the second is the name in older result files
+    p.add_argument(*names, dest="compare", default="", metavar="LIST", help="baselines: torch,onnxruntime")
+    p.add_argument("--json", metavar="FILE", help="also write the results there")
     p.add_argument("--figure", metavar="FILE", help="also draw them there, as PNG")
-    p.add_argument("--only", default="", metavar="WORD", help="only case groups whose name holds this word")
-    p.add_argument("--quick", action="store_true", help="leave the two long groups out: stage and compiled")
+    p.add_argument("--only", default="", metavar="WORD", help="only groups whose name contains WORD")
+    p.add_argument("--quick", action="store_true", help="leave out the two long groups: stage and compiled")
 
 
 def main(args):
-    from mnp.bench.report import bench, to_table
+    from mnp.bench.report import bench, format_rows
     from mnp.files import atomic_write, to_json
 
-    against = tuple(name for name in args.against.split(",") if name)
-    report = bench(against, args.only, args.quick)
-    print(to_table(report["rows"]))
+    compare = tuple(name for name in args.compare.split(",") if name)
+    report = bench(compare, args.only, args.quick)
+    print(format_rows(report["rows"]))
     if args.json:
         atomic_write(args.json, to_json(report))
         print(f"results: {args.json}")
     if args.figure:
-        from mnp.figures_bench import draw_bench
+        from mnp.plotting.bench import plot_benchmark
+        from mnp.plotting.style import save_png
 
-        print(f"figure: {draw_bench(report, args.figure)}")
+        print(f"figure: {save_png(plot_benchmark(report), args.figure)}")

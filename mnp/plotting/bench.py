@@ -79,5 +79,6 @@ def draw_scaling(rows, ax):
             ax.plot(x, [y[-1] * value / x[-1] for value in x], color=colour, linestyle=":", linewidth=1)
     log_scale(ax.xaxis)
     log_scale(ax.yaxis)
+    ax.tick_params(axis="x", which="both", rotation=60)
     label_axes(ax, "batch size, or neurons of fc3", "time of a training step (ms); dotted: proportional")
     ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0))

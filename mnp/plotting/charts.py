@@ -56,7 +56,7 @@ def plot_grouped_bars(series, groups, x, y, log=False):
         log_scale(ax.yaxis)
     label_axes(ax, x, y)
     ax.grid(visible=False, axis="x")
-    ax.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    ax.legend(frameon=False, fontsize=9, ncols=len(series), loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
@@ -71,6 +71,8 @@ def plot_lines(series, x, y, log="", points=True, ax=None):
         ax.plot(xs, ys, color=colour, linestyle=dash, linewidth=1.8, marker=marker, markersize=5, label=label)
     for name in log:
         log_scale(getattr(ax, f"{name}axis"))
+    if "x" not in log and all(np.asarray(xs).dtype.kind == "i" for xs, _ in series.values()):
+        ax.xaxis.get_major_locator().set_params(integer=True)
     label_axes(ax, x, y, legend=len(series) > 1)
     return ax.figure
 

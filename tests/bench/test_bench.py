@@ -1,9 +1,13 @@
 """The benchmark's own arithmetic; speed itself is never asserted."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from mnp.__main__ import main
 from mnp.bench import cases
-from mnp.bench.report import bench, to_table
+from mnp.bench.report import bench, format_rows
 from mnp.bench.timing import interleaved
 from mnp.errors import MnpError
 from mnp.kernels import get_backend
@@ -20,13 +24,13 @@ def test_interleaved_calls_everyone_and_reports_best_below_median():
     assert all(n >= 2 + 3 * 2 for n in calls.values())  # warmed up, then three rounds in spite of no budget
 
 
-def test_ratios_are_the_peers_time_over_ours():
+def test_ratios_are_the_baselines_time_over_ours():
     times = {"tiled": (2.0, 3.0), "torch": (8.0, 9.0), "torch_best": (5.0, 6.0), "onnxruntime": (3.0, 4.0)}
-    row = cases.row("a case", 64, "tiled", times, "tiled", flops=1e9, peak=1000.0)
+    row = cases.make_row("a case", 64, "tiled", times, "tiled", flops=1e9, peak=1000.0)
     assert (row["ratio_default"], row["ratio_best"], row["ratio_onnxruntime"]) == (4.0, 2.5, 1.5)
     assert row["mnp_ms"] == 2.0 and row["mnp_median_ms"] == 3.0
     assert row["fma_share"] == 0.5  # 1e9 operations in 2 ms are 500 of 1000 GFLOP/s
-    alone = cases.row("a case", 1, "tiled", {"tiled": (1.0, 1.0)}, "tiled")
+    alone = cases.make_row("a case", 1, "tiled", {"tiled": (1.0, 1.0)}, "tiled")
     assert alone["ratio_default"] is None and alone["fma_share"] is None
 
 
@@ -38,51 +42,75 @@ def test_arithmetic_of_a_step_by_hand():
     assert cases.lenet_step_flops(1, units=1, k=1) == 2 * (forward + backward)
 
 
-def test_the_peer_in_pytorch_is_the_same_network():
+def test_the_baseline_in_pytorch_is_the_same_network():
     pytest.importorskip("torch")
     import numpy as np
 
-    from mnp.bench.peers import torch_inference
+    from mnp.bench.baselines import torch_inference
 
     x, _ = cases.examples(3)
-    for net in (cases.authors_net("jitted"), cases.to_one_neuron(cases.authors_net("jitted"), x)):
+    for net in (cases.authors_net("jitted"), cases.prune_to_one(cases.authors_net("jitted"), x)):
         np.testing.assert_allclose(torch_inference(net, x)(), net.forward(x), rtol=1e-4, atol=1e-5)
 
 
-def test_unknown_groups_and_peers_are_refused(monkeypatch):
+def test_unknown_groups_and_baselines_are_rejected(monkeypatch):
     monkeypatch.setattr(get_backend("tiled"), "available", lambda: True)
-    with pytest.raises(MnpError, match="no such peer"):
+    with pytest.raises(MnpError, match="unknown framework"):
         bench(["tensorflow"])
     with pytest.raises(MnpError, match="no such group"):
         bench(only="nothing")
     monkeypatch.setattr(get_backend("tiled"), "available", lambda: False)
-    with pytest.raises(MnpError, match="cannot run here"):
+    with pytest.raises(MnpError, match="not available"):
         bench()
 
 
 def test_the_table_shows_every_row_and_note():
-    row = cases.row("a case", 64, "tiled", {"tiled": (1.0, 1.0)}, "tiled", note="a remark")
-    text = to_table([row])
+    row = cases.make_row("a case", 64, "tiled", {"tiled": (1.0, 1.0)}, "tiled", note="a remark")
+    text = format_rows([row])
     assert "a case" in text and "a case: a remark" in text
 
 
-def test_a_report_is_drawn_and_anything_else_refused(tmp_path):
-    from mnp.figures import new_axes
-    from mnp.figures_bench import draw_bench, growth, ratios
+def test_a_report_is_drawn_and_anything_else_rejected():
+    from mnp.plotting.bench import draw_ratios, draw_scaling, plot_benchmark
+    from mnp.plotting.style import new_figure
 
     times = {"tiled": (2.0, 3.0), "torch": (8.0, 9.0), "torch_best": (5.0, 6.0)}
-    rows = [cases.row("a case", 64, "tiled", times, "tiled")]
-    rows += [cases.row("growth with the batch", n, "tiled", {"tiled": (n, n)}, "tiled") for n in (16, 32)]
+    rows = [cases.make_row("a case", 64, "tiled", times, "tiled")]
     rows += [
-        cases.row(f"growth with the width, {n} neurons", 64, "tiled", {"tiled": (n, n)}, "tiled")
+        cases.make_row("growth with the batch", n, "tiled", {"tiled": (n, n)}, "tiled") for n in (16, 32)
+    ]
+    rows += [
+        cases.make_row(f"growth with the width, {n} neurons", 64, "tiled", {"tiled": (n, n)}, "tiled")
         for n in (256, 512)
     ]
-    _, ax = new_axes()
-    assert [bar.get_width() for bar in ratios(rows, ax).patches] == [4.0, 2.5]
-    _, ax = new_axes()
-    assert [list(line.get_ydata()) for line in growth(rows, ax).lines[::2]] == [[16, 32], [256, 512]]
+    _, ax = new_figure()
+    draw_ratios(rows, ax)
+    assert [bar.get_width() for bar in ax.patches] == [4.0, 2.5]
+    _, ax = new_figure()
+    draw_scaling(rows, ax)
+    assert [list(line.get_ydata()) for line in ax.lines[::2]] == [[16, 32], [256, 512]]
     report = {"machine": {"model": "a CPU"}, "threads": 2, "load": 0.1, "rows": rows}
-    assert draw_bench(report, tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+    assert plot_benchmark(report)._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(MnpError, match="is not what `mnp bench --json` writes"):
-        draw_bench({"rows": rows}, tmp_path / "none.png")
-    assert not (tmp_path / "none.png").exists()
+        plot_benchmark({"rows": rows})
+
+
+def test_committed_reports_are_drawn():
+    from mnp.plotting.bench import plot_benchmark
+
+    folder = Path(__file__).parents[2] / "notebooks" / "results"
+    for path in sorted(folder.glob("bench*.json")):
+        report = json.loads(path.read_text())
+        left, right = plot_benchmark(report).axes
+        assert left.patches and len(right.lines) == 4
+        assert format_rows(report["rows"]).count("\n") >= len(report["rows"])
+
+
+def test_against_is_an_older_name_of_compare(monkeypatch, capsys):
+    from mnp.bench import report
+
+    asked = []
+    monkeypatch.setattr(report, "bench", lambda compare, only, quick: asked.append(compare) or {"rows": []})
+    for option in ("--compare", "--against"):
+        assert main(["bench", option, "torch,onnxruntime"]) == 0
+    assert asked == [("torch", "onnxruntime")] * 2

@@ -1,0 +1,148 @@
+"""The same networks in PyTorch and ONNX Runtime, in their default and in their best configuration."""
+
+import importlib
+
+from mnp.errors import MnpError
+from mnp.nn import AvgPool2d, BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxoutDense, MaxPool2d, ReLU
+
+BASELINES = ("torch", "onnxruntime")
+
+
+def load_baseline(name):
+    """Import a baseline framework; MnpError if it is unknown or not installed."""
+    if name not in BASELINES:
+        raise MnpError(f"--compare {name}: unknown framework; choose from {', '.join(BASELINES)}")
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise MnpError(f"{name} is not installed: pip install 'mnp[verify]'") from None
+
+
+def torch_modules(layer):
+    """The PyTorch modules of a layer; the first one has its parameters."""
+    from torch import nn
+
+    class Maximum(nn.Module):
+        def forward(self, z):
+            return z.view(-1, layer.units, layer.k).amax(2)
+
+    modules = {
+        Conv2d: lambda: [
+            nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+        ],
+        Dense: lambda: [nn.Linear(layer.in_features, layer.out_features)],
+        MaxoutDense: lambda: [
+            nn.Linear(layer.in_features, layer.units * layer.k),
+            *([nn.ReLU()] if layer.relu else []),
+            nn.Dropout(layer.dropout),
+            Maximum(),
+        ],
+        BatchNorm2d: lambda: [nn.BatchNorm2d(layer.channels, layer.eps, layer.momentum)],
+        MaxPool2d: lambda: [nn.MaxPool2d(layer.size, layer.stride)],
+        AvgPool2d: lambda: [nn.AvgPool2d(layer.size, layer.stride)],
+        ReLU: lambda: [nn.ReLU()],
+        Flatten: lambda: [nn.Flatten()],
+        Dropout: lambda: [nn.Dropout(layer.p)],
+    }
+    return modules[type(layer)]()
+
+
+def torch_network(net, channels_last=False):
+    """A Network as a PyTorch model with the same parameters.
+
+    channels_last stores images and filters with the channel as the last axis in memory, which PyTorch's CPU
+    kernels prefer.
+    """
+    import torch
+
+    modules = []
+    for layer in net.layers.values():
+        first, *rest = torch_modules(layer)
+        with torch.no_grad():
+            for key, array in layer.params.items():
+                own = getattr(first, key)
+                own.copy_(torch.from_numpy(array.reshape(own.shape).copy()))
+        modules += [first, *rest]
+    model = torch.nn.Sequential(*modules)
+    return model.to(memory_format=torch.channels_last) if channels_last else model
+
+
+def torch_training(net, best):
+    """A model in training mode, its SGD optimiser, and a function that makes tensors of images."""
+    import torch
+
+    model = torch_network(net, channels_last=best).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=best)
+    layout = torch.channels_last if best else torch.contiguous_format
+    return model, optimizer, lambda x: x.to(memory_format=layout)
+
+
+def torch_step(net, images, labels, best=False, compile_it=False):
+    """One training step as a callable: gradients, SGD with momentum and weight decay.
+
+    best: channels-last and the fused SGD; compile_it: also torch.compile.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    model, optimizer, arrange = torch_training(net, best)
+    x, y = arrange(torch.from_numpy(images)), torch.from_numpy(labels)
+    forward = torch.compile(model) if compile_it else model
+
+    def step():
+        optimizer.zero_grad()
+        cross_entropy(forward(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def torch_round(net, images, labels, batch_size, epochs, best=False):
+    """`epochs` of training on shuffled batches of tensors in memory, as a callable."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    model, optimizer, arrange = torch_training(net, best)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: (1 + 1e-4 * i) ** -0.75)
+
+    def train():
+        for _ in range(epochs):
+            order = torch.randperm(len(x))
+            for start in range(0, len(x) - batch_size + 1, batch_size):
+                batch = order[start : start + batch_size]
+                optimizer.zero_grad()
+                cross_entropy(model(arrange(x[batch])), y[batch]).backward()
+                optimizer.step()
+                schedule.step()
+
+    return train
+
+
+def torch_inference(net, images, best=False):
+    """Logits of a batch, without gradients, as a callable."""
+    import torch
+
+    model, _, arrange = torch_training(net, best)
+    model.eval()
+    x = arrange(torch.from_numpy(images))
+
+    def infer():
+        with torch.inference_mode():
+            return model(x).numpy()
+
+    return infer
+
+
+def onnx_inference(net, images, threads):
+    """The same in ONNX Runtime, from this package's export."""
+    import onnxruntime
+
+    from mnp.verify.onnx_export import to_onnx
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    model = to_onnx(net).SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda: session.run(None, {name: images})[0]

@@ -1,0 +1,77 @@
+"""Cases without a baseline: cost against batch size and width, first use, memory."""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+
+from mnp.bench.cases import authors_net, examples, make_row, training_step
+from mnp.bench.timing import interleaved
+
+FIRST_USE = """
+import sys, time
+sys.modules["scipy"] = None  # not a dependency; numba would import it where it is installed
+began = time.perf_counter()
+import numba, numpy
+imported = time.perf_counter()
+from mnp.bench.cases import authors_net, examples, training_step
+net = authors_net(None)
+x, y = examples(64)
+training_step(net, x, y)()
+net.forward(x)
+print(imported - began, time.perf_counter() - imported)
+"""
+
+
+def batches(compare, peak):
+    """The training step against the batch size: linear, except for a constant part."""
+    sizes = (16, 32, 64, 128, 256, 512, 1024)
+    calls = {batch: training_step(authors_net("tiled"), *examples(batch)) for batch in sizes}
+    for batch, time_of in interleaved(calls, rounds=20, budget=10).items():
+        yield make_row("growth with the batch", batch, "tiled", {"tiled": time_of}, "tiled")
+
+
+def widths(compare, peak):
+    """The training step against the width of fc3: 256 to 2,048 neurons."""
+    units = (64, 128, 256, 512)
+    calls = {n: training_step(authors_net("tiled", n), *examples(64)) for n in units}
+    for n, time_of in interleaved(calls, rounds=20, budget=10).items():
+        case = f"growth with the width, {4 * n} neurons"
+        yield make_row(case, 64, "tiled", {"tiled": time_of}, "tiled")
+
+
+def first_use(compare, peak):
+    """A training step and an inference of the LeNet in a new process: compiled, then cached."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
+        for case in ("first use, cold compilation", "first use, cached"):
+            done = subprocess.run(
+                [sys.executable, "-c", FIRST_USE], env=environment, capture_output=True, text=True, check=True
+            )
+            imports, seconds = map(float, done.stdout.split())
+            times = {"tiled": (1e3 * seconds, 1e3 * seconds)}
+            note = f"without importing numpy and numba, which took {imports:.2f} s"
+            yield make_row(case, 64, "default", times, "tiled", note=note)
+
+
+def memory(compare, peak, steps=200):
+    """Memory that training steps leave allocated, and the peak of this process."""
+    step = training_step(authors_net("tiled"), *examples(64))
+    for _ in range(5):
+        step()
+    tracemalloc.start()
+    step()
+    before = tracemalloc.get_traced_memory()[0]
+    began = time.perf_counter()
+    for _ in range(steps):
+        step()
+    each = 1e3 * (time.perf_counter() - began) / steps
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    left = f"{steps} steps left {grown} bytes allocated"
+    note = f"{left}; the peak of the whole benchmark is {peak_mib:.0f} MiB"
+    yield make_row("memory of a training step", 64, "tiled", {"tiled": (each, each)}, "tiled", note=note)
