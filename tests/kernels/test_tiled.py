@@ -404,7 +404,13 @@ def test_code_from_the_cache_runs_in_a_process_that_has_done_nothing_else():
         assert done.stdout == "[0.5, 0.5, 0.5, 0.5, 0.5]\n", done.stderr
 
 
-@pytest.mark.parametrize("setting", ["NUMBA_DISABLE_JIT", "MNP_FORCE_FALLBACK"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("NUMBA_DISABLE_JIT=1", "MNP_FORCE_FALLBACK=1", "NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0"),
+        *("NUMBA_CPU_FEATURES=", "NUMBA_CPU_FEATURES=+avx,+fma,-avx2"),
+    ],
+)
 def test_where_tiles_cannot_run_everything_falls_back(setting):
     code = (
         "import numpy as np; from mnp.kernels import default_backend, jitted, tiled\n"
@@ -413,6 +419,15 @@ def test_where_tiles_cannot_run_everything_falls_back(setting):
         "b = np.zeros((4, 1), np.float32)\n"
         "print(tiled.dense_maxout_forward(x, w, b)[0].tolist())"
     )
-    env = {**os.environ, setting: "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)} | dict([setting.split("=")])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert done.stdout == "[[16.0, 16.0, 16.0, 16.0]]\n", done.stderr
+
+
+@needs_tiles
+def test_the_target_that_numba_compiles_for_decides_and_not_the_cpu():
+    code = "from mnp.kernels import tiled; print(tiled.available())"
+    features = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **features}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout == "True\n"

@@ -120,9 +120,8 @@ def _short_gradients(dy, x, weight, padding):
     squares = (dy.shape[2] + 1) // 2 * ((dy.shape[3] + 1) // 2)
     planes = winograd_gradient.PLANES
     images_per_block = min(n, max(1, _CHUNK // (planes * squares * (channels16 + filters16))))
-    whole = (
-        images_per_block * squares + 1
-    )  # one to spare: planes a power of two apart would fight for cache lines
+    # One square to spare: planes a power of two apart would fight for the same cache lines.
+    whole = images_per_block * squares + 1
     xs = workspace("pixels", planes * whole * channels16)
     ds = workspace("outputs", planes * whole * filters16)
     products, dbias = workspace("products", planes * filters16 * channels16), np.zeros(filters16, np.float32)
