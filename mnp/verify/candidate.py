@@ -215,7 +215,7 @@ def call_case(function, case):
         except TypeError:
             fits = False
         if not fits:
-            agreed = reference.AGREED[case.kernel].split(" -> ")[0]
+            agreed = reference.INTERFACE[case.kernel].split(" -> ")[0]
             return Answer(problem=f"its arguments are {signature}, agreed are {agreed}")
     in_place = reference.IN_PLACE.get(case.kernel, ())
     try:

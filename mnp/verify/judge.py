@@ -9,15 +9,6 @@ from mnp.verify import reference
 INTEGERS = ("winner", "counts")
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """The first thing that is wrong in one case: what, and for a number, where and how much."""
-
-    output: str
-    what: str
-    element: tuple | None = None
-
-
 @dataclass
 class Verdict:
     """The judgement on one agreed name.
@@ -65,33 +56,33 @@ def compare_arrays(name, expected, got, dtype, tolerance, least=0.0):
 
     Returns
     -------
-    mismatch : Mismatch or None
+    mismatch : str or None
+        The first thing that is wrong, in one line.
     """
     if expected is None:
-        return None if got is None else Mismatch(name, f"{name} is not None although need_dx=False")
+        return None if got is None else f"{name} is not None although need_dx=False"
     if got is None or isinstance(got, str):
         what = "a NumPy scalar of the inputs' type" if name == "loss" else "a NumPy array"
-        return Mismatch(name, f"{name} is {got}; {what} is agreed")
+        return f"{name} is {got}; {what} is agreed"
     expected = np.asarray(expected)
     if got.shape != expected.shape:
-        return Mismatch(name, f"{name} has shape {got.shape}, expected {expected.shape}")
+        return f"{name} has shape {got.shape}, expected {expected.shape}"
     if expected.dtype.kind in "iub":
         wanted = "int64" if name == "counts" else "bool" if expected.dtype.kind == "b" else "integers"
         kinds = "b" if wanted == "bool" else "iu"
         if got.dtype.kind not in kinds or (name == "counts" and got.dtype != np.int64):
-            return Mismatch(name, f"{name} is of type {got.dtype}, expected {wanted}")
+            return f"{name} is of type {got.dtype}, expected {wanted}"
         wrong = got != expected
     else:
         if got.dtype != np.dtype(dtype):
-            return Mismatch(name, f"{name} is of type {got.dtype}, expected {dtype}, as the inputs are")
+            return f"{name} is of type {got.dtype}, expected {dtype}, as the inputs are"
         wrong = ~close(expected, got, tolerance, least)
     if not wrong.any():
         return None
     element = tuple(int(i) for i in np.argwhere(wrong)[0])
     where = f"[{', '.join(map(str, element))}]" if element else ""
     share = f" ({wrong.sum()} of {wrong.size} elements differ)" if wrong.size > 1 else ""
-    what = f"{name}{where}: expected {1 * expected[element]:.9g}, got {1 * got[element]:.9g}{share}"
-    return Mismatch(name, what, element)
+    return f"{name}{where}: expected {1 * expected[element]:.9g}, got {1 * got[element]:.9g}{share}"
 
 
 def close(expected, got, tolerance, least=0.0):
@@ -128,10 +119,10 @@ def compare(case, expected, outputs):
         want, got = expected[name], outputs[name]
         pairs = [(want, got)] if not isinstance(want, tuple) else list(zip(want, got, strict=True))
         for i, (one, other) in enumerate(pairs):
-            found = compare_arrays(name, one, other, case.dtype, case.tolerance, least_scale(case, name))
-            if found is not None:
+            mismatch = compare_arrays(name, one, other, case.dtype, case.tolerance, least_scale(case, name))
+            if mismatch is not None:
                 of_tuple = f"{name}[{i}]" if isinstance(want, tuple) else name
-                return Mismatch(name, found.what.replace(name, of_tuple, 1), found.element)
+                return mismatch.replace(name, of_tuple, 1)
     return None
 
 
@@ -171,23 +162,21 @@ def judge(kernel, cases, answers, guess=None):
         return Verdict(kernel, "not offered")
     if answers and answers[-1].problem == "NotImplementedError":
         return Verdict(kernel, "not offered", lines=["it still raises NotImplementedError"])
-    judged = [
-        (case, expected, answer, compare(case, expected, answer.outputs) if not answer.problem else None)
-        for case, answer in zip(cases, answers, strict=False)
-        for expected in [case.expected()]
+    judged = []
+    for case, answer in zip(cases, answers, strict=False):
+        expected = case.expected()
+        mismatch = None if answer.problem else compare(case, expected, answer.outputs)
+        judged.append((case, expected, answer, mismatch))
+    wrong = [
+        (i, case, a, mismatch) for i, (case, _, a, mismatch) in enumerate(judged) if mismatch or a.problem
     ]
-    wrong = [(i, case, a, found) for i, (case, _, a, found) in enumerate(judged) if found or a.problem]
     if not wrong and len(judged) == len(cases):
         return Verdict(kernel, "passed", len(cases))
     # A mismatch teaches more than an exception, so the first of those is shown if there is one.
-    number, case, answer, found = next((entry for entry in wrong if entry[3]), wrong[0])
-    lines = [
-        f"case {number}: {case}",
-        f"inputs: {describe_inputs(case.args)}",
-        found.what if found else answer.problem,
-    ]
+    number, case, answer, mismatch = next((entry for entry in wrong if entry[3]), wrong[0])
+    lines = [f"case {number}: {case}", f"inputs: {describe_inputs(case.args)}", mismatch or answer.problem]
     other = next((f"in case {i}: {a.problem}" for i, _, a, _ in wrong if a.problem), "")
-    if found and other:
+    if mismatch and other:
         lines.append(other)
-    looks_like = guess(kernel, [(c, e, a, bool(f or a.problem)) for c, e, a, f in judged]) if guess else []
+    looks_like = guess(kernel, [(c, e, a, bool(m or a.problem)) for c, e, a, m in judged]) if guess else []
     return Verdict(kernel, "failed", len(judged), len(wrong), len(cases) - len(judged), lines, looks_like)

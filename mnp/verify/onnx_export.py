@@ -10,6 +10,7 @@ with its zeros: ONNX has a `sparse_initializer`, but ONNX Runtime makes it dense
 it would save disk and nothing else. A neuron that was pruned is not there at all.
 """
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ class Node(NamedTuple):
     operator: str
     arrays: tuple = ()
     result: str = ""
-    attributes: dict = {}
+    attributes: dict = MappingProxyType({})
 
 
 def _conv(layer):
@@ -134,7 +135,9 @@ def to_onnx(net):
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise MnpError(f"ONNX cannot express this network, whose layers may not fit together: {reason}") from None
+        raise MnpError(
+            f"ONNX cannot express this network, whose layers may not fit together: {reason}"
+        ) from None
     return model
 
 

@@ -9,7 +9,7 @@ from tolerances import GRADIENT, assert_results_close
 
 from mnp.kernels import KERNELS, textbook
 from mnp.kernels.textbook import batchnorm, dense, learning, windows
-from mnp.verify.gradcheck import gradient_error, numerical_gradient, distinct_values
+from mnp.verify.gradcheck import distinct_values, gradient_error, numerical_gradient
 
 
 @pytest.mark.parametrize("module", [batchnorm, dense, learning, windows])

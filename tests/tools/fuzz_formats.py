@@ -172,7 +172,10 @@ def readers(reader) -> dict:
         ),
         "progress": reader([progress], lambda p: read_progress(one, p), goes_on, made=lying_checkpoint),
         "safetensors": reader(
-            [tensors], lambda p: safetensors_file.from_bytes(p.read_bytes()), are_small, made=lying_safetensors
+            [tensors],
+            lambda p: safetensors_file.from_bytes(p.read_bytes()),
+            are_small,
+            made=lying_safetensors,
         ),
         "state": reader(
             [tensors],
