@@ -29,7 +29,7 @@ COMMANDS = {
     "figures": ("mnp.commands.figures", "draw the figures of a run again"),
     "sizes": ("mnp.commands.sizes", "count the full-size VGG16 before and after neuron pruning"),
     "bench": ("mnp.commands.bench", "measure the kernels' speed, beside other frameworks"),
-    "check": ("mnp.commands.check", "judge anyone's kernels against the textbook"),
+    "check": ("mnp.commands.check", "test a kernel module against the reference"),
     "stub": ("mnp.commands.stub", "write the agreed kernels as an empty module to fill in"),
     "vectors": ("mnp.commands.vectors", "write golden vectors for other languages"),
     "export": ("mnp.commands.export", "a checkpoint as ONNX, safetensors or PyTorch"),

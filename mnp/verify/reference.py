@@ -84,7 +84,7 @@ def function(kernel):
     if kernel not in OUTPUTS:
         alike = [name for name in OUTPUTS if kernel and kernel.lower() in name]
         alike = alike or difflib.get_close_matches(kernel, OUTPUTS) or OUTPUTS
-        raise MnpError(f"{kernel!r} is not an agreed kernel name: choose from {', '.join(alike)}")
+        raise MnpError(f"{kernel!r} is not a kernel of the interface: choose from {', '.join(alike)}")
     return getattr(textbook, kernel, None) or globals()[kernel]
 
 

@@ -260,7 +260,7 @@ def test_slips_are_named_and_nothing_else_is(kernel, function, says):
         (
             "conv2d_forward",
             conv_arguments_swapped,
-            "(x, weight, bias, padding, stride), agreed are (x, weight",
+            "(x, weight, bias, padding, stride), expected (x, weight",
         ),
         (
             "sgd_step",

@@ -113,13 +113,13 @@ def test_a_child_serves_the_network_round_or_what_stopped_it(tmp_path, monkeypat
 
 FAULTS = {
     "relu_forward": (lambda x: (_ for _ in ()).throw(SystemExit(2)), "raised SystemExit: 2"),
-    "relu_backward": (lambda dy: dy, "its arguments are (dy), agreed are (dy, y)"),
+    "relu_backward": (lambda dy: dy, "its arguments are (dy), expected (dy, y)"),
     "dense_forward": (
         lambda x, weight, bias: np.array([None]),
-        "y is an array of object; a NumPy array is agreed",
+        "y is an array of object; expected a NumPy array",
     ),
-    "maxout_forward": (lambda z: (z, z, z), "returned 3 values; agreed are 2: y, winner"),
-    "maxpool2d_forward": (lambda x, size, stride: x, "returned a numpy.ndarray; agreed are 2: y, winner"),
+    "maxout_forward": (lambda z: (z, z, z), "returned 3 values; expected 2: y, winner"),
+    "maxpool2d_forward": (lambda x, size, stride: x, "returned a numpy.ndarray; expected 2: y, winner"),
     "dropout_forward": (
         lambda x, keep, p: np.copyto(keep, ~keep),
         "changed its input keep: compute into a new array",
