@@ -1,10 +1,10 @@
-"""`mnp check`: judge anyone's kernels against the textbook."""
+"""`mnp check`: test a kernel module against the reference."""
 
 
 def add_parser(subparsers):
     p = subparsers.add_parser(
         "check",
-        help="judge anyone's kernels against the textbook",
+        help="test a kernel module against the reference",
         description="Judge a Python module that offers the agreed kernel names, whole or in part. "
         "Exit status 0 only if all that is offered passes.",
     )
@@ -48,6 +48,6 @@ def main(args):
     if first is not None:
         where = f'mnp.verify.cases.generate("{first.kernel}", seed={args.seed})'
         print(f"the inputs of {first.kernel}'s case n, to step through: {where}[n].args")
-    if all(v.status == "not offered" for v in verdicts):
-        print(f"{args.module} offers none of the agreed names; `mnp stub` writes a module to begin with")
+    if all(v.status == "not implemented" for v in verdicts):
+        print(f"{args.module} implements none of the kernels; `mnp stub` writes a module to begin with")
     return 0 if conformance.all_passed(verdicts) else 1

@@ -215,8 +215,8 @@ def call_case(function, case):
         except TypeError:
             fits = False
         if not fits:
-            agreed = reference.AGREED[case.kernel].split(" -> ")[0]
-            return Answer(problem=f"its arguments are {signature}, agreed are {agreed}")
+            agreed = reference.INTERFACE[case.kernel].split(" -> ")[0]
+            return Answer(problem=f"its arguments are {signature}, expected {agreed}")
     in_place = reference.IN_PLACE.get(case.kernel, ())
     try:
         with np.errstate(all="ignore"):
@@ -242,7 +242,7 @@ def call_case(function, case):
     if len(names) > 1:
         if not isinstance(returned, (tuple, list)) or len(returned) != len(names):
             many = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else _kind(returned)
-            return Answer(problem=f"returned {many}; agreed are {len(names)}: {', '.join(names)}")
+            return Answer(problem=f"returned {many}; expected {len(names)}: {', '.join(names)}")
     else:
         returned = (returned,)
     return Answer({name: _plain(value) for name, value in zip(names, returned, strict=True)})

@@ -7,7 +7,7 @@ import numpy as np
 
 from mnp.kernels import shapes, textbook
 from mnp.verify import reference
-from mnp.verify.inputs import LAYOUTS, lay
+from mnp.verify.inputs import LAYOUTS, with_layout
 
 
 def conv2d_forward(draw):
@@ -30,7 +30,7 @@ def conv2d_forward(draw):
     x, weight = draw.normal(2, 2, 5, 5, scale=1e12), draw.normal(2, 2, 3, 3, scale=1e6)
     yield "large magnitudes", {"x": x, "weight": weight, "bias": draw.normal(2), **sides}
     for note in LAYOUTS:
-        x, weight = lay(note, draw.grid(3, 2, 5, 6)), lay(note, draw.grid(3, 2, 3, 2))
+        x, weight = with_layout(note, draw.grid(3, 2, 5, 6)), with_layout(note, draw.grid(3, 2, 3, 2))
         yield note, {"x": x, "weight": weight, "bias": draw.grid(3), **sides}
 
 
@@ -40,7 +40,7 @@ def conv2d_backward(draw):
         oh, ow = shapes.conv2d_output_size(
             *a["x"].shape[2:], *a["weight"].shape[2:], a["stride"], a["padding"]
         )
-        dy = lay(note, draw.grid(len(a["x"]), len(a["weight"]), oh, ow))
+        dy = with_layout(note, draw.grid(len(a["x"]), len(a["weight"]), oh, ow))
         del a["bias"]
         yield note, {"dy": dy, **a, "need_dx": True}
     a = {"dy": draw.grid(2, 3, 4, 4), "x": draw.grid(2, 2, 4, 4), "weight": draw.grid(3, 2, 3, 3)}
@@ -60,7 +60,7 @@ def _pool_inputs(draw):
         yield note, {"x": draw.normal(n, c, h, w), "size": size, "stride": stride}
     yield "large magnitudes", {"x": draw.normal(2, 1, 5, 5, scale=1e30), "size": 2, "stride": 2}
     for note in LAYOUTS:
-        yield note, {"x": lay(note, draw.grid(3, 2, 5, 6)), "size": 2, "stride": 2}
+        yield note, {"x": with_layout(note, draw.grid(3, 2, 5, 6)), "size": 2, "stride": 2}
 
 
 def _max_inputs(draw):
@@ -89,9 +89,9 @@ def maxpool2d_backward(draw):
     for inputs in (_pool_inputs, _max_inputs):
         for note, a in inputs(draw):
             y, winner = textbook.maxpool2d_forward(a["x"], a["size"], a["stride"])
-            dy = lay(note, draw.grid(*y.shape))
+            dy = with_layout(note, draw.grid(*y.shape))
             sides = {"x_shape": a["x"].shape, "size": a["size"], "stride": a["stride"]}
-            yield note, {"dy": dy, "winner": lay(note, winner), **sides}
+            yield note, {"dy": dy, "winner": with_layout(note, winner), **sides}
 
 
 def avgpool2d_forward(draw):
@@ -104,7 +104,7 @@ def avgpool2d_backward(draw):
     for note, a in _pool_inputs(draw):
         n, c, h, w = a["x"].shape
         oh, ow = shapes.pool2d_output_size(h, w, a["size"], a["stride"])
-        yield note, {"dy": lay(note, draw.grid(n, c, oh, ow)), "x_shape": a["x"].shape, **_sides(a)}
+        yield note, {"dy": with_layout(note, draw.grid(n, c, oh, ow)), "x_shape": a["x"].shape, **_sides(a)}
 
 
 def _sides(a):
@@ -124,7 +124,7 @@ def _norm_inputs(draw):
     yield "a constant channel", np.full((3, 2, 2, 2), 1.5, draw.dtype), 1e-3
     yield "large magnitudes", draw.normal(3, 2, 3, 3, scale=1e6), 1e-5
     for note in LAYOUTS:
-        yield note, lay(note, draw.normal(4, 3, 2, 4)), 1e-5
+        yield note, with_layout(note, draw.normal(4, 3, 2, 4)), 1e-5
 
 
 def batchnorm2d_forward(draw):
@@ -147,7 +147,7 @@ def batchnorm2d_backward(draw):
     for note, x, eps in _norm_inputs(draw):
         weight = draw.grid(x.shape[1])
         _, mean, var = textbook.batchnorm2d_forward(x, weight, weight, eps)
-        dy = lay(note, draw.grid(*x.shape))
+        dy = with_layout(note, draw.grid(*x.shape))
         yield note, {"dy": dy, "x": x, "weight": weight, "mean": mean, "var": var, "eps": eps}
 
 
@@ -166,7 +166,7 @@ def conv2d_maxpool2d_forward(draw):
     sides = {"stride": 1, "padding": 0, "size": 2, "pool_stride": 2}
     yield "ties", {"x": draw.ties(3, 1, 6, 6), "weight": draw.ties(4, 1, 3, 3), "bias": draw.grid(4), **sides}
     for note in LAYOUTS:
-        x, weight = lay(note, draw.grid(3, 2, 6, 8)), lay(note, draw.grid(3, 2, 3, 3))
+        x, weight = with_layout(note, draw.grid(3, 2, 6, 8)), with_layout(note, draw.grid(3, 2, 3, 3))
         yield note, {"x": x, "weight": weight, "bias": draw.grid(3), **sides}
 
 
@@ -174,8 +174,8 @@ def conv2d_maxpool2d_backward(draw):
     """The forward cases, with the textbook's winners, and one without dx."""
     for note, a in conv2d_maxpool2d_forward(draw):
         y, winner = reference.conv2d_maxpool2d_forward(**a)
-        dy = lay(note, draw.grid(*y.shape))
+        dy = with_layout(note, draw.grid(*y.shape))
         del a["bias"]
         for need_dx in (True, False) if note == "ties" else (True,):
             what = note if need_dx else "need_dx=False"
-            yield what, {"dy": dy, "winner": lay(note, winner), **a, "need_dx": need_dx}
+            yield what, {"dy": dy, "winner": with_layout(note, winner), **a, "need_dx": need_dx}

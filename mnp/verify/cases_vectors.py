@@ -7,7 +7,7 @@ import numpy as np
 
 from mnp.kernels import textbook
 from mnp.verify import reference
-from mnp.verify.inputs import LAYOUTS, lay
+from mnp.verify.inputs import LAYOUTS, with_layout
 
 
 def dense_forward(draw):
@@ -27,14 +27,18 @@ def dense_forward(draw):
     for note in LAYOUTS:
         yield (
             note,
-            {"x": lay(note, draw.grid(4, 6)), "weight": lay(note, draw.grid(5, 6)), "bias": draw.grid(5)},
+            {
+                "x": with_layout(note, draw.grid(4, 6)),
+                "weight": with_layout(note, draw.grid(5, 6)),
+                "bias": draw.grid(5),
+            },
         )
 
 
 def dense_backward(draw):
     """The forward cases, each with a derivative to hand back, and one without dx."""
     for note, a in dense_forward(draw):
-        dy = lay(note, draw.grid(len(a["x"]), len(a["weight"])))
+        dy = with_layout(note, draw.grid(len(a["x"]), len(a["weight"])))
         yield note, {"dy": dy, "x": a["x"], "weight": a["weight"], "need_dx": True}
     a = {"dy": draw.grid(3, 2), "x": draw.grid(3, 4), "weight": draw.grid(2, 4)}
     yield "need_dx=False", {**a, "need_dx": False}
@@ -52,7 +56,7 @@ def _maxout_inputs(draw):
     yield "large magnitudes", draw.normal(4, 3, 3, scale=1e30)
     yield "minus infinity everywhere", np.full((2, 2, 3), -np.inf, draw.dtype)
     for note in LAYOUTS:
-        yield note, lay(note, draw.grid(6, 4, 4))
+        yield note, with_layout(note, draw.grid(6, 4, 4))
 
 
 def maxout_forward(draw):
@@ -68,7 +72,14 @@ def maxout_backward(draw):
     """The forward cases, with the textbook's winners."""
     for note, z in _maxout_inputs(draw):
         y, winner = textbook.maxout_forward(z)
-        yield note, {"dy": lay(note, draw.grid(*y.shape)), "winner": lay(note, winner), "k": z.shape[2]}
+        yield (
+            note,
+            {
+                "dy": with_layout(note, draw.grid(*y.shape)),
+                "winner": with_layout(note, winner),
+                "k": z.shape[2],
+            },
+        )
 
 
 def _relu_inputs(draw):
@@ -79,7 +90,7 @@ def _relu_inputs(draw):
     yield "negative zero", np.array([[-0.0, 0.0, -1.0, 1.0]], draw.dtype)
     yield "large magnitudes", draw.normal(3, 4, scale=1e30)
     for note in LAYOUTS:
-        yield note, lay(note, draw.grid(4, 2, 4))
+        yield note, with_layout(note, draw.grid(4, 2, 4))
 
 
 def relu_forward(draw):
@@ -92,7 +103,7 @@ def relu_forward(draw):
 def relu_backward(draw):
     """Outputs of a ReLU, so zeros are common."""
     for note, x in _relu_inputs(draw):
-        yield note, {"dy": lay(note, draw.grid(*x.shape)), "y": lay(note, np.maximum(x, 0))}
+        yield note, {"dy": with_layout(note, draw.grid(*x.shape)), "y": with_layout(note, np.maximum(x, 0))}
 
 
 def _dropout_inputs(draw):
@@ -108,7 +119,7 @@ def _dropout_inputs(draw):
     yield "everything dropped", draw.grid(2, 4), np.zeros((2, 4), bool), 0.5
     yield "large magnitudes", draw.normal(2, 4, scale=1e30), np.ones((2, 4), bool), 0.5
     for note in LAYOUTS:
-        yield note, lay(note, draw.grid(4, 3, 4)), lay(note, draw.keep(0.5, 4, 3, 4)), 0.5
+        yield note, with_layout(note, draw.grid(4, 3, 4)), with_layout(note, draw.keep(0.5, 4, 3, 4)), 0.5
 
 
 def dropout_forward(draw):
@@ -138,7 +149,10 @@ def softmax_cross_entropy(draw):
     yield "labels of type int32", {"logits": draw.normal(4, 3), "labels": draw.winner(3, 4).astype(np.int32)}
     yield "labels of type uint8", {"logits": draw.normal(4, 3), "labels": draw.winner(3, 4).astype(np.uint8)}
     for note in LAYOUTS:
-        yield note, {"logits": lay(note, draw.grid(4, 6)), "labels": lay(note, draw.winner(6, 4))}
+        yield (
+            note,
+            {"logits": with_layout(note, draw.grid(4, 6)), "labels": with_layout(note, draw.winner(6, 4))},
+        )
 
 
 def win_counts(draw):
@@ -157,7 +171,7 @@ def win_counts(draw):
     for kind in (np.int32, np.uint8):
         yield f"winner of type {np.dtype(kind).name}", {"winner": draw.winner(4, 300, 3).astype(kind), "k": 4}
     for note in LAYOUTS:
-        yield note, {"winner": lay(note, draw.winner(3, 8, 5)), "k": 3}
+        yield note, {"winner": with_layout(note, draw.winner(3, 8, 5)), "k": 3}
 
 
 def sgd_step(draw):
@@ -176,9 +190,9 @@ def sgd_step(draw):
         step = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         yield note, {"weights": weights, "grads": grads, "velocities": velocities, "masks": masks, **step}
     for note in LAYOUTS:  # a copy that is changed instead of the array itself would show here
-        weight, grad, velocity = (lay(note, draw.grid(3, 4)) for _ in range(3))
+        weight, grad, velocity = (with_layout(note, draw.grid(3, 4)) for _ in range(3))
         arrays = {"weights": (weight,), "grads": (grad,), "velocities": (velocity,)}
-        masks = (lay(note, draw.keep(0.5, 3, 4)),)
+        masks = (with_layout(note, draw.keep(0.5, 3, 4)),)
         yield note, {**arrays, "masks": masks, "lr": 0.5, "momentum": 0.5, "weight_decay": 0.25}
 
 
@@ -199,19 +213,28 @@ def dense_maxout_forward(draw):
     yield "ties", {**a, "relu": False, "keep": None, "p": 0.0}
     for note in LAYOUTS:
         a = {
-            "x": lay(note, draw.grid(4, 6)),
-            "weight": lay(note, draw.grid(3, 4, 6)),
+            "x": with_layout(note, draw.grid(4, 6)),
+            "weight": with_layout(note, draw.grid(3, 4, 6)),
             "bias": draw.grid(3, 4),
         }
-        yield note, {**a, "relu": True, "keep": lay(note, draw.keep(0.5, 4, 3, 4)), "p": 0.5}
+        yield note, {**a, "relu": True, "keep": with_layout(note, draw.keep(0.5, 4, 3, 4)), "p": 0.5}
 
 
 def dense_maxout_backward(draw):
     """The forward cases with the textbook's y and winner, and one without dx."""
     for note, a in dense_maxout_forward(draw):
         y, winner = reference.dense_maxout_forward(**a)
-        dy = lay(note, draw.grid(*y.shape))
+        dy = with_layout(note, draw.grid(*y.shape))
         a = {name: value for name, value in a.items() if name != "bias"}
         for need_dx in (True, False) if note == "ties" else (True,):
             what = note if need_dx else "need_dx=False"
-            yield what, {"dy": dy, "y": lay(note, y), "winner": lay(note, winner), **a, "need_dx": need_dx}
+            yield (
+                what,
+                {
+                    "dy": dy,
+                    "y": with_layout(note, y),
+                    "winner": with_layout(note, winner),
+                    **a,
+                    "need_dx": need_dx,
+                },
+            )

@@ -1,12 +1,11 @@
-"""Judge any module that offers the agreed kernel names, whole or in part, against the textbook.
+"""Check a module that implements the kernel interface, in whole or in part, against the textbook.
 
     mnp check my_kernels.py
     mnp check tests/frameworks/torch_kernels.py --only conv2d_forward
     mnp check mnp.kernels.jitted --network
 
-The steps are separate on purpose: `cases.generate` draws the inputs, `sandbox.answers` lets the
-candidate run on them in a process of its own, `judge.judge` compares, `diagnosis.guess` names the
-usual mistakes that fit.
+Each step has a module: `cases.generate` draws the inputs, `sandbox.answers` lets the candidate run on them
+in a process of its own, `judge.judge` compares, `diagnosis.guess` names the usual mistakes that fit.
 """
 
 from mnp.errors import MnpError
@@ -16,14 +15,14 @@ from mnp.verify.judge import judge
 
 
 def check(where, only=None, seed=0, seconds=120.0):
-    """Judge a module, kernel by kernel, each with a time limit.
+    """Check a module, kernel by kernel, each with a time limit.
 
     Parameters
     ----------
     where : str
         A dotted module name or the path of a Python file.
     only : list of str, optional
-        These agreed names and no others.
+        These kernels and no others.
     seed : int
         Draws the cases: another seed gives other numbers in the same shapes.
     seconds : float
@@ -32,9 +31,9 @@ def check(where, only=None, seed=0, seconds=120.0):
     Yields
     ------
     verdict : Verdict
-        One for each agreed name.
+        One per kernel of the interface.
 
-    Raises MnpError for a module that does not import and for a name in `only` that is not agreed.
+    Raises MnpError for a module that does not import and for an unknown kernel in `only`.
     """
     for kernel in only or ():
         reference.function(kernel)
@@ -45,17 +44,13 @@ def check(where, only=None, seed=0, seconds=120.0):
 
 
 def check_module(module, only=None, seed=0):
-    """Judge a module that is already imported, in this process and without a time limit.
+    """Check a module that is already imported, in this process and without a time limit.
 
-    For notebooks and tests, where stepping into the candidate with a debugger is the point.
-
-    Returns
-    -------
-    verdicts : list of Verdict
+    For notebooks and tests, where a debugger may step into the candidate. Returns a list of Verdict.
 
     >>> from mnp.kernels import textbook
     >>> print(check_module(textbook, only=["relu_forward"])[0])
-    relu_forward               passed       20 cases
+    relu_forward               passed           20 cases
     """
     verdicts = []
     for kernel in only or reference.OUTPUTS:
@@ -68,22 +63,17 @@ def check_module(module, only=None, seed=0):
 
 
 def summary(verdicts):
-    """Say in one line how many kernels passed, failed and were not offered.
+    """Count in one line how many kernels passed, failed and are not implemented.
 
     >>> from mnp.verify.judge import Verdict
-    >>> summary([Verdict("relu_forward", "passed", 20), Verdict("win_counts", "not offered")])
-    '1 passed, 0 failed, 1 not offered; 20 cases'
+    >>> summary([Verdict("relu_forward", "passed", 20), Verdict("win_counts", "not implemented")])
+    '1 passed, 0 failed, 1 not implemented; 20 cases'
     """
-    count = {
-        status: sum(v.status == status for v in verdicts) for status in ("passed", "failed", "not offered")
-    }
-    return (
-        ", ".join(f"{n} {status}" for status, n in count.items())
-        + f"; {sum(v.cases for v in verdicts)} cases"
-    )
+    statuses = [v.status for v in verdicts]
+    counts = (f"{statuses.count(status)} {status}" for status in ("passed", "failed", "not implemented"))
+    return f"{', '.join(counts)}; {sum(v.cases for v in verdicts)} cases"
 
 
 def all_passed(verdicts):
-    """Say whether something was offered and all of it passed: exit status 0."""
-    offered = [v for v in verdicts if v.status != "not offered"]
-    return bool(offered) and all(v.status == "passed" for v in offered)
+    """Say whether something is implemented and all of it passed: exit status 0."""
+    return {v.status for v in verdicts} - {"not implemented"} == {"passed"}

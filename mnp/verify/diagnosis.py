@@ -15,7 +15,7 @@ from mnp.verify import reference
 from mnp.verify.judge import INTEGERS, close, least_scale
 from mnp.verify.mistakes import TABLE, general
 
-MOST = 3  # guesses that are worth reading
+MAX_GUESSES = 3
 SINGLE = 1e-5  # relative error of float32 arithmetic
 
 
@@ -32,8 +32,8 @@ def guess(kernel, judged):
     -------
     words : list of str, at most three
         Mistakes each of which explains all answers, the right ones included. If there is none: mistakes
-        that do it together, output by output; or else a mistake that explains most of the wrong cases, then
-        one for those that are left, and so on; how many it explains is said. Otherwise an empty list.
+        that do it together, output by output; or else a mistake that explains the first wrong case, then
+        one for the cases that are left, and so on; how many it explains is said. Otherwise an empty list.
     """
     items, slips = [], []
     for case, expected, answer, wrong in judged:
@@ -41,37 +41,37 @@ def guess(kernel, judged):
         slips += [words for words in item.slips if words not in slips]
         items.append(item)
     wrong = [item for item in items if item.wrong]
-    words = _usual({**TABLE.get(kernel, {}), **general.table(kernel)}, items) if wrong else []
+    words = _usual(TABLE.get(kernel, {}), general.table(kernel), items) if wrong else []
     if wrong and not words and all(item.single_precision() for item in wrong):
         slips.append("right to single precision only: somewhere inside it is computed in float32")
     elif wrong and not words and all(item.nearly() for item in wrong):
         slips.append("nearly right, digits are lost in rounding: a small difference of large numbers?")
     elif wrong and slips and not words:
         slips.append("something else that is none of the usual mistakes")
-    return ["; and ".join([*words[:1], *slips]), *words[1:MOST]] if words or slips else []
+    return ["; and ".join([*words[:1], *slips]), *words[1:MAX_GUESSES]] if words or slips else []
 
 
 class Item:
-    """One judged case, with what can be said of it without any table taken out.
+    """One judged case, and what can be said of it without any table.
 
     `wrong` is the set of outputs whose numbers are wrong; all of them after an exception. `slips` are the
-    words for right numbers in a wrong type, and for a dx that nobody asked for.
+    words for right numbers in a wrong type, and for a dx that was not asked for.
     """
 
     def __init__(self, case, expected, answer, judged_wrong):
         self.case, self.expected, self.answer, self.slips = case, expected, answer, []
-        names = reference.OUTPUTS[case.kernel]
+        self.names = set(reference.OUTPUTS[case.kernel])
         if answer.problem:
-            self.wrong = set(names)
+            self.wrong = self.names
             return
         outputs = dict(answer.outputs)
         if expected.get("dx", 0) is None and isinstance(outputs["dx"], np.ndarray):
             outputs["dx"] = None
             self.slips.append("need_dx ignored")
         self.answer = dataclasses.replace(answer, outputs=outputs)
-        self.wrong = {name for name in names if not self.agrees(name, expected[name], outputs[name])}
+        self.wrong = {name for name in self.names if not self.agrees(name, expected[name], outputs[name])}
         if judged_wrong and not self.wrong and not self.slips:
-            self.slips.append(_type_slip(case, expected, outputs))
+            self.slips.append(_type_slip(case, outputs))
 
     def agrees(self, name, one, other, slack=1.0, tolerance=None):
         """Say whether one output is the same in numbers, whatever its type."""
@@ -115,17 +115,20 @@ class Item:
         Where the wrong version cannot run (a transposed weight that does not fit), or gives another shape
         than is right, an error of the candidate fits too: it may have made room for the right shape.
         """
-        args = {name: reference.widen(value) for name, value in self.case.args.items()}
-        right = {name: reference.widen(value) for name, value in self.expected.items()}
         raised = self.answer.problem.startswith("raised")
+        args, right = self.case.args, {name: reference.widen(v) for name, v in self.expected.items()}
+        if not isinstance(mistake, general.MemoryInCOrder):
+            args = {name: reference.widen(value) for name, value in args.items()}
         try:
             with np.errstate(all="ignore"):
                 wanted = mistake(args, right)
+        except general.UnpredictableError:
+            return self.names, set()
         except Exception:
-            return (set(right) if raised else set()), set()
+            return (self.names if raised else set()), set()
         if self.answer.problem:
             other_shape = any(_shapes(wanted[name]) != _shapes(right[name]) for name in wanted)
-            return (set(right) if raised and other_shape else set()), set()
+            return (self.names if raised and other_shape else set()), set()
         touched = {name for name in wanted if not self.agrees(name, right[name], wanted[name])}
         given = {**right, **wanted}
         slack = 10.0 * max(1.0, 1e-9 / self.case.tolerance)
@@ -137,8 +140,8 @@ def _shapes(value):
     return [np.shape(v) for v in value] if isinstance(value, tuple) else np.shape(value)
 
 
-def _type_slip(case, expected, outputs):
-    """Put right numbers in a wrong type into words."""
+def _type_slip(case, outputs):
+    """Describe right numbers in a wrong type."""
     for name, value in outputs.items():
         for array in value if isinstance(value, tuple) else (value,):
             if array is None:
@@ -152,80 +155,91 @@ def _type_slip(case, expected, outputs):
     return "right numbers in the wrong type"
 
 
-def _usual(table, items):
-    """Find the entries of a table that explain the items; see `guess`."""
-    names = set(reference.OUTPUTS[items[0].case.kernel])
-    # The wrong cases first: nearly every entry of the table stumbles over the first of them.
+class Explanations:
+    """What the entries of a table explain, computed once for each entry and item."""
+
+    def __init__(self, table, items):
+        self.table, self.items, self.memo = table, items, {}
+
+    def __call__(self, words, i):
+        if (words, i) not in self.memo:
+            self.memo[words, i] = self.items[i].explained(self.table[words])
+        return self.memo[words, i]
+
+    def whole(self, words, i):
+        """Say whether an entry gives all outputs of item i."""
+        return self(words, i)[0] == self.items[i].names
+
+    def seen(self, words, cases):
+        """Say whether wrong numbers, and not errors alone, speak for an entry."""
+        return any(self(words, i)[1] & self.items[i].wrong for i in cases)
+
+
+def _usual(own, common, items):
+    """Find the entries of two tables that explain the items; see `guess`."""
+    # The wrong cases first: nearly every entry of the table fails at the first of them.
     items = sorted(items, key=lambda item: not item.wrong)
-    memo = {}
-
-    def explained(words, i):
-        if (words, i) not in memo:
-            memo[words, i] = items[i].explained(table[words])
-        return memo[words, i]
-
-    def seen(words, cases):
-        """Wrong numbers must speak for a guess, not errors alone."""
-        return any(explained(words, i)[1] & items[i].wrong for i in cases)
-
-    every = range(len(items))
-    # Errors alone do if the candidate is right wherever the wrong version is.
+    entries = {**common, **own}
+    explained = Explanations(entries, items)
+    # Errors alone are evidence if the candidate is right wherever the wrong version is.
     some_right = any(not item.wrong for item in items)
 
-    def does_it(words):
-        return all(
-            explained(words, i)[0] == names
-            and (not item.wrong or item.answer.problem or explained(words, i)[1])  # or it does nothing at all
-            for i, item in enumerate(items)
-        ) and (some_right or seen(words, every))
+    def explains_all(words):
+        for i, item in enumerate(items):
+            idle = item.wrong and not item.answer.problem and not explained(words, i)[1]
+            if not explained.whole(words, i) or (
+                idle and not isinstance(entries[words], general.MemoryInCOrder)
+            ):
+                return False  # it gives something else, or is right where the candidate is wrong
+        return some_right or explained.seen(words, range(len(items)))
 
-    whole = [words for words in table if does_it(words)]
-    if whole:
-        return whole[:MOST]
-    parts, all_of_it = _output_by_output(table, items, explained)
-    if all_of_it:
-        return ["; and ".join(parts)]
-    wrong = [i for i in every if items[i].wrong]
-    fits = {w: {i for i in wrong if explained(w, i)[0] == names} for w in table}
-    fits = {w: found for w, found in fits.items() if seen(w, found)}
-    words, left = [], set(wrong)
-    while left and fits and len(words) < MOST:
-        best = max(fits, key=lambda w: len(fits[w] & left))  # of equals the first in the table
-        if not fits[best] & left:
-            break
-        words.append(f"{best} (in {len(fits[best])} of {len(wrong)} wrong cases)")
-        left -= fits[best]
-    return ["; and ".join(parts)] if parts and left else words
+    # An entry of the kernel's own table says more than the same in general words.
+    for table in (own, common):
+        if whole := [words for words in table if explains_all(words)]:
+            return whole[:MAX_GUESSES]
+    together = _output_by_output([*own, *common], items, explained)
+    return ["; and ".join(together)] if together else _case_by_case([*own, *common], items, explained)
 
 
-def _output_by_output(table, items, explained):
-    """Find entries that explain together what none explains alone.
-
-    Returns
-    -------
-    words : list of str
-        Entries that give the candidate's numbers in all outputs that they touch, in all cases.
-    all_of_it : bool
-        Whether every wrong output is explained so.
-    """
+def _output_by_output(entries, items, explained):
+    """Find entries that explain all wrong outputs together; an empty list if there are none."""
     spoken = [i for i, item in enumerate(items) if not item.answer.problem]
-    left, words = set().union(*(items[i].wrong for i in spoken)) if spoken else set(), []
-    reach = {}
-    for entry in table:
+    reach = {}  # entry -> the outputs that it changes, and gives as the candidate did in all cases
+    for entry in entries:
         touched = set()
         for i in spoken:
             same, now = explained(entry, i)
             touched |= now
             if not now <= same:
                 break
-        # What it touches must come out as the candidate's in the cases that it leaves right, too.
         else:
+            # What it touches must be the candidate's in the cases that it leaves right, too.
             if touched and all(touched <= explained(entry, i)[0] for i in spoken):
                 reach[entry] = touched
-    while left and len(words) < MOST:
+    left, found = set().union(*(items[i].wrong for i in spoken)), []
+    while left and len(found) < MAX_GUESSES:
         best = max(reach, key=lambda entry: len(reach[entry] & left), default=None)
         if best is None or not reach[best] & left:
-            break
-        words.append(best)
+            return []
+        found.append(best)
         left -= reach[best]
-    return words, bool(words) and not left
+    return [] if left else found
+
+
+def _case_by_case(entries, items, explained):
+    """Find an entry that explains the first wrong case, then others for the wrong cases that are left."""
+    wrong = [i for i, item in enumerate(items) if item.wrong]
+    fits = {entry: {i for i in wrong if explained.whole(entry, i)} for entry in entries}
+    fits = {entry: cases for entry, cases in fits.items() if explained.seen(entry, cases)}
+    # The first is the case that the user is shown: a guess that is about others only would mislead.
+    shown = next((i for i in wrong if not items[i].answer.problem), wrong[0])
+    left, words = set(wrong), []
+    candidates = [entry for entry in fits if shown in fits[entry]]
+    while candidates and left and len(words) < MAX_GUESSES:
+        best = max(candidates, key=lambda entry: len(fits[entry] & left))  # of equals the first in the table
+        if not fits[best] & left:
+            break
+        words.append(f"{best} (in {len(fits[best])} of {len(wrong)} wrong cases)")
+        left -= fits[best]
+        candidates = list(fits)
+    return words

@@ -62,6 +62,6 @@ def backwards(a):
 LAYOUTS = {"Fortran order": np.asfortranarray, "strided input": strided, "negative strides": backwards}
 
 
-def lay(note, a):
+def with_layout(note, a):
     """Lay an array out as the note of its case says; any other note leaves it alone."""
     return LAYOUTS.get(note, np.asarray)(a)

@@ -1,4 +1,4 @@
-"""Compare what a candidate gave with what the textbook says, and put the first difference in words."""
+"""Compare a candidate's outputs with the reference, and report the first mismatch."""
 
 from dataclasses import dataclass, field
 
@@ -9,20 +9,11 @@ from mnp.verify import reference
 INTEGERS = ("winner", "counts")
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """The first thing that is wrong in one case: what, and for a number, where and how much."""
-
-    output: str
-    what: str
-    element: tuple | None = None
-
-
 @dataclass
 class Verdict:
-    """The judgement on one agreed name.
+    """Result of checking one kernel.
 
-    `status` is "passed", "failed" or "not offered"; `cases` how many were judged, `wrong` how many
+    `status` is "passed", "failed" or "not implemented"; `cases` how many were judged, `wrong` how many
     of them failed, `not_run` how many were left when the kernel stopped for good; `lines` what to print
     about the first mismatch; `looks_like` the usual mistakes that would give these answers, best guess first.
     """
@@ -41,11 +32,11 @@ class Verdict:
             how_many = f"{self.wrong} of {self.cases} cases wrong"
             how_many += f", {self.not_run} not run" if self.not_run else ""
         details = list(self.lines)
-        if self.status == "not offered" and details:
+        if self.status == "not implemented" and details:
             how_many = f"({details.pop()})"
-        text = f"{self.kernel:<26} {self.status:<12} {how_many}".rstrip()
         if self.looks_like:
             details.append("looks like: " + ", or ".join(self.looks_like))
+        text = f"{self.kernel:<26} {self.status:<16} {how_many}".rstrip()
         return "\n".join([text, *("    " + line for line in details)])
 
 
@@ -55,9 +46,9 @@ def compare_arrays(name, expected, got, dtype, tolerance, least=0.0):
     Parameters
     ----------
     name : str
-        "winner" and "counts" are compared exactly (winner: any integer type); anything else must be
-        of the case's dtype, and may differ as `close` says.
     expected : array
+        Integers and bools are compared exactly (counts must be int64, others may have any integer type).
+        Anything else must be of the case's dtype, and may differ as `close` says.
     got : array, None, or a str that describes what else was returned
     dtype : str
     tolerance, least : float
@@ -65,37 +56,37 @@ def compare_arrays(name, expected, got, dtype, tolerance, least=0.0):
 
     Returns
     -------
-    mismatch : Mismatch or None
+    mismatch : str or None
+        The first thing that is wrong, in one line.
     """
     if expected is None:
-        return None if got is None else Mismatch(name, f"{name} is not None although need_dx=False")
+        return None if got is None else f"{name} is not None although need_dx=False"
     if got is None or isinstance(got, str):
         what = "a NumPy scalar of the inputs' type" if name == "loss" else "a NumPy array"
-        return Mismatch(name, f"{name} is {got}; {what} is agreed")
+        return f"{name} is {got}; expected {what}"
     expected = np.asarray(expected)
     if got.shape != expected.shape:
-        return Mismatch(name, f"{name} has shape {got.shape}, expected {expected.shape}")
+        return f"{name} has shape {got.shape}, expected {expected.shape}"
     if expected.dtype.kind in "iub":
         wanted = "int64" if name == "counts" else "bool" if expected.dtype.kind == "b" else "integers"
         kinds = "b" if wanted == "bool" else "iu"
         if got.dtype.kind not in kinds or (name == "counts" and got.dtype != np.int64):
-            return Mismatch(name, f"{name} is of type {got.dtype}, expected {wanted}")
+            return f"{name} is of type {got.dtype}, expected {wanted}"
         wrong = got != expected
     else:
         if got.dtype != np.dtype(dtype):
-            return Mismatch(name, f"{name} is of type {got.dtype}, expected {dtype}, as the inputs are")
+            return f"{name} is of type {got.dtype}, expected {dtype}, as the inputs are"
         wrong = ~close(expected, got, tolerance, least)
     if not wrong.any():
         return None
     element = tuple(int(i) for i in np.argwhere(wrong)[0])
     where = f"[{', '.join(map(str, element))}]" if element else ""
     share = f" ({wrong.sum()} of {wrong.size} elements differ)" if wrong.size > 1 else ""
-    what = f"{name}{where}: expected {1 * expected[element]:.9g}, got {1 * got[element]:.9g}{share}"
-    return Mismatch(name, what, element)
+    return f"{name}{where}: expected {1 * expected[element]:.9g}, got {1 * got[element]:.9g}{share}"
 
 
 def close(expected, got, tolerance, least=0.0):
-    """Say element by element whether two arrays agree.
+    """Compare two arrays element by element, relative to the largest magnitude expected.
 
         |got - expected| <= tolerance * max(largest finite |expected|, least)
 
@@ -113,7 +104,7 @@ def close(expected, got, tolerance, least=0.0):
 
 
 def least_scale(case, name):
-    """Give the magnitude that rounding is measured by where the right answer may be zero.
+    """Smallest scale for `close`, where the right answer may be zero.
 
     A probability is rounded at 1, also when the difference that is left of it is 0.
     """
@@ -123,15 +114,15 @@ def least_scale(case, name):
 
 
 def compare(case, expected, outputs):
-    """Find the first mismatch among all outputs of a case; None if there is none."""
+    """First mismatch among all outputs of a case, in one line; None if there is none."""
     for name in reference.OUTPUTS[case.kernel]:
         want, got = expected[name], outputs[name]
         pairs = [(want, got)] if not isinstance(want, tuple) else list(zip(want, got, strict=True))
         for i, (one, other) in enumerate(pairs):
-            found = compare_arrays(name, one, other, case.dtype, case.tolerance, least_scale(case, name))
-            if found is not None:
-                of_tuple = f"{name}[{i}]" if isinstance(want, tuple) else name
-                return Mismatch(name, found.what.replace(name, of_tuple, 1), found.element)
+            label = f"{name}[{i}]" if isinstance(want, tuple) else name
+            mismatch = compare_arrays(label, one, other, case.dtype, case.tolerance, least_scale(case, name))
+            if mismatch is not None:
+                return mismatch
     return None
 
 
@@ -141,26 +132,27 @@ def describe_inputs(args):
     >>> describe_inputs({"x": np.zeros((2, 3)), "k": 4, "keep": None})
     'x (2, 3) float64, k = 4, keep = None'
     """
-    return ", ".join(
-        f"{name} {value.shape} {value.dtype}"
-        if isinstance(value, np.ndarray)
-        else f"{name} of {len(value)} arrays"
-        if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value)
-        else f"{name} = {value}"
-        for name, value in args.items()
-    )
+    texts = []
+    for name, value in args.items():
+        if isinstance(value, np.ndarray):
+            texts.append(f"{name} {value.shape} {value.dtype}")
+        elif isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
+            texts.append(f"{name} of {len(value)} arrays")
+        else:
+            texts.append(f"{name} = {value}")
+    return ", ".join(texts)
 
 
-def judge(kernel, cases, answers, guess=None):
+def judge(kernel, cases, answers, guess):
     """Judge one kernel from its answers.
 
     Parameters
     ----------
     kernel : str
     cases : list of Case
-    answers : list of Answer, or None if the kernel is not offered
+    answers : list of Answer, or None if the kernel is not implemented
         May stop early, at a problem.
-    guess : callable, optional
+    guess : callable
         `mnp.verify.diagnosis.guess`; asked for the usual mistakes if something is wrong.
 
     Returns
@@ -168,26 +160,22 @@ def judge(kernel, cases, answers, guess=None):
     verdict : Verdict
     """
     if answers is None:
-        return Verdict(kernel, "not offered")
+        return Verdict(kernel, "not implemented")
     if answers and answers[-1].problem == "NotImplementedError":
-        return Verdict(kernel, "not offered", lines=["it still raises NotImplementedError"])
-    judged = [
-        (case, expected, answer, compare(case, expected, answer.outputs) if not answer.problem else None)
-        for case, answer in zip(cases, answers, strict=False)
-        for expected in [case.expected()]
-    ]
-    wrong = [(i, case, a, found) for i, (case, _, a, found) in enumerate(judged) if found or a.problem]
+        return Verdict(kernel, "not implemented", lines=["it still raises NotImplementedError"])
+    judged, wrong = [], []
+    for i, (case, answer) in enumerate(zip(cases, answers, strict=False)):
+        expected = case.expected()
+        mismatch = None if answer.problem else compare(case, expected, answer.outputs)
+        judged.append((case, expected, answer, bool(mismatch or answer.problem)))
+        if mismatch or answer.problem:
+            wrong.append((i, case, answer, mismatch))
     if not wrong and len(judged) == len(cases):
         return Verdict(kernel, "passed", len(cases))
     # A mismatch teaches more than an exception, so the first of those is shown if there is one.
-    number, case, answer, found = next((entry for entry in wrong if entry[3]), wrong[0])
-    lines = [
-        f"case {number}: {case}",
-        f"inputs: {describe_inputs(case.args)}",
-        found.what if found else answer.problem,
-    ]
-    other = next((f"in case {i}: {a.problem}" for i, _, a, _ in wrong if a.problem), "")
-    if found and other:
-        lines.append(other)
-    looks_like = guess(kernel, [(c, e, a, bool(f or a.problem)) for c, e, a, f in judged]) if guess else []
-    return Verdict(kernel, "failed", len(judged), len(wrong), len(cases) - len(judged), lines, looks_like)
+    number, case, answer, mismatch = next((entry for entry in wrong if entry[3]), wrong[0])
+    lines = [f"case {number}: {case}", f"inputs: {describe_inputs(case.args)}", mismatch or answer.problem]
+    if mismatch:
+        lines += [f"in case {i}: {a.problem}" for i, _, a, _ in wrong if a.problem][:1]
+    not_run = len(cases) - len(judged)
+    return Verdict(kernel, "failed", len(judged), len(wrong), not_run, lines, guess(kernel, judged))

@@ -197,7 +197,7 @@ def judge_round(module_or_notes, seed=0):
         name = key if step is None else f"{key} of step {step + 1}"
         mismatch = compare_arrays(name, expected, got.get((key, step)), expected.dtype, TOLERANCE)
         if mismatch is not None:
-            lines = [f"first difference: {mismatch.what}"]
+            lines = [f"first difference: {mismatch}"]
             lines += ["everything before it agrees; train, count, prune, mask, train"] if at else []
             return Verdict("network", "failed", len(right), len(right) - at, lines=lines)
     return Verdict("network", "passed", len(right))

@@ -10,6 +10,7 @@ with its zeros: ONNX has a `sparse_initializer`, but ONNX Runtime makes it dense
 it would save disk and nothing else. A neuron that was pruned is not there at all.
 """
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ class Node(NamedTuple):
     operator: str
     arrays: tuple = ()
     result: str = ""
-    attributes: dict = {}
+    attributes: dict = MappingProxyType({})
 
 
 def _conv(layer):

@@ -7,34 +7,12 @@ import numpy as np
 from mnp.errors import MnpError
 from mnp.kernels import FUSED, KERNELS, textbook
 
-OUTPUTS = {
-    "conv2d_forward": ("y",),
-    "conv2d_backward": ("dx", "dweight", "dbias"),
-    "maxpool2d_forward": ("y", "winner"),
-    "maxpool2d_backward": ("dx",),
-    "avgpool2d_forward": ("y",),
-    "avgpool2d_backward": ("dx",),
-    "dense_forward": ("y",),
-    "dense_backward": ("dx", "dweight", "dbias"),
-    "maxout_forward": ("y", "winner"),
-    "maxout_backward": ("dz",),
-    "relu_forward": ("y",),
-    "relu_backward": ("dx",),
-    "dropout_forward": ("y",),
-    "dropout_backward": ("dx",),
-    "softmax_cross_entropy": ("loss", "dlogits"),
-    "win_counts": ("counts",),
-    "batchnorm2d_forward": ("y", "mean", "var"),
-    "batchnorm2d_inference": ("y",),
-    "batchnorm2d_backward": ("dx", "dweight", "dbias"),
-    "sgd_step": ("weights", "velocities"),
-    "conv2d_maxpool2d_forward": ("y", "winner"),
-    "conv2d_maxpool2d_backward": ("dx", "dweight", "dbias"),
-    "dense_maxout_forward": ("y", "winner"),
-    "dense_maxout_backward": ("dx", "dweight", "dbias"),
-}
-AGREED = {**KERNELS, **FUSED}
+INTERFACE = {**KERNELS, **FUSED}
 IN_PLACE = {"sgd_step": ("weights", "velocities")}  # arguments that come back changed, not returned
+OUTPUTS = {  # "(dy, x, weight) -> dx or None, dweight, dbias" gives dx, dweight, dbias
+    kernel: IN_PLACE.get(kernel) or tuple(signature.partition(" -> ")[2].replace(" or None", "").split(", "))
+    for kernel, signature in INTERFACE.items()
+}
 
 
 def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride):
@@ -106,7 +84,7 @@ def function(kernel):
     if kernel not in OUTPUTS:
         alike = [name for name in OUTPUTS if kernel and kernel.lower() in name]
         alike = alike or difflib.get_close_matches(kernel, OUTPUTS) or OUTPUTS
-        raise MnpError(f"{kernel!r} is not an agreed kernel name: choose from {', '.join(alike)}")
+        raise MnpError(f"{kernel!r} is not a kernel of the interface: choose from {', '.join(alike)}")
     return getattr(textbook, kernel, None) or globals()[kernel]
 
 

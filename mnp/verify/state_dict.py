@@ -107,9 +107,9 @@ def from_state_dict(state, like):
             continue
         array = np.asarray(array)
         layer = net.layers.get(name.partition(".")[0])
-        if isinstance(layer, MaxoutDense) and name in own:
-            if array.shape == (layer.units * layer.k, *own[name].shape[2:]):
-                array = array.reshape(own[name].shape)
+        maxout = isinstance(layer, MaxoutDense) and name in own
+        if maxout and array.shape == (layer.units * layer.k, *own[name].shape[2:]):
+            array = array.reshape(own[name].shape)
         given[name] = array
     net.load_state_dict(given)
     net.check_finite()

@@ -3,12 +3,13 @@
 import doctest
 import inspect
 
+import error_bounds
 import numpy as np
 import pytest
 from kernel_cases import Sizes, arguments
 
 from mnp.kernels import BACKENDS, FUSED, KERNELS, get_backend, textbook
-from mnp.verify import accuracy, reference
+from mnp.verify import reference
 
 SMALL = Sizes(n=3, channels=2, height=7, width=6, filters=5, kh=3, kw=2, units=4, k=3)
 LENET = Sizes(n=16, channels=20, height=12, width=12, filters=50, kh=5, kw=5, units=64, k=4)
@@ -100,7 +101,7 @@ def near(module, kernel, args):
 
 def check(module, kernel, args, what):
     expected = reference.call(kernel, args)
-    bound = accuracy.bounds(kernel, args, near(module, kernel, args))
+    bound = error_bounds.bounds(kernel, args, near(module, kernel, args))
     got = run(module, kernel, args)
     for name, limit in bound.items():
         assert_within(got[name], expected[name], limit, f"{what} {name}")
@@ -149,7 +150,7 @@ def test_a_winner_is_as_large_as_the_bound_can_tell(kernel, tier):
         args = named_arguments(kernel, LENET, np.random.default_rng(seed), "wide")
         args |= {"relu": False, "keep": None} if "dense" in kernel else {}
         got = run(module, kernel, args)
-        limit = accuracy.bounds(kernel, args, near(module, kernel, args))["y"]
+        limit = error_bounds.bounds(kernel, args, near(module, kernel, args))["y"]
         wide = {name: reference.widen(a) for name, a in args.items()}
         if "dense" in kernel:
             z = np.einsum("ni,uki->nuk", wide["x"], wide["weight"]) + wide["bias"]
@@ -165,9 +166,9 @@ def test_a_winner_is_as_large_as_the_bound_can_tell(kernel, tier):
 
 def test_every_output_of_every_kernel_has_a_bound():
     for kernel, outputs in reference.OUTPUTS.items():
-        assert set(accuracy.ROUNDINGS[kernel]) == set(outputs) - {"winner"}
-    assert set(accuracy.ROUNDINGS) == {*KERNELS, *FUSED}
-    assert doctest.testmod(accuracy).failed == 0 and doctest.testmod(accuracy).attempted == 3
+        assert set(error_bounds.ROUNDINGS[kernel]) == set(outputs) - {"winner"}
+    assert set(error_bounds.ROUNDINGS) == {*KERNELS, *FUSED}
+    assert doctest.testmod(error_bounds).failed == 0 and doctest.testmod(error_bounds).attempted == 3
 
 
 @pytest.mark.parametrize(

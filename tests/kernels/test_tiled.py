@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import error_bounds
 import numba
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tolerances import TEXTBOOK, assert_close, assert_results_close
 from mnp.errors import MnpError
 from mnp.kernels import FUSED, KERNELS, jitted, textbook, tiled
 from mnp.kernels.tiled import convolution, dense, elementwise, parallel, pooled, support
-from mnp.verify import accuracy, reference
+from mnp.verify import reference
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
 needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
@@ -123,7 +124,7 @@ def test_convolution_with_pooling(n, channels, filters, kernel, rows, columns, p
 
 def assert_within_bounds(got, kernel, named):
     """A single sum may cancel to nearly nothing: what counts is what it was made from."""
-    expected, limits = reference.call(kernel, named), accuracy.bounds(kernel, named)
+    expected, limits = reference.call(kernel, named), error_bounds.bounds(kernel, named)
     for name, array in got.items():
         assert (np.abs(array - expected[name]) <= limits[name]).all(), name
 

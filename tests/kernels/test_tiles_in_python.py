@@ -4,6 +4,7 @@ With `-p plain_tiles` and NUMBA_DISABLE_JIT=1 the loops run without a compiler, 
 with their bounds checked; without them the same cases judge the machine code.
 """
 
+import error_bounds
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from mnp.kernels.tiled import convolution, pooled, support
 from mnp.pruning import sparse_loops, sparse_tiles
 from mnp.pruning.sparse import to_csr
 from mnp.pruning.sparse_layers import flat_images
-from mnp.verify import accuracy, reference
+from mnp.verify import reference
 
 needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
 pytestmark = needs_tiles
@@ -49,7 +50,7 @@ def within(kernel, args, near=0):
     returned = getattr(tiled, kernel)(**args)
     returned = returned if isinstance(returned, tuple) else (returned,)
     got = dict(zip(reference.OUTPUTS[kernel], returned, strict=True))
-    expected, limits = reference.call(kernel, args), accuracy.bounds(kernel, args, near)
+    expected, limits = reference.call(kernel, args), error_bounds.bounds(kernel, args, near)
     for name, limit in limits.items():
         assert got[name].dtype == np.float32 and got[name].shape == expected[name].shape
         assert (np.abs(got[name] - expected[name]) <= limit).all(), f"{kernel} {name}"

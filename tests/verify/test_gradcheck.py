@@ -30,6 +30,28 @@ def test_works_through_a_view_deep_inside():
     assert gradient_error(2 * inside["weight"].T, gradient) < 1e-8
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, 255.0, 1e8, -1e10, 1e11, 1e15, 1e300, 1e-300])
+def test_the_step_suits_the_value(value):
+    x = np.array([value])
+    assert abs(numerical_gradient(lambda: 3 * float(x[0]), x)[0] - 3) < 1e-8
+    assert x[0] == value
+    x = np.array([[value, 2.0]])
+    gradient = numerical_gradient(lambda: float(x[0, 0] / max(abs(value), 1.0) + x[0, 1] ** 2), x)
+    assert gradient_error(np.array([[1 / max(abs(value), 1.0), 4.0]]), gradient) < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("value", "h"), [(np.nan, 1e-6), (np.inf, 1e-6), (1.7976931e308, 1e-2), (1.0, 1e-20)]
+)
+def test_a_value_that_no_step_can_change_is_rejected(value, h):
+    with pytest.raises(MnpError, match=r"x\[1\] is .*, which a step of .* cannot change"):
+        numerical_gradient(lambda: 1.0, np.array([0.0, value]), h)
+    x = np.array([2.0])
+    with pytest.raises(ZeroDivisionError):
+        numerical_gradient(lambda: 1 / 0, x)
+    assert x[0] == 2.0, "restored after an exception too"
+
+
 def test_a_wrong_gradient_is_seen():
     x = np.array([1.0, 2.0, 3.0])
     numerical = numerical_gradient(lambda: float((x**3).sum()), x)

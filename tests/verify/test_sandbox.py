@@ -1,13 +1,18 @@
 """Behind `mnp check`: the generated cases, the child process that answers them, the judge's rules."""
 
-import io
+import os
+import signal
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
-from candidates import write
+from candidates import verdicts, write
 
+import mnp
+from mnp.errors import MnpError
 from mnp.kernels import FUSED, KERNELS
 from mnp.verify import candidate, cases, conformance, judge, network, reference, sandbox
 from mnp.verify.candidate import Answer
@@ -83,51 +88,38 @@ def test_layouts_are_what_their_names_say():
 # --- the child's side, in this process -------------------------------------------------------------------
 
 
-def served(job):
-    """The messages of a child, without the child."""
-    channel = io.BytesIO()
-    sandbox.serve(job, channel)
-    channel.seek(0)
-    frames = []
-    while (frame := sandbox.read_frame(channel)) is not None:
-        frames.append(frame)
-    assert frames.pop(0)[0] == {"started": True}
-    return frames
-
-
-def test_a_child_serves_what_is_offered_in_the_order_asked_for(tmp_path, monkeypatch):
+def test_a_child_serves_what_is_implemented_in_the_order_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     where = write(
         tmp_path, "def relu_forward(x):\n    return 3\ndef win_counts(winner, k): raise NotImplementedError\n"
     )
-    job = {"where": where, "names": ["win_counts", "dense_forward", "relu_forward"], "seed": 0}
-    offered, stub_answer, *answers = served(job)
-    assert offered[0] == {"offered": ["win_counts", "relu_forward"]}
-    assert sandbox.unflatten(*stub_answer).problem == "NotImplementedError"
+    names, stub_answer, *answers = sandbox.serve(where, 0, ["win_counts", "dense_forward", "relu_forward"])
+    assert names == ["win_counts", "relu_forward"]
+    assert stub_answer.problem == "NotImplementedError"
     assert len(answers) == len(cases.generate("relu_forward"))
-    assert sandbox.unflatten(*answers[0]).outputs == {"y": "an int"}
-    assert "no such file" in served({**job, "where": "nowhere.py"})[0][0]["error"]
+    assert answers[0].outputs == {"y": "an int"}
+    (error,) = sandbox.serve("nowhere.py", 0, ["win_counts"])
+    assert "no such file" in error
 
 
 def test_a_child_serves_the_network_round_or_what_stopped_it(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
-    ((header, arrays),) = served({"where": "mnp.kernels.textbook", "network": True, "seed": 0})
-    assert header["used"] == "all 20 plain kernels are its own"
-    assert network.judge_round(dict(zip(header["names"], arrays, strict=True))).status == "passed"
+    ((notes, remark),) = sandbox.serve("mnp.kernels.textbook", 0)
+    assert remark == "all 20 plain kernels are its own"
+    assert network.judge_round(notes).status == "passed"
     where = write(tmp_path, "def relu_forward(x):\n    raise OSError('no more')\n")
-    ((header, _),) = served({"where": where, "network": True, "seed": 0})
-    assert header == {"error": "raised OSError: no more (theirs.py, line 2)"}
+    assert list(sandbox.serve(where, 0)) == ["raised OSError: no more (theirs.py, line 2)"]
 
 
 FAULTS = {
     "relu_forward": (lambda x: (_ for _ in ()).throw(SystemExit(2)), "raised SystemExit: 2"),
-    "relu_backward": (lambda dy: dy, "its arguments are (dy), agreed are (dy, y)"),
+    "relu_backward": (lambda dy: dy, "its arguments are (dy), expected (dy, y)"),
     "dense_forward": (
         lambda x, weight, bias: np.array([None]),
-        "y is an array of object; a NumPy array is agreed",
+        "y is an array of object; expected a NumPy array",
     ),
-    "maxout_forward": (lambda z: (z, z, z), "returned 3 values; agreed are 2: y, winner"),
-    "maxpool2d_forward": (lambda x, size, stride: x, "returned a numpy.ndarray; agreed are 2: y, winner"),
+    "maxout_forward": (lambda z: (z, z, z), "returned 3 values; expected 2: y, winner"),
+    "maxpool2d_forward": (lambda x, size, stride: x, "returned a numpy.ndarray; expected 2: y, winner"),
     "dropout_forward": (
         lambda x, keep, p: np.copyto(keep, ~keep),
         "changed its input keep: compute into a new array",
@@ -155,11 +147,11 @@ class SlowChild:
     def __init__(self):
         self.left = 3
 
-    def next(self, deadline):
+    def next(self, seconds):
         self.left -= 1
         if self.left < 0:
             raise TimeoutError
-        return sandbox.flatten(Answer({"y": np.zeros(1)}))
+        return Answer({"y": np.zeros(1)})
 
 
 def test_a_limit_may_be_endless():
@@ -193,25 +185,109 @@ def test_tolerance_is_relative_to_the_largest_magnitude():
     assert not judge.close(np.array([1.0, 0.0]), np.array([1.0, 1e-5]), 1e-10).all()
 
 
-def test_messages_go_through_the_pipe_unchanged():
-    answer = Answer({"y": np.arange(6, dtype=np.float32).reshape(2, 3), "dx": None, "z": "a list"}, "")
-    got = sandbox.unflatten(*sandbox.read_frame(io.BytesIO(sandbox.pack(*sandbox.flatten(answer)))))
-    assert got.outputs["dx"] is None and got.outputs["z"] == "a list"
-    assert np.array_equal(got.outputs["y"], answer.outputs["y"])
-    tuples = Answer({"weights": (np.zeros(2), np.zeros((0, 3)))})
-    got = sandbox.unflatten(*sandbox.read_frame(io.BytesIO(sandbox.pack(*sandbox.flatten(tuples)))))
-    assert [a.shape for a in got.outputs["weights"]] == [(2,), (0, 3)]
+# --- what lies beside a candidate ----------------------------------------------------------------------
+
+RIGHT = """
+import numpy as np
+
+def relu_forward(x):
+    return np.maximum(x, 0)
+"""
+OWN_RANDOM = """
+import random
+import numpy as np
+from random import randint, two
+import helper
+
+def relu_forward(x):
+    import queue
+    assert two() == helper.two() == 2 and random.randint(1, 1) == randint(1, 1)
+    return np.maximum(x, 0)
+"""
+NAMES = ("random", "numpy", "queue", "pickle", "secrets", "inspect", "json", "statistics")
+
+
+@pytest.fixture(params=["its own names", "a helper called random"])
+def beside(request, tmp_path):
+    """A folder with a right candidate beside files that have the names of other modules."""
+    for name in NAMES:
+        (tmp_path / f"{name}.py").write_text('"""Mine."""\n', encoding="utf-8")
+    (tmp_path / "random.py").write_text("def two():\n    return 2\n", encoding="utf-8")
+    (tmp_path / "helper.py").write_text("from random import two\n", encoding="utf-8")
+    write(tmp_path, RIGHT if request.param == "its own names" else OWN_RANDOM, "mine.py")
+    return tmp_path
+
+
+@pytest.mark.parametrize("start", ["-m", "function", "PYTHONPATH"])
+@pytest.mark.parametrize("where", ["mine.py", "mine", "./mine.py", "{folder}/mine.py"])
+def test_files_beside_a_candidate_hide_nothing_from_the_judge(beside, start, where):
+    if start != "-m" and where != "mine.py":
+        pytest.skip("tried with one start only")
+    where, root = where.format(folder=beside), str(Path(mnp.__file__).parents[1])
+    command = [sys.executable, "-m", "mnp", "check", where, "--only", "relu_forward"]
+    if start != "-m":
+        call = "from mnp.__main__ import main; sys.exit(main())"
+        command[1:3] = ["-P", "-c", f"import sys; {call}"]
+    path = os.pathsep.join(["", root] if start == "PYTHONPATH" else [root])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=beside, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "1 passed, 0 failed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_neighbour_that_does_not_import_is_named(tmp_path):
+    write(tmp_path, "x = 1 / 0\n", "random.py")
+    where = write(tmp_path, "import numpy\nimport random\n")
+    with pytest.raises(MnpError, match=r"ZeroDivisionError: division by zero \(theirs.py, line 2\)"):
+        verdicts(where)
+    write(tmp_path, "", "random.py")
+    where = write(tmp_path, "from random import nothing\n")
+    with pytest.raises(MnpError, match=rf"cannot import name 'nothing' from 'random' \({tmp_path}/random.py"):
+        verdicts(where)
 
 
 @pytest.mark.parametrize(
-    "data",
+    "source",
     [
-        b"short",
-        (1 << 40).to_bytes(8, "little") * 2,
-        (4).to_bytes(8, "little") + (0).to_bytes(8, "little") + b"{}",
-        (2).to_bytes(8, "little") + (0).to_bytes(8, "little") + b"{}",
-        (4).to_bytes(8, "little") + (0).to_bytes(8, "little") + b"{'a}",
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr')\np.parse_args()",
+        "import sys\nassert sys.argv[0].endswith('theirs.py') and not sys.argv[1:]",
+        "import getopt, sys\nassert getopt.gnu_getopt(sys.argv[1:], '') == ([], [])",
     ],
 )
-def test_a_channel_that_somebody_else_wrote_into_has_ended(data):
-    assert sandbox.read_frame(io.BytesIO(data)) is None
+def test_a_candidate_sees_no_arguments_but_its_file(tmp_path, source):
+    where = write(tmp_path, source + "\n" + RIGHT)
+    assert verdicts(where, only=["relu_forward"])["relu_forward"].status == "passed"
+
+
+@pytest.mark.parametrize(
+    "how", ["theirs.py", "./theirs.py", "sub/../theirs.py", "{folder}/theirs.py", "link.py"]
+)
+def test_the_line_of_an_import_error_is_told_however_the_path_is_typed(tmp_path, monkeypatch, how):
+    write(tmp_path, "\n\nx = 1 / 0\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.py").symlink_to(tmp_path / "theirs.py")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MnpError, match=r"division by zero \(theirs.py, line 3\)"):
+        verdicts(how.format(folder=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGFPE"])
+def test_a_signal_is_named(tmp_path, name):
+    where = write(
+        tmp_path, f"import os, signal\ndef relu_forward(x):\n    os.kill(os.getpid(), signal.{name})\n"
+    )
+    (line,) = [
+        line for line in verdicts(where, only=["relu_forward"])["relu_forward"].lines if "ended" in line
+    ]
+    number = getattr(signal, name)
+    assert line == f"ended the process ({name}: {signal.strsignal(number)})"
+
+
+@pytest.mark.parametrize(
+    "command", [["check", "mine.py", "--only", "relu_forward"], ["stub", "relu_forward"]]
+)
+def test_python_without_docstrings_does_as_well(tmp_path, command):
+    write(tmp_path, RIGHT, "mine.py")
+    command = [sys.executable, "-OO", "-m", "mnp", *command]
+    environment = {**os.environ, "PYTHONPATH": str(Path(mnp.__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and ("1 passed" in done.stdout or "y = max(x, 0)" in done.stdout), done.stderr

@@ -17,7 +17,7 @@ def conv2d_forward(x, weight, bias, stride, padding):
     """As `textbook.conv2d_forward`. Only 3x3 kernels of stride 1 in float32 run here, the rest in `jitted`.
 
     Rounding errors grow with the largest pixel near a filter, not with each pixel; their bound is stated
-    and tested with the other kernels' (`mnp.verify.accuracy`).
+    and tested with the other kernels' (`tests/helpers/error_bounds.py`).
     """
     y = None
     if _fits(x, weight, stride, padding) and floats32(x, weight, bias) and bias.shape == weight.shape[:1]:

@@ -13,8 +13,8 @@ def changed(kernel, outputs=None, **changes):
     kernel : str
     outputs : tuple of str, optional
         Those that come out wrong; the others stay right.
-    **changes : callables
-        Argument name -> function of all arguments (a dict) that gives its new value.
+    **changes
+        Argument name -> its new value, or a function of all arguments (a dict) that gives it.
 
     Returns
     -------
@@ -26,7 +26,8 @@ def changed(kernel, outputs=None, **changes):
     """
 
     def mistake(a, right):
-        wrong = reference.call(kernel, {**a, **{name: change(a) for name, change in changes.items()}})
+        new = {name: change(a) if callable(change) else change for name, change in changes.items()}
+        wrong = reference.call(kernel, {**a, **new})
         return {name: wrong[name] for name in outputs or wrong}
 
     return mistake

@@ -4,10 +4,16 @@
 It returns the outputs that come out wrong. To add one, write it as you have seen it.
 """
 
+from functools import partial
+
 import numpy as np
 
 from mnp.kernels import textbook
 from mnp.verify.mistakes.change import changed, flipped, last_argmax, zero
+
+conv = partial(changed, "conv2d_forward")
+fused = partial(changed, "conv2d_maxpool2d_forward")
+fused_backward = partial(changed, "conv2d_maxpool2d_backward")
 
 
 def _padded(before, after):
@@ -21,17 +27,40 @@ def _padded(before, after):
     return mistake
 
 
-def _misplaced(by):
-    """A padded image of the right size in which the image itself lies `by` pixels too far."""
+def _shifted_image(a, down, right):
+    """Padded image of the right size in which the image itself lies some pixels away from the middle."""
+    p, (h, w) = a["padding"], a["x"].shape[2:]
+    top, left = (min(max(p + by, 0), 2 * p) for by in (down, right))
+    x = np.zeros((*a["x"].shape[:2], h + 2 * p, w + 2 * p))
+    x[:, :, top : top + h, left : left + w] = a["x"]
+    return x, np.s_[:, :, top : top + h, left : left + w]
 
-    def mistake(a, right):
-        p, (h, w) = a["padding"], a["x"].shape[2:]
-        x = np.zeros((*a["x"].shape[:2], h + 2 * p, w + 2 * p))
-        start = min(max(p + by, 0), 2 * p)
-        x[:, :, start : start + h, start : start + w] = a["x"]
+
+def _misplaced(down, right):
+    def mistake(a, _):
+        x, _ = _shifted_image(a, down, right)
         return {"y": textbook.conv2d_forward(x, a["weight"], a["bias"], a["stride"], 0)}
 
     return mistake
+
+
+def _misplaced_backward(down, right):
+    def mistake(a, correct):
+        x, image = _shifted_image(a, down, right)
+        dx, dweight, _ = textbook.conv2d_backward(a["dy"], x, a["weight"], a["stride"], 0)
+        return {"dx": None if correct["dx"] is None else dx[image], "dweight": dweight}
+
+    return mistake
+
+
+SHIFTS = {
+    "padding off by one: the image lies one pixel too far up and left": (-1, -1),
+    "padding off by one: the image lies one pixel too far down and right": (1, 1),
+    "padding off by one: the image lies one pixel too far up": (-1, 0),
+    "padding off by one: the image lies one pixel too far down": (1, 0),
+    "padding off by one: the image lies one pixel too far left": (0, -1),
+    "padding off by one: the image lies one pixel too far right": (0, 1),
+}
 
 
 def _edge_padded(a, right):
@@ -94,42 +123,32 @@ def _last_window(a, right):
 
 
 CONV_FORWARD = {
-    "padding forgotten": changed("conv2d_forward", padding=lambda a: 0),
-    "padding off by one (one too many)": changed("conv2d_forward", padding=lambda a: a["padding"] + 1),
-    "padding off by one (one too few)": changed("conv2d_forward", padding=lambda a: max(a["padding"] - 1, 0)),
-    "padding off by one: the image lies one pixel too far up and left": _misplaced(-1),
-    "padding off by one: the image lies one pixel too far down and right": _misplaced(1),
+    "padding forgotten": conv(padding=0),
+    "padding off by one (one too many)": conv(padding=lambda a: a["padding"] + 1),
+    "padding off by one (one too few)": conv(padding=lambda a: max(a["padding"] - 1, 0)),
+    **{words: _misplaced(*by) for words, by in SHIFTS.items()},
     "padding on one side only (all of it before)": _padded(2, 0),
     "padding on one side only (all of it after)": _padded(0, 2),
     "padding on one side only (nothing after)": _padded(1, 0),
     "padding on one side only (nothing before)": _padded(0, 1),
     "padding with the border's pixels instead of zeros": _edge_padded,
-    "flipped kernel: a true convolution where cross-correlation is agreed": changed(
-        "conv2d_forward", weight=flipped("weight")
-    ),
-    "stride forgotten": changed("conv2d_forward", stride=lambda a: 1),
-    "bias forgotten": changed("conv2d_forward", bias=zero("bias")),
-    "bias subtracted": changed("conv2d_forward", bias=lambda a: -a["bias"]),
-    "bias added once for every input channel": changed(
-        "conv2d_forward", bias=lambda a: a["bias"] * a["x"].shape[1]
-    ),
-    "kernel transposed (rows and columns swapped)": changed(
-        "conv2d_forward", weight=lambda a: np.swapaxes(a["weight"], 2, 3)
-    ),
-    "weight transposed (filters and channels swapped)": changed(
-        "conv2d_forward", weight=lambda a: np.swapaxes(a["weight"], 0, 1)
-    ),
+    "flipped kernel: a true convolution where cross-correlation is agreed": conv(weight=flipped("weight")),
+    "stride forgotten": conv(stride=1),
+    "bias forgotten": conv(bias=zero("bias")),
+    "bias subtracted": conv(bias=lambda a: -a["bias"]),
+    "bias added once for every input channel": conv(bias=lambda a: a["bias"] * a["x"].shape[1]),
+    "kernel transposed (rows and columns swapped)": conv(weight=lambda a: np.swapaxes(a["weight"], 2, 3)),
+    "weight transposed (filters and channels swapped)": conv(weight=lambda a: np.swapaxes(a["weight"], 0, 1)),
     "windows off by one: they begin one pixel late": _windows_from_one,
     "output off by one: the last row and column are missing": lambda a, r: {"y": r["y"][:, :, :-1, :-1]},
-    "only the first input channel used": changed(
-        "conv2d_forward", x=lambda a: a["x"][:, :1], weight=lambda a: a["weight"][:, :1]
-    ),
+    "only the first input channel used": conv(x=lambda a: a["x"][:, :1], weight=lambda a: a["weight"][:, :1]),
 }
 
 CONV_BACKWARD = {
     "flipped kernel in dx": _conv_dx(lambda w: w[..., ::-1, ::-1]),
     "flipped kernel in dweight": lambda a, r: {"dweight": r["dweight"][..., ::-1, ::-1]},
     "padding not cut off dx, or at the wrong corner": _conv_uncropped,
+    **{words: _misplaced_backward(*by) for words, by in SHIFTS.items()},
     "padding cut off dx by [padding:-padding], which leaves nothing where padding is 0": _conv_emptied,
     "padding forgotten in dweight": lambda a, r: {
         "dweight": textbook.conv2d_backward(
@@ -163,21 +182,19 @@ TABLE = {
     "conv2d_backward": CONV_BACKWARD,
     "conv2d_maxpool2d_forward": {
         "wrong tie rule: the last index wins": _fused_last_tie,
-        "padding forgotten": changed("conv2d_maxpool2d_forward", padding=lambda a: 0),
-        "stride forgotten": changed("conv2d_maxpool2d_forward", stride=lambda a: 1),
-        "pool_stride forgotten": changed("conv2d_maxpool2d_forward", pool_stride=lambda a: a["size"]),
-        "bias forgotten": changed("conv2d_maxpool2d_forward", bias=zero("bias")),
-        "flipped kernel: a true convolution where cross-correlation is agreed": changed(
-            "conv2d_maxpool2d_forward", weight=flipped("weight")
+        "padding forgotten": fused(padding=0),
+        "stride forgotten": fused(stride=1),
+        "pool_stride forgotten": fused(pool_stride=lambda a: a["size"]),
+        "bias forgotten": fused(bias=zero("bias")),
+        "flipped kernel: a true convolution where cross-correlation is agreed": fused(
+            weight=flipped("weight")
         ),
         "a ReLU that nobody asked for": lambda a, r: {"y": np.maximum(r["y"], 0)},
     },
     "conv2d_maxpool2d_backward": {
-        "flipped kernel in dx": changed("conv2d_maxpool2d_backward", ("dx",), weight=flipped("weight")),
+        "flipped kernel in dx": fused_backward(("dx",), weight=flipped("weight")),
         "flipped kernel in dweight": lambda a, r: {"dweight": r["dweight"][..., ::-1, ::-1]},
-        "the winner ignored: the window's first pixel gets all": changed(
-            "conv2d_maxpool2d_backward", winner=zero("winner")
-        ),
-        "need_dx ignored": changed("conv2d_maxpool2d_backward", need_dx=lambda a: True),
+        "the winner ignored: the window's first pixel gets all": fused_backward(winner=zero("winner")),
+        "need_dx ignored": fused_backward(need_dx=True),
     },
 }

@@ -1,10 +1,11 @@
-"""Wrong versions that any kernel can suffer: sign, zeros, transposition, a constant factor, another order."""
+"""Wrong versions of any kernel: sign, zeros, transposition, a constant factor, another order, memory."""
 
 import itertools
 
 import numpy as np
 
 from mnp.verify import reference
+from mnp.verify.candidate import copy_keeping_layout
 from mnp.verify.judge import INTEGERS
 
 
@@ -15,9 +16,7 @@ def _batch(args):
 FACTORS = {
     "multiplied by the batch size: a sum where a mean is agreed": _batch,
     "divided by the batch size: a mean where a sum is agreed": lambda a: 1 / _batch(a),
-    "divided by all of dy's pixels: a mean where a sum is agreed": lambda a: (
-        1 / (a["dy"].size / a["dy"].shape[1])
-    ),
+    "divided by all of dy's pixels: a mean where a sum is agreed": lambda a: a["dy"].shape[1] / a["dy"].size,
     "multiplied by the pixels of a window: a sum where a mean is agreed": lambda a: a["size"] ** 2,
     "divided by size instead of size * size": lambda a: a["size"],
     "divided by the pixels of a window: a mean where none is agreed": lambda a: 1 / a["size"] ** 2,
@@ -33,6 +32,31 @@ CHANGES = {
 }
 
 
+class UnpredictableError(Exception):
+    """The mistake reads memory that is not the array's: its result may be anything."""
+
+
+class MemoryInCOrder:
+    """The right kernel on arrays whose memory is read in C order, as a pointer in C does.
+
+    It needs the arrays as they lie in memory, not the copies that other mistakes get.
+    """
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def __call__(self, a, right):
+        return reference.call(self.kernel, {name: self.reread(value) for name, value in a.items()})
+
+    def reread(self, value):
+        if not isinstance(value, np.ndarray) or value.flags.c_contiguous:
+            return value
+        if any(stride < 0 for stride in value.strides):
+            raise UnpredictableError
+        copy = copy_keeping_layout(value)  # what lies between the elements is as the candidate saw it
+        return np.lib.stride_tricks.as_strided(copy, value.shape, np.empty_like(value, order="C").strides)
+
+
 def table(kernel):
     """Make the wrong versions of one kernel from its right outputs.
 
@@ -41,39 +65,31 @@ def table(kernel):
     table : dict of words -> function of (a, right)
         As the tables of the single kernels.
 
-    >>> list(table("maxout_forward"))[-1]
+    >>> list(table("maxout_forward"))[-2]
     'returned in another order: winner, y'
     """
-    found, names = {}, reference.OUTPUTS[kernel]
+    mistakes, names = {}, reference.OUTPUTS[kernel]
     for name in names:
         if name not in INTEGERS:
             for words, how in CHANGES.items():
-                found[words.format(name)] = _changed(name, how)
+                mistakes[words.format(name)] = _changed(name, lambda v, a, how=how: how(np.asarray(v)))
             for words, factor in FACTORS.items():
-                found[f"{name} {words}"] = _scaled(name, factor)
+                mistakes[f"{name} {words}"] = _changed(name, lambda v, a, factor=factor: v * factor(a))
     if kernel not in reference.IN_PLACE:
         for order in itertools.permutations(names):
             if order != names:
-                found[f"returned in another order: {', '.join(order)}"] = _reordered(names, order)
-    return found
+                mistakes[f"returned in another order: {', '.join(order)}"] = _reordered(names, order)
+        words = "memory read in C order, whatever the strides: np.ascontiguousarray makes it so"
+        mistakes[words] = MemoryInCOrder(kernel)
+    return mistakes
 
 
 def _changed(name, how):
-    def mistake(_, right):
-        value = right[name]
-        if isinstance(value, tuple):
-            return {name: tuple(how(v) for v in value)}
-        return {name: value if value is None else how(np.asarray(value))}
-
-    return mistake
-
-
-def _scaled(name, factor):
     def mistake(args, right):
         value = right[name]
         if isinstance(value, tuple):
-            return {name: tuple(v * factor(args) for v in value)}
-        return {name: value if value is None else value * factor(args)}
+            return {name: tuple(how(v, args) for v in value)}
+        return {name: None if value is None else how(value, args)}
 
     return mistake
 

@@ -1,9 +1,15 @@
 """Usual mistakes in batch normalisation; see `mistakes.conv` for the form."""
 
+from functools import partial
+
 import numpy as np
 
 from mnp.kernels import textbook
 from mnp.verify.mistakes.change import changed, zero
+
+training = partial(changed, "batchnorm2d_forward")
+inference = partial(changed, "batchnorm2d_inference")
+backward = partial(changed, "batchnorm2d_backward")
 
 PIXELS = (0, 2, 3)
 
@@ -51,24 +57,24 @@ FORWARD = {
         "mean": _over(r["mean"]),
         "var": _over(r["var"]),
     },
-    "weight forgotten": changed("batchnorm2d_forward", ("y",), weight=lambda a: np.ones_like(a["weight"])),
-    "bias forgotten": changed("batchnorm2d_forward", ("y",), bias=zero("bias")),
+    "weight forgotten": training(("y",), weight=lambda a: np.ones_like(a["weight"])),
+    "bias forgotten": training(("y",), bias=zero("bias")),
 }
 
 INFERENCE = {
     "the batch's own statistics used instead of those given": lambda a, r: {
         "y": textbook.batchnorm2d_forward(a["x"], a["weight"], a["bias"], a["eps"])[0]
     },
-    "eps forgotten": changed("batchnorm2d_inference", eps=lambda a: 0.0),
+    "eps forgotten": inference(eps=0.0),
     "eps added outside the square root": _y(
         lambda a, r: _normalise(a, a["mean"], a["var"], np.sqrt(a["var"]) + a["eps"])
     ),
     "divided by the variance instead of its root": _y(
         lambda a, r: _normalise(a, a["mean"], a["var"], a["var"] + a["eps"])
     ),
-    "weight forgotten": changed("batchnorm2d_inference", weight=lambda a: np.ones_like(a["weight"])),
-    "bias forgotten": changed("batchnorm2d_inference", bias=zero("bias")),
-    "mean forgotten": changed("batchnorm2d_inference", mean=zero("mean")),
+    "weight forgotten": inference(weight=lambda a: np.ones_like(a["weight"])),
+    "bias forgotten": inference(bias=zero("bias")),
+    "mean forgotten": inference(mean=zero("mean")),
 }
 
 BACKWARD = {
@@ -77,10 +83,8 @@ BACKWARD = {
         "dx": _over(a["weight"] / np.sqrt(a["var"] + a["eps"]))
         * (a["dy"] - a["dy"].mean(axis=PIXELS, keepdims=True))
     },
-    "weight forgotten in dx": changed(
-        "batchnorm2d_backward", ("dx",), weight=lambda a: np.ones_like(a["weight"])
-    ),
-    "eps forgotten": changed("batchnorm2d_backward", eps=lambda a: 0.0),
+    "weight forgotten in dx": backward(("dx",), weight=lambda a: np.ones_like(a["weight"])),
+    "eps forgotten": backward(eps=0.0),
     "dweight from x instead of the normalised x": lambda a, r: {
         "dweight": (a["dy"] * a["x"]).sum(axis=PIXELS)
     },
@@ -89,8 +93,4 @@ BACKWARD = {
     },
 }
 
-TABLE = {
-    "batchnorm2d_forward": FORWARD,
-    "batchnorm2d_inference": INFERENCE,
-    "batchnorm2d_backward": BACKWARD,
-}
+TABLE = {"batchnorm2d_forward": FORWARD, "batchnorm2d_inference": INFERENCE, "batchnorm2d_backward": BACKWARD}

@@ -1,9 +1,14 @@
 """Usual mistakes in pooling, each as a wrong version of the textbook; see `mistakes.conv` for the form."""
 
+from functools import partial
+
 import numpy as np
 
 from mnp.kernels import textbook
 from mnp.verify.mistakes.change import changed, last_argmax, scanned, without_nan
+
+maxpool = partial(changed, "maxpool2d_forward")
+avgpool = partial(changed, "avgpool2d_forward")
 
 
 def _windows(a, size=None, stride=None):
@@ -91,11 +96,9 @@ MAXPOOL_FORWARD = {
     "a minimum": _pool(lambda w: w.min(-1), lambda w: w.argmin(-1)),
     "a mean instead of a maximum": _pool(lambda w: w.mean(-1)),
     "the maximum of magnitudes": _pool(lambda w: np.abs(w).max(-1), lambda w: np.abs(w).argmax(-1)),
-    "stride forgotten (size used instead)": changed("maxpool2d_forward", stride=lambda a: a["size"]),
-    "stride forgotten (1 used instead)": changed("maxpool2d_forward", stride=lambda a: 1),
-    "size and stride swapped": changed(
-        "maxpool2d_forward", size=lambda a: a["stride"], stride=lambda a: a["size"]
-    ),
+    "stride forgotten (size used instead)": maxpool(stride=lambda a: a["size"]),
+    "stride forgotten (1 used instead)": maxpool(stride=1),
+    "size and stride swapped": maxpool(size=lambda a: a["stride"], stride=lambda a: a["size"]),
     "output off by one: the last row and column are missing": lambda a, r: {
         "y": r["y"][:, :, :-1, :-1],
         "winner": r["winner"][:, :, :-1, :-1],
@@ -151,17 +154,15 @@ MAXPOOL_BACKWARD = {
 AVGPOOL_FORWARD = {
     "a maximum instead of a mean": _pool(lambda w: w.max(-1)),
     BEYOND: _beyond(y=np.mean),
-    "stride forgotten (size used instead)": changed("avgpool2d_forward", stride=lambda a: a["size"]),
-    "stride forgotten (1 used instead)": changed("avgpool2d_forward", stride=lambda a: 1),
-    "size and stride swapped": changed(
-        "avgpool2d_forward", size=lambda a: a["stride"], stride=lambda a: a["size"]
-    ),
+    "stride forgotten (size used instead)": avgpool(stride=lambda a: a["size"]),
+    "stride forgotten (1 used instead)": avgpool(stride=1),
+    "size and stride swapped": avgpool(size=lambda a: a["stride"], stride=lambda a: a["size"]),
 }
 
 AVGPOOL_BACKWARD = {
     "overlapping windows overwrite dx instead of adding": _scatter(
         share=lambda a: 1 / a["size"] ** 2, add=False
-    ),
+    )
 }
 
 TABLE = {

@@ -1,10 +1,15 @@
 """Usual mistakes in dense, maxout, ReLU and dropout kernels; see `mistakes.conv` for the form."""
 
+from functools import partial
+
 import numpy as np
 
-from mnp.kernels import textbook
 from mnp.verify import reference
 from mnp.verify.mistakes.change import changed, last_argmax, scanned, without_nan, zero
+
+dense = partial(changed, "dense_forward")
+fused = partial(changed, "dense_maxout_forward")
+fused_backward = partial(changed, "dense_maxout_backward")
 
 
 def _dense_transposed(a, right):
@@ -19,8 +24,8 @@ def _dx(compute):
 
 DENSE_FORWARD = {
     "weight transposed: it is (out, in)": _dense_transposed,
-    "bias forgotten": changed("dense_forward", bias=zero("bias")),
-    "bias subtracted": changed("dense_forward", bias=lambda a: -a["bias"]),
+    "bias forgotten": dense(bias=zero("bias")),
+    "bias subtracted": dense(bias=lambda a: -a["bias"]),
     "divided by the number of features: a mean where a sum is agreed": lambda a, r: {
         "y": a["x"] @ a["weight"].T / a["x"].shape[1] + a["bias"]
     },
@@ -185,10 +190,9 @@ WIN_COUNTS = {
 
 
 def _neurons(a):
-    """z as the fused kernel sees it before ReLU and dropout."""
-    units, k, features = a["weight"].shape
-    flat = a["weight"].reshape(units * k, features)
-    return textbook.dense_forward(a["x"], flat, a["bias"].reshape(-1)).reshape(-1, units, k)
+    """z as the fused kernel sees it before ReLU and dropout; without the bias where it is not given."""
+    z = np.einsum("ni,uji->nuj", a["x"], a["weight"])
+    return z + a["bias"] if "bias" in a else z
 
 
 def _relu_after(a, right):
@@ -200,6 +204,27 @@ def _relu_after(a, right):
 def _last_tie(a, right):
     z = np.maximum(_neurons(a), 0) if a["relu"] else _neurons(a)
     return {"winner": last_argmax(z if a["keep"] is None else z * a["keep"])}
+
+
+def _to_ties(shared, relu_first):
+    """Gradient of a maximum that is computed again: dy goes to all neurons that reach it, not to `winner`."""
+
+    def mistake(a, right):
+        z = _neurons(a)
+        passed = a["dy"] * (a["y"] > 0) if a["relu"] and not relu_first else a["dy"]
+        scale = 1.0 if a["keep"] is None else a["keep"] / (1 - a["p"])
+        values = scale * (np.maximum(z, 0) if a["relu"] and relu_first else z)
+        ties = values == values.max(axis=2, keepdims=True)
+        dz = passed[:, :, None] * ties * scale / (ties.sum(axis=2, keepdims=True) if shared else 1)
+        if a["relu"] and relu_first:
+            dz = dz * (z > 0)
+        return {
+            "dx": None if right["dx"] is None else np.einsum("nuj,uji->ni", dz, a["weight"]),
+            "dweight": np.einsum("nuj,ni->uji", dz, a["x"]),
+            "dbias": dz.sum(axis=0),
+        }
+
+    return mistake
 
 
 TABLE = {
@@ -215,18 +240,28 @@ TABLE = {
     "dense_maxout_forward": {
         "wrong tie rule: the last index wins": _last_tie,
         "ReLU after the maximum instead of before it: the winners differ at zero": _relu_after,
-        "ReLU forgotten": changed("dense_maxout_forward", relu=lambda a: False),
-        "dropout forgotten": changed("dense_maxout_forward", keep=lambda a: None),
-        "dropout's scaling forgotten": changed("dense_maxout_forward", p=lambda a: 0.0),
-        "bias forgotten": changed("dense_maxout_forward", bias=zero("bias")),
+        "ReLU forgotten": fused(relu=False),
+        "dropout forgotten": fused(keep=None),
+        "dropout's scaling forgotten": fused(p=0.0),
+        "bias forgotten": fused(bias=zero("bias")),
     },
     "dense_maxout_backward": {
-        "ReLU forgotten": changed("dense_maxout_backward", relu=lambda a: False),
-        "dropout forgotten": changed("dense_maxout_backward", keep=lambda a: None),
-        "dropout's scaling forgotten": changed("dense_maxout_backward", p=lambda a: 0.0),
-        "the winner ignored: the first neuron gets all": changed(
-            "dense_maxout_backward", winner=zero("winner")
+        "ReLU forgotten": fused_backward(relu=False),
+        "dropout forgotten": fused_backward(keep=None),
+        "dropout's scaling forgotten": fused_backward(p=0.0),
+        "the winner ignored: the first neuron gets all": fused_backward(winner=zero("winner")),
+        "the maximum computed again, and its gradient shared between ties (amax): `winner` gets all of it": (
+            _to_ties(shared=True, relu_first=False)
         ),
-        "need_dx ignored": changed("dense_maxout_backward", need_dx=lambda a: True),
+        "the maximum computed again after ReLU, and its gradient shared between ties (amax)": (
+            _to_ties(shared=True, relu_first=True)
+        ),
+        "the maximum computed again, and its gradient given to every tie (z == z.max())": (
+            _to_ties(shared=False, relu_first=False)
+        ),
+        "the maximum computed again after ReLU, and its gradient given to every tie (z == z.max())": (
+            _to_ties(shared=False, relu_first=True)
+        ),
+        "need_dx ignored": fused_backward(need_dx=True),
     },
 }
