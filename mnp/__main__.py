@@ -47,7 +47,9 @@ class Parser(argparse.ArgumentParser):
 
 def parser_for(command=None):
     """The parser of one command, or of all without their options, which `mnp --help` shows."""
-    parser = Parser(prog="mnp", description="Maxout neuron pruning by hand: NumPy arrays, Numba kernels, manual backprop.")
+    parser = Parser(
+        prog="mnp", description="Maxout neuron pruning by hand: NumPy arrays, Numba kernels, manual backprop."
+    )
     parser.add_argument("--version", action="version", version=f"mnp {mnp.__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, help_text) in COMMANDS.items():

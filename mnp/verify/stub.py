@@ -6,7 +6,7 @@ import textwrap
 
 from mnp.verify import reference
 
-HEADER = '''"""Kernels to fill in. `mnp check {file}` judges them; what still raises NotImplementedError counts as not implemented.
+HEADER = '''"""Kernels to fill in. `mnp check {file}` judges them; NotImplementedError means not implemented.
 
 Rules for all: dtype in = dtype out (float32, float64), so np.zeros and np.empty need dtype=x.dtype; inputs
 are not changed; wherever there is a maximum the lowest index wins a tie, and a NaN wins over any number.
