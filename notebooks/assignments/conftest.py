@@ -87,28 +87,31 @@ def _sentence_of_the_check(item, excinfo):
     return sentence if shown else ""
 
 
+def _is_check(item):
+    return _task_of(item) is not None and item.get_closest_marker("points") is not None
+
+
 def _task_of(item):
     return next((name for name in TASKS if item.get_closest_marker(name)), None)
 
 
 def _enter(item, message, passed=False, finished=False):
     """Write down how a check stands; the report is written each time, in case the next one ends it all."""
-    marker = item.get_closest_marker("points")
-    if marker is not None and _task_of(item) is not None:
-        item.config.points.setdefault(_task_of(item), {})[item.name] = {
-            "passed": passed,
-            "finished": finished,
-            "points": marker.args[0] if passed else 0,
-            "out_of": marker.args[0],
-            "purpose": " ".join((item.obj.__doc__ or "").split()),
-            "message": message,
-        }
-        _write_report(item.config)
+    out_of = item.get_closest_marker("points").args[0]
+    item.config.points.setdefault(_task_of(item), {})[item.name] = {
+        "passed": passed,
+        "finished": finished,
+        "points": out_of if passed else 0,
+        "out_of": out_of,
+        "purpose": " ".join((item.obj.__doc__ or "").split()),
+        "message": message,
+    }
+    _write_report(item.config)
 
 
 def pytest_collection_finish(session):
     """Every check begins as not passed."""
-    for item in session.items:
+    for item in filter(_is_check, session.items):
         _enter(item, "not run: the checks were stopped before this one")
 
 
@@ -117,6 +120,8 @@ def pytest_runtest_makereport(item, call):
     """A check counts when its call has finished; a failed one gives sentences instead of a traceback."""
     outcome = yield
     report = outcome.get_result()
+    if not _is_check(item):  # a test of the student's own
+        return
     message = ""
     if call.excinfo is not None:
         own = _sentence_of_the_check(item, call.excinfo)

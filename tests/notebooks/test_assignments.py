@@ -78,7 +78,7 @@ def test_the_student_folder_holds_no_solution(generated):
 def test_nothing_is_overwritten(generated, capsys):
     with pytest.raises(SystemExit):
         make.main(["student", "--out", str(generated / "student")])
-    assert "not empty" in capsys.readouterr().err
+    assert "not an empty folder" in capsys.readouterr().err
 
 
 def test_pytest_in_the_students_folder(generated, tmp_path):

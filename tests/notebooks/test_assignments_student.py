@@ -72,6 +72,7 @@ IMPORTS = {
     "from numpy.typing import NDArray": True,
     "import numpy.linalg as la, numpy.ma, numpy.polynomial.polynomial": True,
     "from numpy.lib.stride_tricks import sliding_window_view": True,
+    "from numpy import *": True,  # which loads every submodule
     "from __future__ import annotations\nimport math, itertools, dataclasses": True,
     "try:\n    import matplotlib.pyplot as plt\nexcept ImportError:\n    plt = None": True,
     "import pandas as pd": False,

@@ -181,8 +181,8 @@ def error_percent(net, images, labels):
 def train(net, images, labels, epochs, rng, lr=0.05, momentum=0.9, weight_decay=1e-4, batch_size=32):
     """Train the network's arrays in place.
 
-    In every epoch: shuffle the images (`order = rng.permutation(len(images))`), take them in batches of
-    batch_size, compute the gradients of each batch, and make one sgd_step with them. The velocities begin
+    In every epoch: shuffle the images (rng.permutation gives an order), take them in batches of batch_size,
+    compute the gradients of each batch, and make one sgd_step with them. The velocities begin
     at zero and are kept from batch to batch; nothing is masked. Tuples for sgd_step come from
     `names = list(net)` and `tuple(net[name] for name in names)`.
     """
