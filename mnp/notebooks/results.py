@@ -11,6 +11,7 @@ from mnp.errors import MnpError
 from mnp.experiments.rows import COLUMNS, COLUMNS_OF_SEEDS, done_in
 from mnp.experiments.seeds import summary_line
 from mnp.files import read_json
+from mnp.plotting.style import arm_label
 from mnp.tables import markdown_table, text_table
 
 FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
@@ -115,19 +116,8 @@ def lines_by_size(aggregate):
     for line in sorted(aggregate, key=lambda line: (-line["nonzero"], line["step"])):
         if line["arm"]:
             size = round(100 * line["reduction"], 1)
-            sizes.setdefault(size, []).append(line | {"label": arm_label(line)})
+            sizes.setdefault(size, []).append(line | {"label": arm_label(line["arm"])})
     return {size: sorted(lines, key=lambda line: line["step"]) for size, lines in sizes.items()}
-
-
-def arm_label(line):
-    """An arm's name for a reader.
-
-    >>> arm_label({"arm": "after"}), arm_label({"arm": "win_counts"})
-    ('weights after neurons', 'win counts')
-    """
-    names = {"neurons": "neurons alone", "weights": "weights alone", "after": "weights after neurons"}
-    names["win_counts_training"] = "win counts, training mode"
-    return names.get(line["arm"], line["arm"].replace("_", " "))
 
 
 def format_sd(mean, sd):
@@ -145,7 +135,7 @@ def format_change(line):
 def arms_table(aggregate):
     """The error of every method at every size, before and after retraining."""
     columns = {
-        "method": arm_label,
+        "method": lambda line: line["label"],
         "before retraining, %": lambda line: format_sd(line["error_before_mean"], line["error_before_sd"]),
         "after retraining, %": lambda line: format_sd(line["error_mean"], line["error_sd"]),
         "change, 95 % interval": format_change,

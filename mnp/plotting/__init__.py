@@ -11,16 +11,16 @@
 matplotlib is used without pyplot: files are drawn by its Agg renderer, notebooks show a figure as PNG.
 """
 
+import contextlib
 import os
+import sys
 
-try:
-    import matplotlib
-except ValueError:
-    # MPLBACKEND names a backend that is not installed, such as a notebook's in `!mnp run`. matplotlib
-    # rejects that on import, although no figure here uses the backend.
+# MPLBACKEND may name a backend that is not installed, such as a notebook's in `!mnp run`. matplotlib rejects
+# that on import, although no figure here uses the backend, so it is set afterwards, and only if it is valid.
+if "matplotlib" not in sys.modules and "MPLBACKEND" in os.environ:
     _backend = os.environ.pop("MPLBACKEND")
     import matplotlib
 
     os.environ["MPLBACKEND"] = _backend
-
-__all__ = ["matplotlib"]
+    with contextlib.suppress(ValueError):
+        matplotlib.rcParams["backend"] = _backend

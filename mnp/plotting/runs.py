@@ -10,7 +10,17 @@ from mnp.experiments.folder import CHECKPOINTS, PAIRS, SUMMARY
 from mnp.experiments.seeds import folder_of
 from mnp.files import read_json
 from mnp.plotting.faces import plot_roc, roc_of_run
-from mnp.plotting.style import LINES, RED, format_tick, label_axes, log_scale, new_figure, save_png, shades
+from mnp.plotting.style import (
+    LINES,
+    RED,
+    arm_label,
+    format_tick,
+    label_axes,
+    log_scale,
+    new_figure,
+    save_png,
+    shades,
+)
 
 
 def plot_runs(runs):
@@ -45,7 +55,7 @@ def draw_errors(rows, ax):
         x, y = zip(*((mean[i]["nonzero"], mean[i]["error"]) for i in path), strict=True)
         for one in seeds.values() if len(seeds) > 1 else ():
             ax.plot(x, [one[i]["error"] for i in path], color=colour, alpha=0.25, linewidth=0.8)
-        label = name.replace("_", " ") or "after training"
+        label = arm_label(name) or "after training"
         line = {"color": colour, "marker": marker, "markersize": 7}
         ax.plot(x, y, linestyle=dash, linewidth=2, label=label, **line)
         removals = [mean[i] for i in path[1:] if mean[i]["kind"] != "gradual"]

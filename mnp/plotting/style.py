@@ -1,4 +1,4 @@
-"""Style shared by all figures: colours, axes, logarithmic scales, PNG files.
+"""Style shared by all figures: colours, axes, logarithmic scales, names of arms, PNG files.
 
 Colours are those of Okabe and Ito, which colour-blind readers can tell apart. Lines differ in marker and
 dash as well, areas in lightness or hatching, so that they can be told apart in a grey print.
@@ -76,6 +76,17 @@ def log_scale(axis):
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     axis.set_major_formatter(format_tick)
     axis.set_minor_formatter(format_minor)
+
+
+def arm_label(arm):
+    """The name of an arm of an experiment for a reader.
+
+    >>> arm_label("after"), arm_label("win_counts")
+    ('weights after neurons', 'win counts')
+    """
+    names = {"neurons": "neurons alone", "weights": "weights alone", "after": "weights after neurons"}
+    names["win_counts_training"] = "win counts, training mode"
+    return names.get(arm, arm.replace("_", " "))
 
 
 def shades(n):

@@ -94,7 +94,7 @@ def test_rankings_are_arms_by_name(folder):
     text = results.format_results("mnist-ranking", folder)
     for word in ("win counts", "reversed", "random", "repeat: mnp run mnist-ranking --seeds 2", "2 seeds"):
         assert word in text
-    assert results.arm_label({"arm": "win_counts_training"}) == "win counts, training mode"
+    assert results.arm_label("win_counts_training") == "win counts, training mode"
 
 
 def test_one_seed_has_no_spread(folder):
