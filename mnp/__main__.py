@@ -30,7 +30,7 @@ COMMANDS = {
     "sizes": ("mnp.commands.sizes", "count the full-size VGG16 before and after neuron pruning"),
     "bench": ("mnp.commands.bench", "measure the kernels' speed, beside other frameworks"),
     "check": ("mnp.commands.check", "test a kernel module against the reference"),
-    "stub": ("mnp.commands.stub", "write the agreed kernels as an empty module to fill in"),
+    "stub": ("mnp.commands.stub", "write the kernel interface as a module to fill in"),
     "vectors": ("mnp.commands.vectors", "write golden vectors for other languages"),
     "export": ("mnp.commands.export", "a checkpoint as ONNX, safetensors or PyTorch"),
 }
@@ -45,7 +45,9 @@ class Parser(argparse.ArgumentParser):
 
 def parser_for(command=None):
     """The parser of one command, or of all without their options, which `mnp --help` shows."""
-    parser = Parser(prog="mnp", description="Maxout neuron pruning by hand: NumPy arrays, Numba kernels, manual backprop.")
+    parser = Parser(
+        prog="mnp", description="Maxout neuron pruning by hand: NumPy arrays, Numba kernels, manual backprop."
+    )
     parser.add_argument("--version", action="version", version=f"mnp {mnp.__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, help_text) in COMMANDS.items():

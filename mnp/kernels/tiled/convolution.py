@@ -27,7 +27,8 @@ def conv2d_forward(x, weight, bias, stride, padding):
     y : (N, F, OH, OW) float
 
     Rounding errors grow with the largest pixel near a filter, not with each pixel; their bound is stated
-    and tested with the other kernels' (`tests/helpers/error_bounds.py`). Shapes that do not fit are a ShapeError.
+    and tested with the other kernels' (`tests/helpers/error_bounds.py`). Shapes that do not fit are a
+    ShapeError.
 
     >>> x = np.ones((1, 1, 3, 3), np.float32)
     >>> print(conv2d_forward(x, x, np.zeros(1, np.float32), 1, 1)[0, 0].tolist())

@@ -69,7 +69,7 @@ MAXOUT_FORWARD = {
 
 
 def _fancy(a, right):
-    """dz[:, :, winner] = dy: all units of all examples get every winner's derivative, the last one stays."""
+    """dz[:, :, winner] = dy: all units of all examples get every winner's dy, the last one stays."""
     dz = np.zeros_like(right["dz"])
     dz[:, :, a["winner"]] = a["dy"]
     return {"dz": dz}
