@@ -31,7 +31,7 @@ COMMANDS = {
     "sizes": ("mnp.commands.sizes", "count the full-size VGG16 before and after neuron pruning"),
     "bench": ("mnp.commands.bench", "measure the kernels' speed, beside other frameworks"),
     "check": ("mnp.commands.check", "test a kernel module against the reference"),
-    "stub": ("mnp.commands.stub", "write the agreed kernels as an empty module to fill in"),
+    "stub": ("mnp.commands.stub", "write the kernel interface as a module to fill in"),
     "vectors": ("mnp.commands.vectors", "write golden vectors for other languages"),
     "course": ("mnp.commands.course", "write the course's folder to work in"),
     "export": ("mnp.commands.export", "a checkpoint as ONNX, safetensors or PyTorch"),

@@ -1,4 +1,4 @@
-"""`mnp export`: a checkpoint for other programs, and a state_dict of theirs back into a checkpoint."""
+"""`mnp export`: write a checkpoint for other programs, or read a state_dict into a checkpoint."""
 
 
 def add_parser(subparsers):
@@ -6,12 +6,12 @@ def add_parser(subparsers):
         "export",
         help="a checkpoint as ONNX, safetensors or PyTorch",
         description="Write the network of a checkpoint for another program: dense, pruned or masked. "
-        "With --state, its numbers come from a state_dict of the same architecture.",
+        "With --state, the weights come from a state_dict of the same architecture.",
     )
     p.add_argument("checkpoint", metavar="CHECKPOINT", help="an .npz of a run's checkpoints folder")
     p.add_argument("--to", required=True, choices=("onnx", "safetensors", "torch", "checkpoint"))
     p.add_argument("--out", metavar="FILE", required=True)
-    p.add_argument("--state", metavar="FILE", help="a .safetensors, .pt or .pth file with other numbers")
+    p.add_argument("--state", metavar="FILE", help="a .safetensors, .pt or .pth file with other weights")
 
 
 def main(args):

@@ -1,13 +1,13 @@
-"""`mnp stub`: the agreed kernels as an empty module to fill in."""
+"""`mnp stub`: the kernel interface as a module to fill in."""
 
 
 def add_parser(subparsers):
     p = subparsers.add_parser(
         "stub",
-        help="write the agreed kernels as an empty module to fill in",
-        description="Write signatures and docstrings, each raising NotImplementedError, from the textbook.",
+        help="write the kernel interface as a module to fill in",
+        description="Write the kernels' signatures and docstrings; each function raises NotImplementedError.",
     )
-    p.add_argument("names", metavar="NAME", nargs="*", help="agreed names (default: all plain kernels)")
+    p.add_argument("names", metavar="NAME", nargs="*", help="kernels (default: all plain ones)")
     p.add_argument("--out", metavar="FILE", help="write to a new file instead of the screen")
 
 
@@ -25,7 +25,7 @@ def main(args):
         with Path(args.out).open("x", encoding="utf-8") as file:  # never over somebody's work
             file.write(source)
     except FileExistsError:
-        raise MnpError(f"{args.out} is there already: choose another --out") from None
+        raise MnpError(f"{args.out} already exists: choose another --out") from None
     except OSError as error:
         raise MnpError(f"{args.out} cannot be written ({error.strerror})") from None
-    print(f"wrote {args.out}; `mnp check {args.out}` judges it")
+    print(f"wrote {args.out}; `mnp check {args.out}` checks it")

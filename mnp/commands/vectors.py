@@ -5,7 +5,7 @@ def add_parser(subparsers):
     p = subparsers.add_parser(
         "vectors",
         help="write golden vectors for other languages",
-        description="Write the textbook's answers, for every kernel and for the whole pipeline, as .npz and "
+        description="Write the textbook's outputs, for every kernel and for the whole pipeline, as .npz and "
         ".safetensors with a manifest.",
     )
     p.add_argument("--out", metavar="DIR", required=True, help="a new or empty folder")

@@ -1,4 +1,4 @@
-"""Call somebody else's kernel: load the module, hand over one case, note what came back.
+"""Load a candidate's module, call its kernels on cases, and keep what they return.
 
 Nothing is judged here. These functions run in the child process of `mnp.verify.sandbox`, where a
 kernel may exit, print or loop without harm; tests and notebooks may also call them directly.
@@ -19,12 +19,12 @@ import numpy as np
 from mnp.errors import MnpError
 from mnp.verify import reference
 
-LARGEST = 1 << 26  # bytes of one returned array; anything larger is described, not kept
+MAX_BYTES = 1 << 26  # bytes of one returned array; anything larger is described, not kept
 
 
 @dataclass
 class Answer:
-    """What a kernel gave for one case.
+    """What a kernel returned for one case.
 
     `outputs` maps output names to arrays, tuples of arrays, None, or a str that describes something
     else ("a list"). `problem` is set when there are no outputs: one line that says why.
@@ -35,7 +35,7 @@ class Answer:
 
 
 def one_line(error):
-    """Put an exception into one line of at most 300 characters.
+    """Format an exception as one line of at most 300 characters.
 
     >>> one_line(ValueError("first\\nsecond"))
     'ValueError: first second'
@@ -45,10 +45,7 @@ def one_line(error):
 
 
 def where_raised(error, file):
-    """Say in which line of a file an exception arose; an empty string if no line of it was on the way.
-
-    A line that called something else which raised counts: it is the one to look at.
-    """
+    """Name the last line of a file in an exception's traceback; an empty string if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(file)]
     return f" ({Path(file).name}, line {lines[-1]})" if lines else ""
@@ -152,9 +149,9 @@ def implemented(module):
 
 
 def split_arguments(kernel, args):
-    """Give a case's arguments as callers pass them: positional, those with defaults by keyword.
+    """Split a case's arguments into positional ones and, where there are defaults, keywords.
 
-    Keywords at their default are left out, so that the defaults are judged too.
+    Keywords at their default are left out, so that the defaults are checked too.
 
     >>> split_arguments("dense_backward", {"dy": 1, "x": 2, "weight": 3, "need_dx": False})
     ([1, 2, 3], {'need_dx': False})
@@ -174,7 +171,7 @@ def split_arguments(kernel, args):
 
 
 def copy_keeping_layout(value):
-    """Copy arguments so that a case can be used again; strides stay as they were."""
+    """Copy arguments with their strides, so that a case can be used again."""
     if isinstance(value, tuple):
         return tuple(copy_keeping_layout(v) for v in value)
     if not isinstance(value, np.ndarray) or not value.size:
@@ -200,7 +197,7 @@ def call_case(function, case):
     Returns
     -------
     answer : Answer
-        A changed input and an exception are problems; wrong numbers are not: they are returned.
+        A changed input and an exception are problems; wrong numbers are returned as they are.
     """
     args = {name: copy_keeping_layout(value) for name, value in case.args.items()}
     positional, keywords = split_arguments(case.kernel, args)
@@ -215,8 +212,8 @@ def call_case(function, case):
         except TypeError:
             fits = False
         if not fits:
-            agreed = reference.INTERFACE[case.kernel].split(" -> ")[0]
-            return Answer(problem=f"its arguments are {signature}, expected {agreed}")
+            expected = reference.INTERFACE[case.kernel].split(" -> ")[0]
+            return Answer(problem=f"its arguments are {signature}, expected {expected}")
     in_place = reference.IN_PLACE.get(case.kernel, ())
     try:
         with np.errstate(all="ignore"):
@@ -257,13 +254,13 @@ def _same(a, b):
     return True
 
 
-def _out_of_order(theirs, agreed):
-    """Say whether an argument has the agreed name of another place, as in (x, weight, bias, padding, stride).
+def _out_of_order(theirs, expected):
+    """Say whether arguments of the interface are swapped, as in (x, weight, bias, padding, stride).
 
-    It would be called with the two swapped. Names of one's own are nobody's matter.
+    Other parameter names are allowed.
     """
-    pairs = zip(theirs.parameters, agreed.parameters, strict=False)
-    return any(name != right and name in agreed.parameters for name, right in pairs)
+    pairs = zip(theirs.parameters, expected.parameters, strict=False)
+    return any(name != right and name in expected.parameters for name, right in pairs)
 
 
 def _kind(value):
@@ -282,5 +279,5 @@ def _plain(value):
         array = np.asarray(value)
         if array.dtype.kind not in "biufc":
             return f"an array of {array.dtype}"
-        return f"an array of {array.nbytes} bytes" if array.nbytes > LARGEST else array
+        return f"an array of {array.nbytes} bytes" if array.nbytes > MAX_BYTES else array
     return _kind(value)

@@ -1,10 +1,11 @@
-"""The generated cases: small inputs on which every implementation is judged.
+"""Generate the cases: small inputs on which every implementation is judged.
 
-A case is a kernel's name, its arguments by name, and a few words that say what is special about it.
-Cases are drawn from a seed, so two processes that know the seed hold the same arrays. The answer is
-not stored: the textbook is asked, in float64 (`Case.expected`).
+A case is a kernel's name, its arguments by name, and a note on what is special about it. Cases are drawn
+from a seed, so two processes that know the seed have the same arrays. The right answer is not stored: the
+textbook computes it, in float64 (`Case.expected`).
 """
 
+import inspect
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,71 +60,53 @@ class Case:
 
 
 def _differences(draw):
-    """One gradient of each backward kernel by difference quotients, away from kinks and ties."""
+    """One case of each gradient, away from kinks and ties: what `difference_of` needs.
+
+    Yields (backward kernel, forward kernel, dy, arrays to differentiate by, other arguments of forward,
+    other arguments of backward).
+    """
     dy, x, weight, bias = draw.grid(2, 2, 3, 2), draw.grid(2, 1, 5, 4), draw.grid(2, 1, 2, 3), draw.grid(2)
-    yield (
-        "conv2d_backward",
-        {"dy": dy, "x": x, "weight": weight, "stride": 2, "padding": 1},
-        lambda x, w, b: (dy * textbook.conv2d_forward(x, w, b, 2, 1)).sum(),
-        (x, weight, bias),
-    )
-    x, pooled = distinct_values((1, 2, 5, 5), draw.rng), draw.grid(1, 2, 2, 2)
-    winner = textbook.maxpool2d_forward(x, 3, 2)[1]
-    yield (
-        "maxpool2d_backward",
-        {"dy": pooled, "winner": winner, "x_shape": x.shape, "size": 3, "stride": 2},
-        lambda x: (pooled * textbook.maxpool2d_forward(x, 3, 2)[0]).sum(),
-        (x,),
-    )
-    yield (
-        "avgpool2d_backward",
-        {"dy": pooled, "x_shape": x.shape, "size": 3, "stride": 2},
-        lambda x: (pooled * textbook.avgpool2d_forward(x, 3, 2)).sum(),
-        (x,),
-    )
-    rows, features, matrix, offset = draw.grid(3, 2), draw.grid(3, 4), draw.grid(2, 4), draw.grid(2)
-    yield (
-        "dense_backward",
-        {"dy": rows, "x": features, "weight": matrix},
-        lambda x, w, b: (rows * textbook.dense_forward(x, w, b)).sum(),
-        (features, matrix, offset),
-    )
+    sides = {"stride": 2, "padding": 1}
+    yield "conv2d_backward", "conv2d_forward", dy, {"x": x, "weight": weight, "bias": bias}, sides, sides
+    x, dy = distinct_values((1, 2, 5, 5), draw.rng), draw.grid(1, 2, 2, 2)
+    sides = {"size": 3, "stride": 2}
+    winner, shape = textbook.maxpool2d_forward(x, 3, 2)[1], {"x_shape": x.shape}
+    yield "maxpool2d_backward", "maxpool2d_forward", dy, {"x": x}, sides, {"winner": winner, **shape, **sides}
+    yield "avgpool2d_backward", "avgpool2d_forward", dy, {"x": x}, sides, {**shape, **sides}
+    dy, x, weight, bias = draw.grid(3, 2), draw.grid(3, 4), draw.grid(2, 4), draw.grid(2)
+    yield "dense_backward", "dense_forward", dy, {"x": x, "weight": weight, "bias": bias}, {}, {}
     z = distinct_values((3, 2, 4), draw.rng)
-    yield (
-        "maxout_backward",
-        {"dy": rows, "winner": textbook.maxout_forward(z)[1], "k": 4},
-        lambda z: (rows * textbook.maxout_forward(z)[0]).sum(),
-        (z,),
-    )
-    h, dh = distinct_values((3, 4), draw.rng), draw.grid(3, 4)
-    yield (
-        "relu_backward",
-        {"dy": dh, "y": np.maximum(h, 0)},
-        lambda h: (dh * textbook.relu_forward(h)).sum(),
-        (h,),
-    )
-    logits, labels = draw.normal(3, 4), draw.winner(4, 3)
-    yield (
-        "softmax_cross_entropy",
-        {"logits": logits, "labels": labels},
-        lambda logits: textbook.softmax_cross_entropy(logits, labels)[0],
-        (logits,),
-    )
-    maps, dmaps, scale, shift = draw.grid(3, 2, 2, 2), draw.grid(3, 2, 2, 2), draw.grid(2), draw.grid(2)
-    _, mean, var = textbook.batchnorm2d_forward(maps, scale, shift, 1e-2)
-    yield (
-        "batchnorm2d_backward",
-        {"dy": dmaps, "x": maps, "weight": scale, "mean": mean, "var": var, "eps": 1e-2},
-        lambda x, w, b: (dmaps * textbook.batchnorm2d_forward(x, w, b, 1e-2)[0]).sum(),
-        (maps, scale, shift),
-    )
+    winner = textbook.maxout_forward(z)[1]
+    yield "maxout_backward", "maxout_forward", dy, {"z": z}, {}, {"winner": winner, "k": 4}
+    x, dy = distinct_values((3, 4), draw.rng), draw.grid(3, 4)
+    yield "relu_backward", "relu_forward", dy, {"x": x}, {}, {"y": np.maximum(x, 0)}
+    logits, labels = draw.normal(3, 4), {"labels": draw.winner(4, 3)}
+    yield "softmax_cross_entropy", "softmax_cross_entropy", 1.0, {"logits": logits}, labels, labels
+    x, dy, weight, bias = draw.grid(3, 2, 2, 2), draw.grid(3, 2, 2, 2), draw.grid(2), draw.grid(2)
+    _, mean, var = textbook.batchnorm2d_forward(x, weight, bias, 1e-2)
+    eps, points = {"eps": 1e-2}, {"x": x, "weight": weight, "bias": bias}
+    statistics = {"mean": mean, "var": var, **eps}
+    yield "batchnorm2d_backward", "batchnorm2d_forward", dy, points, eps, statistics
+
+
+def _difference_case(kernel, forward, dy, points, settings, more):
+    """Make a case whose expected gradients are difference quotients of sum(dy * forward(...))."""
+
+    def scalar(*values):
+        outputs = getattr(textbook, forward)(**dict(zip(points, values, strict=True)), **settings)
+        return (dy * (outputs[0] if isinstance(outputs, tuple) else outputs)).sum()
+
+    given = {"dy": dy, **points, **more}
+    names = inspect.signature(reference.function(kernel)).parameters
+    args = {name: given[name] for name in names if name in given}
+    return Case(kernel, "numerical gradient", "float64", args, (scalar, tuple(points.values())))
 
 
 def generate(kernel, seed=0):
-    """Draw all cases of one agreed name, in float64 and then in float32.
+    """Draw all cases of one kernel, in float64 and then in float32.
 
     The same seed gives the same cases in any process; another seed gives other numbers in the same
-    shapes. A name that is not agreed is an MnpError.
+    shapes. Raises MnpError for a name that is not a kernel of the interface.
 
     >>> [str(case) for case in generate("maxout_forward")][:2]
     ['random numbers, float64', 'batch of one, float64']
@@ -137,9 +120,5 @@ def generate(kernel, seed=0):
         draw = Draw(rng, dtype)
         cases += [Case(kernel, note, np.dtype(dtype).name, args) for note, args in draws(draw)]
         if dtype is np.float64:
-            cases += [
-                Case(kernel, "numerical gradient", "float64", args, (scalar, points))
-                for name, args, scalar, points in _differences(draw)
-                if name == kernel
-            ]
+            cases += [_difference_case(*how) for how in _differences(draw) if how[0] == kernel]
     return cases

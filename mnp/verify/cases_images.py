@@ -1,6 +1,6 @@
-"""Cases for the kernels that see images: convolution, pooling, batch normalisation.
+"""Cases for the kernels of images: convolution, pooling, batch normalisation.
 
-Each function yields (note, arguments by name in the agreed order).
+Each function yields (note, arguments by name in the order of the interface).
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def conv2d_forward(draw):
 
 
 def conv2d_backward(draw):
-    """The forward cases, each with a derivative to hand back, and one without dx."""
+    """The forward cases, each with a dy, and one without dx."""
     for note, a in conv2d_forward(draw):
         oh, ow = shapes.conv2d_output_size(
             *a["x"].shape[2:], *a["weight"].shape[2:], a["stride"], a["padding"]
@@ -48,7 +48,7 @@ def conv2d_backward(draw):
 
 
 def _pool_inputs(draw):
-    """What any pooling must handle."""
+    """Inputs of any pooling."""
     for note, n, c, h, w, size, stride in (
         ("2x2 windows", 2, 2, 4, 6, 2, 2),
         ("batch of one, odd sizes with a rest", 1, 3, 7, 5, 2, 2),
@@ -64,7 +64,7 @@ def _pool_inputs(draw):
 
 
 def _max_inputs(draw):
-    """What only a maximum can get wrong: ties, and a start value that is not low enough."""
+    """Inputs of a maximum: ties, and values below any start value."""
     yield "ties, disjoint windows", {"x": draw.ties(3, 2, 6, 6), "size": 2, "stride": 2}
     yield "ties, overlapping windows", {"x": draw.ties(2, 2, 6, 7), "size": 3, "stride": 2}
     yield "constant image", {"x": np.zeros((1, 2, 4, 4), draw.dtype), "size": 2, "stride": 2}
@@ -100,7 +100,7 @@ def avgpool2d_forward(draw):
 
 
 def avgpool2d_backward(draw):
-    """The forward cases, with a derivative to hand back."""
+    """The forward cases, each with a dy."""
     for note, a in _pool_inputs(draw):
         n, c, h, w = a["x"].shape
         oh, ow = shapes.pool2d_output_size(h, w, a["size"], a["stride"])

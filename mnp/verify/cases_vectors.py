@@ -1,6 +1,6 @@
-"""Cases for the kernels that see vectors: dense, maxout, ReLU, dropout, loss, counts, the step.
+"""Cases for the kernels of vectors: dense, maxout, ReLU, dropout, loss, win counts, the SGD step.
 
-Each function yields (note, arguments by name in the agreed order).
+Each function yields (note, arguments by name in the order of the interface).
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ def dense_forward(draw):
 
 
 def dense_backward(draw):
-    """The forward cases, each with a derivative to hand back, and one without dx."""
+    """The forward cases, each with a dy, and one without dx."""
     for note, a in dense_forward(draw):
         dy = with_layout(note, draw.grid(len(a["x"]), len(a["weight"])))
         yield note, {"dy": dy, "x": a["x"], "weight": a["weight"], "need_dx": True}
@@ -129,7 +129,7 @@ def dropout_forward(draw):
 
 
 def dropout_backward(draw):
-    """The same for the way back."""
+    """The forward cases, with dy for x."""
     for note, dy, keep, p in _dropout_inputs(draw):
         yield note, {"dy": dy, "keep": keep, "p": p}
 

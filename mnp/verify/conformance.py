@@ -9,9 +9,9 @@ in a process of its own, `judge.judge` compares, `diagnosis.guess` names the usu
 """
 
 from mnp.errors import MnpError
-from mnp.verify import candidate, cases, reference, sandbox
+from mnp.verify import candidate, cases, network, reference, sandbox
 from mnp.verify.diagnosis import guess
-from mnp.verify.judge import judge
+from mnp.verify.judge import Verdict, judge
 
 
 def check(where, only=None, seed=0, seconds=120.0):
@@ -65,7 +65,6 @@ def check_module(module, only=None, seed=0):
 def summary(verdicts):
     """Count in one line how many kernels passed, failed and are not implemented.
 
-    >>> from mnp.verify.judge import Verdict
     >>> summary([Verdict("relu_forward", "passed", 20), Verdict("win_counts", "not implemented")])
     '1 passed, 0 failed, 1 not implemented; 20 cases'
     """
@@ -74,6 +73,42 @@ def summary(verdicts):
     return f"{', '.join(counts)}; {sum(v.cases for v in verdicts)} cases"
 
 
-def all_passed(verdicts):
-    """Say whether something is implemented and all of it passed: exit status 0."""
-    return {v.status for v in verdicts} - {"not implemented"} == {"passed"}
+def report(where, only=None, with_network=False, seed=0, seconds=120.0):
+    """Check a module and print the verdicts as they come: what `mnp check` does.
+
+    Parameters
+    ----------
+    where, only, seed, seconds
+        As in `check`.
+    with_network : bool
+        Then run the pipeline of `network.pruning_round` on the module as well.
+
+    Returns
+    -------
+    passed : bool
+        Whether something is implemented and all of it passed.
+    """
+    verdicts, names = [], [*(only or reference.OUTPUTS), *(["network"] if with_network else [])]
+    for name, verdict in zip(names, _verdicts(where, only, with_network, seed, seconds), strict=True):
+        verdicts.append(verdict)
+        print(str(verdict).removeprefix(f"{name} " if len(verdicts) > 1 else ""))
+        if len(verdicts) < len(names):  # the name of what is running now: it may take a while
+            print(names[len(verdicts)], end=" ", flush=True)
+    print(summary(verdicts))
+    failed = [v.kernel for v in verdicts if v.status == "failed" and v.kernel in reference.OUTPUTS]
+    if failed:
+        inputs = f'mnp.verify.cases.generate("{failed[0]}", seed={seed})'
+        print(f"the inputs of {failed[0]}'s case n, to step through: {inputs}[n].args")
+    statuses = {v.status for v in verdicts}
+    if statuses == {"not implemented"}:
+        print(f"{where} implements none of the kernels; `mnp stub` writes a module to begin with")
+    return statuses - {"not implemented"} == {"passed"}
+
+
+def _verdicts(where, only, with_network, seed, seconds):
+    yield from check(where, only, seed, seconds)
+    if with_network:
+        notes, remark = sandbox.network_notes(where, seed, seconds)
+        verdict = network.judge_round(notes, seed) if notes else Verdict("network", "failed")
+        verdict.lines.append(remark)
+        yield verdict

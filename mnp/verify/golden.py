@@ -1,13 +1,12 @@
-"""Golden vectors: the textbook's answers as files, for those who do not run Python here.
+"""Golden vectors: the textbook's outputs as files, for other languages and frameworks.
 
     DIR/manifest.json           what every array is: shape, type, meaning, tolerance, tie rule
     DIR/<kernel>.npz            arguments and right outputs of a few cases
     DIR/pipeline.npz            ten training steps, win counts, ranking, pruning, masks
     DIR/*.safetensors           the same arrays again
 
-Inputs are float32, so any language can load them exactly; answers are float64, computed by the textbook
-in float64 from those inputs. Casting the inputs and comparing within the manifest's tolerance is all there
-is to do.
+Inputs are float32, which any language can load exactly; outputs are float64, computed by the textbook in
+float64 from those inputs. A user casts the inputs and compares within the manifest's tolerance.
 """
 
 import io
@@ -24,7 +23,7 @@ from mnp.verify.inputs import LAYOUTS
 
 FORMAT, VERSION = "mnp golden vectors", 1
 CASES = 5  # of each kernel
-# Cases that teach most; the others come in the order in which they are drawn.
+# Cases that come first; the others follow in the order in which they are drawn.
 FIRST = (
     "ties",
     "ties, overlapping windows",
@@ -47,14 +46,14 @@ RULES = {
 
 
 def kernel_vectors(kernel, seed=0):
-    """Choose a kernel's cases and compute their answers.
+    """Choose a kernel's cases and compute their outputs.
 
     Returns
     -------
     arrays : dict of "<case>/<name>" -> array
-        float32 inputs, float64 answers, and integers and bools as they are.
+        float32 inputs, float64 outputs, integers and bools as they are.
     entries : list of dict
-        One a case, for the manifest: note, arguments and outputs by name.
+        One per case, for the manifest: note, arguments and outputs by name.
     """
     drawn = [c for c in cases.generate(kernel, seed) if c.dtype == "float32" and c.note not in LEFT_OUT]
     drawn.sort(key=lambda c: c.note not in FIRST)
@@ -71,7 +70,7 @@ def kernel_vectors(kernel, seed=0):
 
 
 def _store(arrays, key, value):
-    """File arrays under keys; give what the manifest says of the value."""
+    """Put arrays under keys; return the manifest's entry for the value."""
     if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
         return [_store(arrays, f"{key}.{i}", v) for i, v in enumerate(value)]
     if isinstance(value, (np.ndarray, np.generic)):
@@ -86,15 +85,15 @@ def vectors(seed=0):
     Returns
     -------
     files : dict of stem -> dict of key -> array
-        A file for each agreed name, and "pipeline".
+        One per kernel, and "pipeline".
     manifest : dict
     """
-    files, backend = {}, {}
+    files, kernels = {}, {}
     for kernel, signature in reference.INTERFACE.items():
         files[kernel], entries = kernel_vectors(kernel, seed)
         looser = cases.LOOSER.get(kernel.split("_")[0], 1.0)
         tolerance = {dtype: looser * value for dtype, value in cases.TOLERANCE.items()}
-        backend[kernel] = {"signature": kernel + signature, "tolerance": tolerance, "cases": entries}
+        kernels[kernel] = {"signature": kernel + signature, "tolerance": tolerance, "cases": entries}
     files["pipeline"], meaning = network.golden_arrays(seed)
     described = {}
     for stem, arrays in files.items():
@@ -112,7 +111,7 @@ def vectors(seed=0):
         "mnp": mnp.__version__,
         "seed": seed,
         "rules": RULES,
-        "kernels": backend,
+        "kernels": kernels,
         "pipeline": {"tolerance": {"float64": 1e-9, "float32": 1e-5}, **network.SETTINGS},
         "files": described,
     }
@@ -126,7 +125,7 @@ def write_vectors(out, seed=0):
     -------
     written : list of Path
 
-    Raises MnpError for a folder that holds something else and for a disk that refuses.
+    Raises MnpError for a folder that is not empty and for a file that cannot be written.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -1,4 +1,4 @@
-"""How the generated cases draw their numbers, and how they lay them out in memory."""
+"""Random inputs of the generated cases, and their layouts in memory."""
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Draw:
 
 
 def strided(a):
-    """Hold the same numbers as every second element of a larger array.
+    """Copy an array into every second element of a larger one.
 
     >>> a = strided(np.arange(3))
     >>> a, a.flags.c_contiguous
@@ -55,7 +55,7 @@ def strided(a):
 
 
 def backwards(a):
-    """Hold the same numbers behind a negative stride."""
+    """Copy an array so that its first stride is negative."""
     return np.ascontiguousarray(a[::-1])[::-1]
 
 
@@ -63,5 +63,5 @@ LAYOUTS = {"Fortran order": np.asfortranarray, "strided input": strided, "negati
 
 
 def with_layout(note, a):
-    """Lay an array out as the note of its case says; any other note leaves it alone."""
+    """Return an array in the memory layout that the note of its case names, if it names one."""
     return LAYOUTS.get(note, np.asarray)(a)

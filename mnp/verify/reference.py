@@ -1,4 +1,4 @@
-"""What every agreed name must return: the textbook's kernels, and the fused pairs composed of them."""
+"""The reference: the textbook's kernels, and the fused pairs composed of them."""
 
 import difflib
 
@@ -16,7 +16,7 @@ OUTPUTS = {  # "(dy, x, weight) -> dx or None, dweight, dbias" gives dx, dweight
 
 
 def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride):
-    """Convolve, then pool: what the fused kernel must equal.
+    """Convolution followed by max pooling.
 
         y, winner = maxpool2d_forward(conv2d_forward(x, weight, bias, stride, padding), size, pool_stride)
 
@@ -27,7 +27,7 @@ def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride
 
 
 def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool_stride, need_dx=True):
-    """Hand the derivative back through the pooling, then through the convolution."""
+    """Gradients of conv2d_maxpool2d_forward with respect to x, weight and bias."""
     bias = np.zeros(len(weight), dy.dtype)
     z_shape = textbook.conv2d_forward(x, weight, bias, stride, padding).shape
     dz = textbook.maxpool2d_backward(dy, winner, z_shape, size, pool_stride)
@@ -35,7 +35,7 @@ def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool
 
 
 def dense_maxout_forward(x, weight, bias, relu=False, keep=None, p=0.0):
-    """Compute the neurons' values, then ReLU and dropout where asked for, then the maximum of each unit.
+    """Maxout layer: dense, then ReLU and dropout where asked for, then the maximum of each unit.
 
         z[n, u, j] = bias[u, j] + sum_i weight[u, j, i] * x[n, i]
         y, winner  = maxout_forward(dropout_forward(relu_forward(z), keep, p))
@@ -64,7 +64,7 @@ def dense_maxout_forward(x, weight, bias, relu=False, keep=None, p=0.0):
 
 
 def dense_maxout_backward(dy, y, winner, x, weight, relu=False, keep=None, p=0.0, need_dx=True):
-    """Hand the derivative back through maximum, dropout, ReLU and the neurons, in that order.
+    """Gradients of dense_maxout_forward with respect to x, weight and bias.
 
     A unit whose winner was cut by the ReLU has y = 0, so y stands for the ReLU's output here.
     """
@@ -80,7 +80,7 @@ def dense_maxout_backward(dy, y, winner, x, weight, relu=False, keep=None, p=0.0
 
 
 def function(kernel):
-    """Find the definition of an agreed name; any other is an MnpError that lists those like it, or all."""
+    """Return the definition of a kernel; MnpError for any other name, with those like it."""
     if kernel not in OUTPUTS:
         alike = [name for name in OUTPUTS if kernel and kernel.lower() in name]
         alike = alike or difflib.get_close_matches(kernel, OUTPUTS) or OUTPUTS
@@ -101,16 +101,14 @@ def widen(value):
     return value
 
 
-def call(kernel, args, run=None):
-    """Run a definition (or `run`) on copies of the arguments and name what comes out.
+def call(kernel, args):
+    """Run a definition on copies of the arguments, and name what it returns.
 
     Parameters
     ----------
     kernel : str
     args : dict
         Arguments by name. Floating arrays are widened to float64 first.
-    run : callable, optional
-        Called with the same names instead of the definition.
 
     Returns
     -------
@@ -119,7 +117,7 @@ def call(kernel, args, run=None):
         that works in place gives the arrays as it left them.
     """
     args = {name: widen(value) for name, value in args.items()}
-    returned = (run or function(kernel))(**args)
+    returned = function(kernel)(**args)
     names = OUTPUTS[kernel]
     if kernel in IN_PLACE:
         return {name: args[name] for name in names}

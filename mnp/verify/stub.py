@@ -1,4 +1,4 @@
-"""Write the agreed kernels as an empty module: signatures and docstrings, nothing inside."""
+"""Write the kernel interface as a module to fill in: signatures and docstrings."""
 
 import ast
 import inspect
@@ -6,11 +6,11 @@ import textwrap
 
 from mnp.verify import reference
 
-HEADER = '''"""Kernels to fill in. `mnp check {file}` judges them; NotImplementedError means not implemented.
+HEADER = '''"""Kernels to fill in. `mnp check {file}` checks them, except those that still raise.
 
 Rules for all: dtype in = dtype out (float32, float64), so np.zeros and np.empty need dtype=x.dtype; inputs
 are not changed; wherever there is a maximum the lowest index wins a tie, and a NaN wins over any number.
-Errors that a docstring mentions are not judged; `shapes` there is mnp.kernels.shapes.
+Errors that a docstring mentions are not checked; `shapes` there is mnp.kernels.shapes.
 """
 
 import numpy as np  # noqa: F401
@@ -18,12 +18,12 @@ import numpy as np  # noqa: F401
 
 
 def stub_source(names=None, file="my_kernels.py"):
-    """Give the source of a module in which the named kernels wait to be written.
+    """Return the source of a module in which the named kernels raise NotImplementedError.
 
     Parameters
     ----------
     names : list of str, optional
-        Agreed names; the default is all plain kernels, without the fused pairs.
+        Kernels; the default is all plain ones, without the fused pairs.
     file : str
         What the module's docstring calls itself.
 
@@ -32,7 +32,7 @@ def stub_source(names=None, file="my_kernels.py"):
     source : str
         Python. The docstrings are the textbook's, and their examples run as doctests.
 
-    Raises MnpError for a name that is not agreed.
+    Raises MnpError for a name that is not a kernel.
 
     >>> print(stub_source(["relu_forward"]).splitlines()[-1].strip())
     raise NotImplementedError("relu_forward is yours to write")

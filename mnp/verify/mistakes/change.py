@@ -67,3 +67,38 @@ def scanned(values):
 def without_nan(values):
     """Replace NaN by minus infinity: what a loop of `if value > best` makes of it."""
     return np.where(np.isnan(values), -np.inf, values)
+
+
+def maximum(values):
+    """Usual mistakes in a maximum along the last axis and its index.
+
+    Parameters
+    ----------
+    values : callable
+        Function of the arguments (a dict) that gives the array whose maximum is taken.
+
+    Returns
+    -------
+    table : dict of words -> function of (a, right)
+    """
+
+    def of(change):
+        return lambda a, r: {"y": change(values(a)).max(-1), "winner": change(values(a)).argmax(-1)}
+
+    return {
+        "wrong tie rule: the last index wins": lambda a, r: {"winner": last_argmax(values(a))},
+        "NaN lost: it loses every comparison": of(without_nan),
+        "NaN lost unless it comes first: it loses every comparison": of(scanned),
+        "the last NaN wins instead of the first": lambda a, r: {
+            "winner": np.where(np.isnan(r["y"]), last_argmax(np.isnan(values(a))), r["winner"])
+        },
+        "the maximum starts at zero": lambda a, r: {"y": np.maximum(r["y"], 0)},
+        "the maximum and its winner start at zero": lambda a, r: {
+            "y": np.maximum(r["y"], 0),
+            "winner": np.where(r["y"] > 0, r["winner"], 0),
+        },
+        "a minimum": lambda a, r: {"y": values(a).min(-1), "winner": values(a).argmin(-1)},
+        "a mean instead of a maximum": lambda a, r: {"y": values(a).mean(-1)},
+        "the maximum of magnitudes": of(np.abs),
+        "the winner counted from one": lambda a, r: {"winner": r["winner"] + 1},
+    }

@@ -16,39 +16,35 @@ fused = partial(changed, "conv2d_maxpool2d_forward")
 fused_backward = partial(changed, "conv2d_maxpool2d_backward")
 
 
-def _padded(before, after):
-    """A convolution that adds its zeros only before, or only after, each axis."""
+def _on(image):
+    """The convolution of an image that was padded in another way."""
+    return lambda a, right: {"y": conv(x=image, padding=0)(a, right)["y"]}
 
-    def mistake(a, right):
+
+def _padded(before, after, **how):
+    """Zeros only before or only after each axis, or something else than zeros."""
+
+    def image(a):
         p = a["padding"]
-        x = np.pad(a["x"], ((0, 0), (0, 0), (before * p, after * p), (before * p, after * p)))
-        return {"y": textbook.conv2d_forward(x, a["weight"], a["bias"], a["stride"], 0)}
+        return np.pad(a["x"], ((0, 0), (0, 0), *[(before * p, after * p)] * 2), **how)
 
-    return mistake
+    return _on(image)
 
 
-def _shifted_image(a, down, right):
+def _shifted(a, by):
     """Padded image of the right size in which the image itself lies some pixels away from the middle."""
-    p, (h, w) = a["padding"], a["x"].shape[2:]
-    top, left = (min(max(p + by, 0), 2 * p) for by in (down, right))
-    x = np.zeros((*a["x"].shape[:2], h + 2 * p, w + 2 * p))
-    x[:, :, top : top + h, left : left + w] = a["x"]
-    return x, np.s_[:, :, top : top + h, left : left + w]
+    down, right = (int(np.clip(step, -a["padding"], a["padding"])) for step in by)
+    p = a["padding"]
+    return np.pad(a["x"], ((0, 0), (0, 0), (p + down, p - down), (p + right, p - right)))
 
 
-def _misplaced(down, right):
-    def mistake(a, _):
-        x, _ = _shifted_image(a, down, right)
-        return {"y": textbook.conv2d_forward(x, a["weight"], a["bias"], a["stride"], 0)}
-
-    return mistake
-
-
-def _misplaced_backward(down, right):
-    def mistake(a, correct):
-        x, image = _shifted_image(a, down, right)
+def _shifted_backward(by):
+    def mistake(a, right):
+        x, p, (h, w) = _shifted(a, by), a["padding"], a["x"].shape[2:]
         dx, dweight, _ = textbook.conv2d_backward(a["dy"], x, a["weight"], a["stride"], 0)
-        return {"dx": None if correct["dx"] is None else dx[image], "dweight": dweight}
+        top, left = (int(np.clip(p + step, 0, 2 * p)) for step in by)
+        dx = None if right["dx"] is None else dx[:, :, top : top + h, left : left + w]
+        return {"dx": dx, "dweight": dweight}
 
     return mistake
 
@@ -61,12 +57,6 @@ SHIFTS = {
     "padding off by one: the image lies one pixel too far left": (0, -1),
     "padding off by one: the image lies one pixel too far right": (0, 1),
 }
-
-
-def _edge_padded(a, right):
-    p = a["padding"]
-    x = np.pad(a["x"], ((0, 0), (0, 0), (p, p), (p, p)), mode="edge")
-    return {"y": textbook.conv2d_forward(x, a["weight"], a["bias"], a["stride"], 0)}
 
 
 def _windows_from_one(a, right):
@@ -126,12 +116,12 @@ CONV_FORWARD = {
     "padding forgotten": conv(padding=0),
     "padding off by one (one too many)": conv(padding=lambda a: a["padding"] + 1),
     "padding off by one (one too few)": conv(padding=lambda a: max(a["padding"] - 1, 0)),
-    **{words: _misplaced(*by) for words, by in SHIFTS.items()},
+    **{words: _on(partial(_shifted, by=by)) for words, by in SHIFTS.items()},
     "padding on one side only (all of it before)": _padded(2, 0),
     "padding on one side only (all of it after)": _padded(0, 2),
     "padding on one side only (nothing after)": _padded(1, 0),
     "padding on one side only (nothing before)": _padded(0, 1),
-    "padding with the border's pixels instead of zeros": _edge_padded,
+    "padding with the border's pixels instead of zeros": _padded(1, 1, mode="edge"),
     "flipped kernel: a true convolution where cross-correlation is agreed": conv(weight=flipped("weight")),
     "stride forgotten": conv(stride=1),
     "bias forgotten": conv(bias=zero("bias")),
@@ -148,7 +138,7 @@ CONV_BACKWARD = {
     "flipped kernel in dx": _conv_dx(lambda w: w[..., ::-1, ::-1]),
     "flipped kernel in dweight": lambda a, r: {"dweight": r["dweight"][..., ::-1, ::-1]},
     "padding not cut off dx, or at the wrong corner": _conv_uncropped,
-    **{words: _misplaced_backward(*by) for words, by in SHIFTS.items()},
+    **{words: _shifted_backward(by) for words, by in SHIFTS.items()},
     "padding cut off dx by [padding:-padding], which leaves nothing where padding is 0": _conv_emptied,
     "padding forgotten in dweight": lambda a, r: {
         "dweight": textbook.conv2d_backward(

@@ -5,30 +5,17 @@ from functools import partial
 import numpy as np
 
 from mnp.kernels import textbook
-from mnp.verify.mistakes.change import changed, last_argmax, scanned, without_nan
+from mnp.verify.mistakes.change import changed, maximum
 
 maxpool = partial(changed, "maxpool2d_forward")
 avgpool = partial(changed, "avgpool2d_forward")
 
 
-def _windows(a, size=None, stride=None):
+def _windows(a):
     """All windows of an image: (N, C, OH, OW, size * size)."""
-    size, stride = size or a["size"], stride or a["stride"]
-    view = np.lib.stride_tricks.sliding_window_view(a["x"], (size, size), axis=(2, 3))[
-        :, :, ::stride, ::stride
-    ]
+    view = np.lib.stride_tricks.sliding_window_view(a["x"], (a["size"], a["size"]), axis=(2, 3))
+    view = view[:, :, :: a["stride"], :: a["stride"]]
     return view.reshape(*view.shape[:4], -1)
-
-
-def _pool(values, winners=None, **sides):
-    """A mistake that makes y (and winner) from the windows in its own way."""
-
-    def mistake(a, right):
-        windows = _windows(a, **{name: change(a) for name, change in sides.items()})
-        y = values(windows)
-        return {"y": y} if winners is None else {"y": y, "winner": winners(windows)}
-
-    return mistake
 
 
 def _columns_first(windows):
@@ -71,31 +58,13 @@ def _beyond(**reductions):
 BEYOND = "output of H // stride instead of (H - size) // stride + 1: windows reach beyond the image"
 
 MAXPOOL_FORWARD = {
-    "wrong tie rule: the last index wins": lambda a, r: {"winner": last_argmax(_windows(a))},
     "the window read in column-major order, the winner and its ties too": lambda a, r: {
         "winner": _columns_first(_windows(a)).argmax(-1)
     },
     "the winner in column-major order": _recode(lambda a, i, j: j * a["size"] + i),
     "the winner as an index into the image, not into the window": _recode(_image_index),
     "the winner as its row only": _recode(lambda a, i, j: i),
-    "the winner counted from one": _recode(lambda a, i, j: i * a["size"] + j + 1),
-    "NaN lost: it loses every comparison": _pool(
-        lambda w: without_nan(w).max(-1), lambda w: without_nan(w).argmax(-1)
-    ),
-    "NaN lost unless it comes first: it loses every comparison": _pool(
-        lambda w: scanned(w).max(-1), lambda w: scanned(w).argmax(-1)
-    ),
-    "the last NaN wins instead of the first": lambda a, r: {
-        "winner": np.where(np.isnan(r["y"]), last_argmax(np.isnan(_windows(a))), r["winner"])
-    },
-    "the maximum starts at zero": lambda a, r: {"y": np.maximum(r["y"], 0)},
-    "the maximum and its winner start at zero": lambda a, r: {
-        "y": np.maximum(r["y"], 0),
-        "winner": np.where(r["y"] > 0, r["winner"], 0),
-    },
-    "a minimum": _pool(lambda w: w.min(-1), lambda w: w.argmin(-1)),
-    "a mean instead of a maximum": _pool(lambda w: w.mean(-1)),
-    "the maximum of magnitudes": _pool(lambda w: np.abs(w).max(-1), lambda w: np.abs(w).argmax(-1)),
+    **maximum(_windows),
     "stride forgotten (size used instead)": maxpool(stride=lambda a: a["size"]),
     "stride forgotten (1 used instead)": maxpool(stride=1),
     "size and stride swapped": maxpool(size=lambda a: a["stride"], stride=lambda a: a["size"]),
@@ -104,7 +73,10 @@ MAXPOOL_FORWARD = {
         "winner": r["winner"][:, :, :-1, :-1],
     },
     BEYOND: _beyond(y=np.max, winner=np.argmax),
-    "windows off by one: one pixel too small": _pool(lambda w: _inner(w).max(-1), lambda w: _inner_winner(w)),
+    "windows off by one: one pixel too small": lambda a, r: {
+        "y": _inner(_windows(a)).max(-1),
+        "winner": _inner_winner(_windows(a)),
+    },
 }
 
 
@@ -126,13 +98,9 @@ def _scatter(share=None, at=None, add=True):
         dx = np.zeros(a["x_shape"])
         for n, c, p, q in np.ndindex(a["dy"].shape):
             window = dx[n, c, p * stride : p * stride + size, q * stride : q * stride + size]
-            values = np.zeros((size, size))
-            if share is not None:
-                values[...] = share(a) * a["dy"][n, c, p, q]
-                window[...] = values + (window if add else 0)
-            else:
-                i, j = at(int(a["winner"][n, c, p, q]), size)
-                window[i, j] = a["dy"][n, c, p, q] + (window[i, j] if add else 0)
+            pixel = slice(None) if at is None else at(int(a["winner"][n, c, p, q]), size)
+            dy = a["dy"][n, c, p, q] * (share(a) if share else 1)
+            window[pixel] = dy + (window[pixel] if add else 0)
         return {"dx": dx}
 
     return mistake
@@ -152,7 +120,7 @@ MAXPOOL_BACKWARD = {
 }
 
 AVGPOOL_FORWARD = {
-    "a maximum instead of a mean": _pool(lambda w: w.max(-1)),
+    "a maximum instead of a mean": lambda a, r: {"y": _windows(a).max(-1)},
     BEYOND: _beyond(y=np.mean),
     "stride forgotten (size used instead)": avgpool(stride=lambda a: a["size"]),
     "stride forgotten (1 used instead)": avgpool(stride=1),
@@ -162,7 +130,7 @@ AVGPOOL_FORWARD = {
 AVGPOOL_BACKWARD = {
     "overlapping windows overwrite dx instead of adding": _scatter(
         share=lambda a: 1 / a["size"] ** 2, add=False
-    )
+    ),
 }
 
 TABLE = {

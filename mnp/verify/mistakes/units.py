@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from mnp.verify import reference
-from mnp.verify.mistakes.change import changed, last_argmax, scanned, without_nan, zero
+from mnp.verify.mistakes.change import changed, last_argmax, maximum, zero
 
 dense = partial(changed, "dense_forward")
 fused = partial(changed, "dense_maxout_forward")
@@ -45,14 +45,6 @@ DENSE_BACKWARD = {
 }
 
 
-def _maxout(values, winners=None):
-    def mistake(a, right):
-        wrong = {"y": values(a["z"])}
-        return wrong if winners is None else {**wrong, "winner": winners(a["z"])}
-
-    return mistake
-
-
 def _grouped(a, right):
     """Neurons read as (k, units): every unit gets neurons that are `units` apart."""
     n, units, k = a["z"].shape
@@ -61,35 +53,23 @@ def _grouped(a, right):
 
 
 MAXOUT_FORWARD = {
-    "wrong tie rule: the last index wins": lambda a, r: {"winner": last_argmax(a["z"])},
+    **maximum(lambda a: a["z"]),
     "neurons grouped wrongly: z is (N, units, k), not (N, k, units)": _grouped,
-    "NaN lost: it loses every comparison": _maxout(
-        lambda z: without_nan(z).max(2), lambda z: without_nan(z).argmax(2)
-    ),
-    "NaN lost unless it comes first: it loses every comparison": _maxout(
-        lambda z: scanned(z).max(2), lambda z: scanned(z).argmax(2)
-    ),
-    "the last NaN wins instead of the first": lambda a, r: {
-        "winner": np.where(np.isnan(r["y"]), last_argmax(np.isnan(a["z"])), r["winner"])
-    },
-    "the maximum starts at zero": lambda a, r: {"y": np.maximum(r["y"], 0)},
-    "the maximum and its winner start at zero": lambda a, r: {
-        "y": np.maximum(r["y"], 0),
-        "winner": np.where(r["y"] > 0, r["winner"], 0),
-    },
-    "a minimum": _maxout(lambda z: z.min(2), lambda z: z.argmin(2)),
-    "a mean instead of a maximum": _maxout(lambda z: z.mean(2)),
-    "a sum instead of a maximum": _maxout(lambda z: z.sum(2)),
-    "the maximum of magnitudes": _maxout(lambda z: np.abs(z).max(2), lambda z: np.abs(z).argmax(2)),
+    "a sum instead of a maximum": lambda a, r: {"y": a["z"].sum(2)},
     "the winner of the largest magnitude": lambda a, r: {"winner": np.abs(a["z"]).argmax(2)},
-    "the maximum over units instead of neurons": _maxout(lambda z: z.max(1), lambda z: z.argmax(1)),
-    "the last neuron overlooked": _maxout(lambda z: z[:, :, :-1].max(2), lambda z: z[:, :, :-1].argmax(2)),
-    "the winner counted from one": lambda a, r: {"winner": r["winner"] + 1},
+    "the maximum over units instead of neurons": lambda a, r: {
+        "y": a["z"].max(1),
+        "winner": a["z"].argmax(1),
+    },
+    "the last neuron overlooked": lambda a, r: {
+        "y": a["z"][:, :, :-1].max(2),
+        "winner": a["z"][:, :, :-1].argmax(2),
+    },
 }
 
 
 def _fancy(a, right):
-    """dz[:, :, winner] = dy: all units of all examples get every winner's derivative, the last one stays."""
+    """dz[:, :, winner] = dy: all units of all examples get every winner's dy, the last one stays."""
     dz = np.zeros_like(right["dz"])
     dz[:, :, a["winner"]] = a["dy"]
     return {"dz": dz}
