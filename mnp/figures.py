@@ -12,9 +12,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import load_checkpoint, under
-from mnp.experiments.folder import CHECKPOINTS, SUMMARY
-from mnp.experiments.seeds import folder_of
+from mnp.experiments.checkpoint import load_checkpoint, with_prefix
+from mnp.experiments.registry import CHECKPOINTS, SUMMARY
 from mnp.files import atomic_write, read_json
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
@@ -245,7 +244,7 @@ def draw_run(folder):
         error_against_parameters(rows, ax)
         ax.set_title(f"{name}: test error against size", loc="left")
         written = [save(figure, folder / "error.png")]
-        one = folder / folder_of(summary["seeds"][0]) if "seeds" in summary else folder
+        one = folder / f"seed-{summary['seeds'][0]}" if "seeds" in summary else folder
         for layer, rounds in rounds_of(one).items():
             figure = draw_rounds(rounds)
             figure.suptitle(f"{name}: who wins in the units of {layer}, before each removal", fontsize=13)
@@ -263,7 +262,7 @@ def rounds_of(folder):
         if meta["row"]["kind"] == "neurons":
             arm = meta["row"]["arm"] if arm is None else arm
             if meta["row"]["arm"] == arm:
-                for layer, counts in under(arrays, "counts").items():
+                for layer, counts in with_prefix(arrays, "counts").items():
                     rounds.setdefault(layer, []).append((counts, arrays[f"keep/{layer}"]))
     return rounds
 

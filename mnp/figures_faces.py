@@ -9,10 +9,10 @@ from pathlib import Path
 from matplotlib.patches import Circle, Ellipse
 
 from mnp.errors import MnpError
-from mnp.experiments import faces
-from mnp.experiments.faces_pairs import decided, labels_in, verified_in
-from mnp.experiments.folder import PAIRS, SUMMARY
-from mnp.experiments.rows import done_in
+from mnp.experiments import verification
+from mnp.experiments.registry import PAIRS, SUMMARY
+from mnp.experiments.results import describe_round
+from mnp.experiments.verification import called_same, pair_labels, read_pairs
 from mnp.figures import ARMS, BLACK, new_axes, save
 from mnp.files import read_json
 
@@ -34,8 +34,8 @@ def roc_curves(curves, ax):
     ax : the same axes, labelled; the diagonal is where the equal error rate is read off
     """
     for curve, (colour, marker, dash) in zip(curves, ARMS * 3, strict=False):
-        r = faces.roc(curve["distances"], curve["same"])
-        eer = 100 * faces.equal_error_rate(curve["distances"], curve["same"])
+        r = verification.roc(curve["distances"], curve["same"])
+        eer = 100 * verification.equal_error_rate(curve["distances"], curve["same"])
         label = f"{curve['label']} ({eer:.1f} %)"
         ax.step(
             100 * r.false_positive,
@@ -71,15 +71,15 @@ def curves_of(rows, path):
         The run's file of pairs. View 2: those of all folds together, each fold's distances over its own
         threshold, which puts the operating point of every fold at 1.
     """
-    labels = labels_in(path)
+    labels = pair_labels(path)
     if len(labels) != len(rows):
         raise MnpError(f"{path}: is of {len(labels)} steps, the rows are {len(rows)}")
     neurons = [i for i, row in enumerate(rows) if row["kind"] == "neurons"]
     curves = []
     for i in sorted({0, *neurons[-1:], len(rows) - 1}):
-        pairs = verified_in(path, labels[i])
-        label = "unpruned" if i == 0 else f"{done_in(rows[i])}, {rows[i]['nonzero']:,} parameters"
-        called = decided(pairs)
+        pairs = read_pairs(path, labels[i])
+        label = "unpruned" if i == 0 else f"{describe_round(rows[i])}, {rows[i]['nonzero']:,} parameters"
+        called = called_same(pairs)
         curves.append({"label": label, "called": called, **{k: pairs[k] for k in ("distances", "same")}})
     return curves
 

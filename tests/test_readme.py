@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mnp.__main__ import COMMANDS
-from mnp.experiments.catalogue import ALL
+from mnp.cli import COMMANDS
+from mnp.experiments.registry import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def test_commands_and_recipes_exist():
     assert named
     for command, recipe in named:
         assert command in COMMANDS
-        assert not recipe or recipe in ALL
+        assert not recipe or recipe in EXPERIMENTS
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))

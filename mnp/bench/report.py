@@ -7,7 +7,7 @@ import numba
 from mnp.bench import cases, growth, peers
 from mnp.bench.timing import BUSY, fma_peak, load
 from mnp.errors import MnpError
-from mnp.experiments import machine
+from mnp.experiments import environment
 from mnp.kernels import get_backend, registers
 
 LONG = ("stage", "compiled")
@@ -51,7 +51,7 @@ def bench(against=(), only="", quick=False, log=None):
     if not get_backend("tiled").available():
         raise MnpError("bench: the tiled kernels cannot run here (no AVX2 or AVX-512, or the JIT is off)")
     threads = numba.get_num_threads()
-    versions = machine.versions()
+    versions = environment.versions()
     for name in against:
         module = peers.load_peer(name)
         versions[name] = module.__version__
@@ -62,7 +62,7 @@ def bench(against=(), only="", quick=False, log=None):
         raise MnpError(f"--only {only}: no such group; there are {', '.join(groups(threads))}")
     report = {
         "command": "mnp bench" + (f" --against {','.join(against)}" if against else "") + " --quick" * quick,
-        "machine": machine.cpu(),
+        "machine": environment.cpu(),
         "threads": threads,
         "tiles": "AVX-512" if registers.WIDE else "AVX2",
         "load": load(),

@@ -7,7 +7,7 @@ faces         verification: accuracy a step, and the pairs won and lost by pruni
 Both the notebooks (`as_text`) and the README (`as_markdown`, by notebooks/results/tables.py) show them.
 """
 
-from mnp.experiments.rows import done_in
+from mnp.experiments.results import describe_round
 from mnp.notebooks.results import missing, origin, read_results
 
 RECORDS = ("mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record")
@@ -207,7 +207,7 @@ def faces(results):
     cells = []
     for i, (row, accuracy, se) in enumerate(accuracies(results)):
         cell = (
-            done_in(row),
+            describe_round(row),
             f"{row['nonzero']:,}",
             f"{-100 * row['reduction']:.1f} %" if row["reduction"] else "",
             f"{-100 * row['reduction_without_maxout']:.1f} %",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mnp.experiments.faces_data import FacesData, PairRows, standardised
+from mnp.experiments.lfw_data import FacesData, PairIndices, standardised
 
 
 def drawn_face(person, number, size=32):
@@ -74,4 +74,4 @@ def pairs_of(rows):
     two = [(rows[p, i], rows[q, i]) for i in range(each) for p in range(len(rows)) for q in range(p)]
     two = [two[i] for i in np.linspace(0, len(two) - 1, min(len(one), len(two))).astype(int)]
     first, second = np.array(one + two).T
-    return PairRows(first, second, np.arange(len(one) + len(two)) < len(one))
+    return PairIndices(first, second, np.arange(len(one) + len(two)) < len(one))

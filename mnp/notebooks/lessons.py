@@ -18,9 +18,9 @@ import numpy as np
 
 import mnp
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import load_checkpoint, network_from, under
-from mnp.experiments.folder import CHECKPOINTS
-from mnp.experiments.run import run
+from mnp.experiments.checkpoint import load_checkpoint, network_from, with_prefix
+from mnp.experiments.registry import CHECKPOINTS
+from mnp.experiments.runner import run
 from mnp.nn import loss_and_grads
 from mnp.verify.gradcheck import gradient_error
 
@@ -134,7 +134,7 @@ def run_here(experiment, backend=None):
         for path in sorted((Path(folder) / "run" / CHECKPOINTS).glob("[0-9]*.npz")):
             arrays, meta = load_checkpoint(path)
             nets.append(network_from(arrays, meta, backend))
-            found.append({kind: under(arrays, kind) for kind in ("counts", "keep")})
+            found.append({kind: with_prefix(arrays, kind) for kind in ("counts", "keep")})
     return Finished(rows, nets, found)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from mnp import figures_faces
 from mnp.data import lfw
 from mnp.errors import MnpError
-from mnp.experiments.faces_pairs import labels_in, verified_in
+from mnp.experiments.verification import pair_labels, read_pairs
 from mnp.figures import ARMS
 from mnp.notebooks import compared
 from mnp.notebooks.plates import GREY, plate, thousands, tidy
@@ -127,7 +127,7 @@ def worst(name, each=4, photographs=False, data=None, folder=None):
         Where that copy is; see `lfw.load`.
     """
     results, path = _single(name, folder), path_of(f"{name}-pairs.npz", folder)
-    pairs = verified_in(path, labels_in(path)[-1])
+    pairs = read_pairs(path, pair_labels(path)[-1])
     columns = most_wrong(pairs, each)
     images = _photographs(results, pairs, data)[columns] if photographs else None
     figure, axes = plate(len(columns), 2, size=(1.2 * len(columns), 3.0), squeeze=False)

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from mnp.errors import MnpError
-from mnp.experiments.rows import COLUMNS, COLUMNS_OF_FACES, COLUMNS_OF_SEEDS, aligned
-from mnp.experiments.seeds import summary_line
+from mnp.experiments.results import format_seeds_table, format_summary, format_table
 
 FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
 
@@ -52,10 +51,10 @@ def path_of(file, folder=None):
     return next((path for place in places if (path := Path(place) / file).exists()), None)
 
 
-NARROW = ("step", "done", "parameters", "reduction", "no maxout", "error before", "error after")
-NARROW_OF_FACES = ("step", "done", "parameters", "no maxout")
+NARROW = ("round", "operation", "parameters", "reduction", "no maxout", "error before", "error after")
+NARROW_OF_FACES = (*NARROW[:3], "no maxout", "accuracy", "standard error", "equal error")
 NARROW_OF_SEEDS = (
-    "done",
+    "operation",
     "parameters",
     "no maxout",
     "error before",
@@ -70,8 +69,8 @@ NARROW_OF_SEEDS = (
 def table(rows):
     """The table of a run, as wide as a page and without the seconds; faces have their accuracy instead."""
     if "accuracy" in rows[0]:
-        return aligned({name: COLUMNS[name] for name in NARROW_OF_FACES} | COLUMNS_OF_FACES, rows)
-    return aligned({name: COLUMNS[name] for name in NARROW}, rows)
+        return format_table(rows, NARROW_OF_FACES)
+    return format_table(rows, NARROW)
 
 
 def missing(name):
@@ -95,9 +94,9 @@ def say_results(name, folder=None):
     lines = [f"{name}: {results['recipe'].get('about', '')}", ""]
     if len(results["seeds"]) > 1:
         lines += [
-            aligned({name: COLUMNS_OF_SEEDS[name] for name in NARROW_OF_SEEDS}, results["aggregate"]),
+            format_seeds_table(results["aggregate"], NARROW_OF_SEEDS),
             "",
-            summary_line(results),
+            format_summary(results),
         ]
     else:
         spread = "no interval can be given"

@@ -10,8 +10,8 @@ import pytest
 from tiny_runs import COMPARE, NEURONS, carry_out
 
 from mnp.experiments.recipes import PruneRecipe, WeightRecipe
-from mnp.experiments.seeds import results_of
-from mnp.experiments.statistics import aggregate
+from mnp.experiments.results import aggregate
+from mnp.experiments.seeds import make_results
 from mnp.notebooks import compared, panels, panels_faces
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
@@ -27,7 +27,7 @@ def written(folder, name, experiment, seeds):
     experiment, rows = replace(experiment, name=name), {}
     for seed in range(seeds):
         rows[seed], _ = carry_out(replace(experiment, seed=seed), folder / f"run-{name}-{seed}")
-    results = results_of(rows, experiment, folder / f"run-{name}-0", f"mnp run {name} --seeds {seeds}")
+    results = make_results(rows, experiment, folder / f"run-{name}-0", f"mnp run {name} --seeds {seeds}")
     (folder / f"{name}.json").write_text(json.dumps(results))
     return results
 

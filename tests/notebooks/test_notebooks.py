@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mnp.errors import MnpError
-from mnp.experiments.catalogue import named
+from mnp.experiments.registry import get_experiment
 from mnp.kernels import textbook
 from mnp.notebooks import defects, drawn, lessons, plates, results, units
 
@@ -254,7 +254,7 @@ def test_the_recipes_that_pages_name_exist():
     for name in NAMES:
         for text in map(source, code(read(name))):
             for recipe in re.findall(r'named\("([^"]+)"\)', text):
-                named(recipe)
+                get_experiment(recipe)
 
 
 # --- running them whole -----------------------------------------------------------------------------------

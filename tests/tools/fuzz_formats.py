@@ -11,14 +11,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from fuzz_lies import lying_array, lying_checkpoint, lying_json, lying_safetensors, npy
-
-from mnp.errors import MnpError
-from mnp.experiments import catalogue, checkpoint, folder, run, seeds, sparse_file, typed
 from mnp.experiments.catalogue import ALL
-from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
 from mnp.experiments.rows import to_csv, to_table
 from mnp.experiments.stage import Stage
 from mnp.experiments.typed import to_dict
+
+from mnp.errors import MnpError
+from mnp.experiments import catalogue, checkpoint, folder, run, seeds, sparse_file, typed
+from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
 from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network
 from mnp.pruning.sparse import sparse_network
 from mnp.verify import export, safetensors_file
