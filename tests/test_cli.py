@@ -312,7 +312,7 @@ def test_results_on_an_excerpt_are_named_and_marked(capsys, tmp_path):
         (["run", "digits", "--set", "train.epoch=1"], "did you mean epochs"),
         (["run", "digits", "--set", "model.k=3"], "does not divide"),
         (["run", "digits", "--set", "epochs"], "section.field=value"),
-        (["run", "digits", "--seed", "-1"], "seed is -1"),
+        (["run", "digits", "--seed", "-1"], "seed = -1 must be at least 0"),
         (["run", "digits", "--seed", "x"], "--seed"),
         (["run", "digits", "--seeds", "0"], "--seeds is 0: give 1 or more"),
         (["run", "digits", "--jobs", "0"], "--jobs is 0"),
