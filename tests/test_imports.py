@@ -20,7 +20,7 @@ FLOORS = [  # a module imports from its own floor and from those above it in thi
     {"mnp.experiments", "mnp.verify"},
     {"mnp.plotting"},
     {"mnp.bench", "mnp.notebooks"},
-    {"mnp.commands"},
+    {"mnp.cli"},
     {"mnp.__main__"},
 ]
 STRANGERS = {  # who -> whom it never imports, although the floor would allow it

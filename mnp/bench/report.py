@@ -7,7 +7,7 @@ import numba
 from mnp.bench import baselines, cases, scaling
 from mnp.bench.timing import BUSY, fma_peak, load
 from mnp.errors import MnpError
-from mnp.experiments import machine
+from mnp.experiments import environment
 from mnp.kernels import get_backend, registers
 from mnp.tables import text_table
 
@@ -67,7 +67,7 @@ def bench(compare=(), only="", quick=False, log=None):
     if not get_backend("tiled").available():
         raise MnpError("bench: the tiled backend is not available (no AVX2 or AVX-512, or the JIT is off)")
     threads = numba.get_num_threads()
-    versions = machine.versions()
+    versions = environment.versions()
     for name in compare:
         module = baselines.load_baseline(name)
         versions[name] = module.__version__
@@ -78,7 +78,7 @@ def bench(compare=(), only="", quick=False, log=None):
         raise MnpError(f"--only {only}: no such group; choose from {', '.join(groups(threads))}")
     report = {
         "command": "mnp bench" + (f" --compare {','.join(compare)}" if compare else "") + " --quick" * quick,
-        "machine": machine.cpu(),
+        "machine": environment.cpu(),
         "threads": threads,
         "tiles": "AVX-512" if registers.WIDE else "AVX2",
         "load": load(),

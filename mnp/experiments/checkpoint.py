@@ -1,64 +1,54 @@
-"""Checkpoints: arrays and JSON in one .npz file, without pickle, with a checksum over all of it.
+"""Checkpoints: arrays and a JSON object in one uncompressed .npz file, without pickle.
 
-    file = a zip archive, nothing compressed: <name>.npy ..., meta.json.npy, and a comment at its end
-    comment = 64 hexadecimal digits: the SHA-256 of every byte of the file before them
+    <name>.npy ...      the arrays: state/<parameter>, masks/<parameter>, and what a run adds
+    meta.json.npy       the JSON text as uint8: format, version, architecture, and what a run adds
 
-so `np.load` opens it too. Entries are read only after the checksum fits, and only if the sizes in their
-headers are the bytes that are there: a damaged or hostile file costs an error message, never memory.
+Version 1 (mnp 0.1) has a checksum behind the archive, which is not looked at; the CRC-32 of each entry is
+checked in both versions.
 """
 
-import hashlib
 import io
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.experiments.typed import show
+from mnp.experiments.config import short_repr
 from mnp.files import atomic_write
 from mnp.nn import Network
 
 FORMAT = "mnp checkpoint"
-VERSION = 1
-DIGEST = 64  # hexadecimal digits of a SHA-256
-LARGEST = 1 << 31  # bytes; no network of this project comes near
+VERSION = 2
+VERSIONS_READ = (1, 2)
+MAX_BYTES = 1 << 31  # no network of this project comes near
 KINDS = "biuf"  # bool, integers, floats
 META = "meta.json"
 
 
 def save_checkpoint(path, arrays, meta):
-    """Write arrays and a JSON object as one file, aside first and then moved into place.
+    """Write arrays and a JSON object as one file, complete or not at all.
 
     Parameters
     ----------
     path : str or Path
     arrays : dict name -> array
-        Any shape and order; bool, integer or float. The same content gives the same bytes.
+        Of any shape, order and byte order; bool, integer or float. Equal content gives equal bytes.
     meta : dict
         Anything JSON can hold.
 
-    Raises MnpError if the disk refuses; a file of that name is then as it was.
+    Raises MnpError if the file system rejects the write; an older file is then intact.
     """
     text = json.dumps({"format": FORMAT, "version": VERSION, **meta}, allow_nan=False)
-    entries = {**arrays, META: np.frombuffer(text.encode(), dtype=np.uint8)}
+    entries = {}
+    for name, array in arrays.items():
+        array = np.asarray(array)
+        if array.dtype.kind not in KINDS:
+            raise MnpError(f"{path}: array {name} has dtype {array.dtype}; a checkpoint holds numbers only")
+        entries[name] = array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
+    entries[META] = np.frombuffer(text.encode(), dtype=np.uint8)
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in entries.items():
-            array = np.asarray(array)
-            if array.dtype.kind not in KINDS:
-                raise MnpError(
-                    f"{path}: array {name} has dtype {array.dtype}; a checkpoint holds numbers only"
-                )
-            entry = io.BytesIO()
-            np.lib.format.write_array(
-                entry, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False
-            )
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0)), entry.getvalue())
-        archive.comment = b"0" * DIGEST
-    with buffer.getbuffer() as view:
-        view[-DIGEST:] = hashlib.sha256(view[:-DIGEST]).hexdigest().encode()
+    np.savez(buffer, **entries)
     atomic_write(path, buffer.getbuffer())
 
 
@@ -74,86 +64,62 @@ def load_checkpoint(path):
     """
     path = Path(path)
     try:
-        if path.stat().st_size > LARGEST:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
             raise MnpError(f"{path}: is too large to be a checkpoint")
         data = path.read_bytes()
     except OSError as error:
         raise MnpError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if hashlib.sha256(data[:-DIGEST]).hexdigest().encode() != data[-DIGEST:]:
-        raise MnpError(f"{path}: is damaged or no checkpoint of mnp (its checksum does not fit)")
     try:
-        arrays = read_entries(data)
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            # A compressed or overlapping archive could claim any size; ours is as large as its entries.
+            if sum(info.file_size for info in archive.zip.infolist()) > size:
+                raise ValueError("its entries claim more bytes than the file has")
+            if archive.zip.testzip() is not None:  # np.load itself checks the CRC only of what it reads
+                raise ValueError("a checksum does not fit")
+            arrays = {name: archive[name] for name in archive.files}
+        if any(array.dtype.kind not in KINDS for array in arrays.values()):
+            raise ValueError("an array does not hold numbers")
         meta = json.loads(arrays.pop(META).tobytes())
         if meta["format"] != FORMAT:
-            raise ValueError("it is of another kind")
+            raise ValueError("it is of another format")
         version = meta["version"]
-    except Exception as error:  # whatever zipfile, numpy or json find wrong with hostile bytes
+    except Exception as error:  # whatever zipfile, numpy or json find wrong with damaged or hostile bytes
         reason = str(error).split("\n")[0][:100] or type(error).__name__
-        raise MnpError(f"{path}: is no checkpoint of mnp ({reason})") from None
-    if version != VERSION:
-        raise MnpError(f"{path}: is a checkpoint of version {show(version)}, this program reads {VERSION}")
+        raise MnpError(f"{path}: is damaged or no checkpoint of mnp ({reason})") from None
+    if version not in VERSIONS_READ:
+        raise MnpError(
+            f"{path}: is a checkpoint of version {short_repr(version)}; this program reads 1 and {VERSION}"
+        )
     return arrays, meta
-
-
-def read_entries(data):
-    """The arrays of an uncompressed .npz in memory; raises some exception for anything unusual."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        infos = archive.infolist()
-        if sum(info.file_size for info in infos) > len(data):
-            raise ValueError("its entries claim more bytes than the file has")
-        arrays = {}
-        for info in infos:
-            if info.compress_type != zipfile.ZIP_STORED or not info.filename.endswith(".npy"):
-                raise ValueError(f"entry {info.filename[:40]!r} is not a stored array")
-            arrays[info.filename.removesuffix(".npy")] = read_array(archive.read(info))
-        if len(arrays) != len(infos):
-            raise ValueError("two entries have one name")
-    return arrays
-
-
-def read_array(data):
-    """One .npy in memory as an array of its own; the header must say exactly what follows it."""
-    stream = io.BytesIO(data)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("an array is of another npy version")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.kind not in KINDS or not dtype.isnative or fortran or min(shape, default=0) < 0:
-        raise ValueError("an array has an unexpected type or order")
-    body = data[stream.tell() :]
-    count = 1
-    for n in shape:
-        count *= n  # Python integers: no overflow, however large the header's claim
-    if count * dtype.itemsize != len(body):
-        raise ValueError("an array's header does not fit its size")
-    return np.frombuffer(body, dtype=dtype).reshape(shape).copy()
 
 
 # --- networks -----------------------------------------------------------------------------------------
 
 
 def network_entries(net):
-    """What a checkpoint needs of a network: arrays under state/ and masks/, and the architecture."""
+    """Return (arrays, meta) of a network: arrays under state/ and masks/, and the architecture."""
     arrays = {f"state/{name}": array for name, array in net.state_dict().items()}
     arrays |= {f"masks/{name}": mask for name, mask in net.masks().items()}
     return arrays, {"architecture": net.architecture()}
 
 
-def under(arrays, folder):
-    """The arrays whose name begins with "folder/", without it.
+def with_prefix(arrays, prefix):
+    """The arrays whose name begins with "prefix/", under the rest of their name.
 
-    >>> under({"state/a": 1, "masks/a": 2}, "masks")
+    >>> with_prefix({"state/a": 1, "masks/a": 2}, "masks")
     {'a': 2}
     """
-    return {name.removeprefix(f"{folder}/"): a for name, a in arrays.items() if name.startswith(f"{folder}/")}
+    return {name.removeprefix(f"{prefix}/"): a for name, a in arrays.items() if name.startswith(f"{prefix}/")}
 
 
 def network_from(arrays, meta, backend=None):
-    """Build the network that `network_entries` took apart; arrays and masks must fit the architecture.
+    """Make the network of `network_entries`; arrays and masks must fit the architecture.
 
     Raises MnpError where they do not, before anything larger than the arrays themselves is made, and for
     NaN or infinity among them.
     """
-    state, masks = under(arrays, "state"), under(arrays, "masks")
+    state, masks = with_prefix(arrays, "state"), with_prefix(arrays, "masks")
     architecture = meta.get("architecture")
     numbers = sum(array.size for array in state.values())
     if not isinstance(architecture, list) or not all(isinstance(entry, dict) for entry in architecture):
@@ -174,13 +140,13 @@ def network_from(arrays, meta, backend=None):
 
 
 def save_network(path, net, **meta):
-    """Save a network, its masks and its architecture, to be had again with `load_network`."""
+    """Save a network, its masks and its architecture, for `load_network`."""
     arrays, architecture = network_entries(net)
     save_checkpoint(path, arrays, {**meta, **architecture})
 
 
 def load_network(path, backend=None):
-    """The network of a checkpoint: one of `save_network`, or a step of a run.
+    """Load the network of a checkpoint: one of `save_network`, or of a round of a run.
 
     Raises MnpError, one line with the path, for anything that is not such a file.
     """

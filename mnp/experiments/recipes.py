@@ -1,19 +1,22 @@
-"""Experiments as data: frozen dataclasses, and the named ones in one dict.
+"""Experiments as data: frozen dataclasses that say everything that decides the bits of a run.
 
-A recipe says everything that decides the bits of a run: data, model, training, pruning and the seed.
-How it is executed (kernels, threads, folders) is not part of it. `steps.py` unfolds a recipe into the
-list of steps that `run.py` works through.
+That is data, model, training, pruning and the seed; not how a run is executed (backend, threads, folders).
+`plan_rounds` lists the rounds of an experiment, `registry` has the named ones, `runner` runs them.
 """
 
 import string
 from dataclasses import dataclass, field
 
 from mnp.errors import MnpError
-from mnp.experiments.typed import check_types, show
+from mnp.experiments.config import above_zero, at_least, below_one, between, check_fields, choice, short_repr
 
 RANKINGS = ("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training")
 POLICIES = ("constant", "step", "inv", "cosine")
-WIDEST = 1 << 20  # neurons or filters of a layer: more is a slip of the finger
+INITS = ("caffe", "he")
+VARIANTS = ("deepfunneled", "funneled", "original")  # of LFW's photographs
+DISTANCES = ("cosine", "euclidean", "bray_curtis")
+FOLDS = 10  # of LFW's View 2
+MAX_WIDTH = 1 << 20  # neurons or filters of a layer; more is a typing error
 
 
 @dataclass(frozen=True)
@@ -21,55 +24,55 @@ class DataRecipe:
     """Which examples. The last `validation` training images are held out; 0 as a limit means all."""
 
     name: str = "mnist"
-    validation: int = 0
-    train_images: int = 0
-    test_images: int = 0
+    validation: int = at_least(0, 0)
+    train_images: int = at_least(0, 0)
+    test_images: int = at_least(0, 0)
 
 
 @dataclass(frozen=True)
 class ModelRecipe:
     """LeNet-5 with `neurons` in its wide dense layer, k of them to a maxout unit."""
 
-    conv1: int = 20
-    conv2: int = 50
-    neurons: int = 2048
-    k: int = 4
+    conv1: int = between(1, MAX_WIDTH, 20)
+    conv2: int = between(1, MAX_WIDTH, 50)
+    neurons: int = between(1, MAX_WIDTH, 2048)
+    k: int = between(1, MAX_WIDTH, 4)
     relu: bool = True
-    dropout: float = 0.5
-    init: str = "caffe"
+    dropout: float = below_one(0.5)
+    init: str = choice(INITS, "caffe")
 
 
 @dataclass(frozen=True)
 class TrainRecipe:
-    """The first training. Later stages share batch, momentum, decay and the shape of the policies.
+    """The training of round 0. Later rounds share batch size, momentum, decay and the policies' shape.
 
-    Every stage starts its iterations, and its momentum, at 0. `gamma` and `power` belong to the policy inv,
-    `step_epochs` to the policy step, which divides the rate by ten after each so many epochs.
+    Every round starts its iterations, and its momentum, at 0. `gamma` and `power` belong to the policy inv,
+    `step_epochs` to the policy step, which divides the learning rate by ten after each so many epochs.
     """
 
-    epochs: int = 5
-    batch_size: int = 64
-    lr: float = 0.01
-    policy: str = "inv"
-    gamma: float = 1e-4
-    power: float = 0.75
-    step_epochs: int = 0
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    epochs: int = at_least(0, 5)
+    batch_size: int = at_least(1, 64)
+    lr: float = above_zero(0.01)
+    policy: str = choice(POLICIES, "inv")
+    gamma: float = at_least(0, 1e-4)
+    power: float = at_least(0, 0.75)
+    step_epochs: int = at_least(0, 0)
+    momentum: float = below_one(0.9)
+    weight_decay: float = at_least(0, 5e-4)
 
 
 @dataclass(frozen=True)
 class PruneRecipe:
-    """Neuron pruning: remove one neuron a unit, retrain, until `to_k` are left. None = no neuron pruning.
+    """Neuron pruning: remove one neuron per unit, retrain, until `to_k` are left. None = no neuron pruning.
 
     Each ranking is an arm of its own, from the same trained network and over the same batches.
     """
 
     to_k: int | None = 1
-    epochs: int = 5
-    lr: float = 0.01
-    policy: str = "inv"
-    rankings: tuple[str, ...] = ("win_counts",)
+    epochs: int = at_least(0, 5)
+    lr: float = above_zero(0.01)
+    policy: str = choice(POLICIES, "inv")
+    rankings: tuple[str, ...] = choice(RANKINGS, ("win_counts",))
     layers: tuple[str, ...] = ("fc3",)
 
 
@@ -93,203 +96,285 @@ class WeightRecipe:
               short of capacity, not of regularisation.
     """
 
-    reductions: tuple[float, ...] = ()
-    remaining: tuple[int, ...] = ()
-    schedule: str = "iterative"
-    scope: str = "layer"
+    reductions: tuple[float, ...] = below_one(())
+    remaining: tuple[int, ...] = at_least(1, ())
+    schedule: str = choice(("iterative", "gradual"), "iterative")
+    scope: str = choice(("layer", "global"), "layer")
     floors: tuple[tuple[str, float], ...] = ()
-    epochs: int = 5
+    epochs: int = at_least(0, 5)
     ramp_epochs: int = 0
-    every: int = 100
+    every: int = at_least(1, 100)
     splice: bool = False
-    lr: float = 0.01
-    policy: str = "inv"
-    dropout: float | None = None
-    weight_decay: float | None = None
+    lr: float = above_zero(0.01)
+    policy: str = choice(POLICIES, "inv")
+    dropout: float | None = below_one(None)
+    weight_decay: float | None = at_least(0, None)
 
     @property
-    def rounds(self):
-        """What each round must reach, in the words of a `Step`."""
+    def targets(self):
+        """What each round must reach, as keyword arguments of a `Round`."""
         return [{"reduction": r} for r in self.reductions] or [{"remaining": n} for n in self.remaining]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One recipe.
+    """Image classification with LeNet-5.
 
     plan  "sequence": train, then neurons (an arm for each ranking), then weights.
           "compare": neurons alone, weights alone, and weights after neurons, at equal numbers of remaining
-          parameters and of training iterations (see `steps.steps_of`).
+          parameters and of training iterations (see `plan_rounds`).
     """
 
     name: str
     about: str = ""
-    plan: str = "sequence"
+    plan: str = choice(("sequence", "compare"), "sequence")
     data: DataRecipe = field(default_factory=DataRecipe)
     model: ModelRecipe = field(default_factory=ModelRecipe)
     train: TrainRecipe = field(default_factory=TrainRecipe)
     prune: PruneRecipe = field(default_factory=PruneRecipe)
     weights: WeightRecipe = field(default_factory=WeightRecipe)
-    seed: int = 0
+    seed: int = at_least(0, 0)
 
     def __post_init__(self):
-        check(self)
+        try:
+            check_fields(self)
+            self.check()
+        except MnpError as error:
+            raise MnpError(f"recipe {short_repr(self.name)[1:-1]}: {error}") from None
 
-
-# --- checks -------------------------------------------------------------------------------------------
-
-
-def check(e):
-    """Refuse a recipe that cannot run, with one line that names section and field."""
-
-    def demand(ok, where, what):
-        if not ok:
-            raise MnpError(f"recipe {show(e.name)[1:-1]}: {where} {what}")
-
-    check_types(e)
-    d, m = e.data, e.model
-    demand(e.plan in ("sequence", "compare"), "plan", f"is {e.plan!r}: give sequence or compare")
-    for name in ("validation", "train_images", "test_images"):
-        demand(getattr(d, name) >= 0, f"data.{name}", "is negative: give 0 or more")
-    for name in ("conv1", "conv2", "neurons", "k"):
-        value = getattr(m, name)
-        demand(1 <= value <= WIDEST, f"model.{name}", f"is {value}: give 1 to {WIDEST}")
-    demand(m.neurons % m.k == 0, "model.k", f"= {m.k} does not divide model.neurons = {m.neurons}")
-    demand(0 <= m.dropout < 1, "model.dropout", f"is {m.dropout}: give a number in [0, 1)")
-    demand(m.init in ("caffe", "he"), "model.init", f"is {m.init!r}: give caffe or he")
-    check_stages(e, demand)
-
-
-def check_stages(e, demand):
-    """The part of `check` that is about seed, training and pruning, whatever the model and the data."""
-    m, t, p, w = e.model, e.train, e.prune, e.weights
-    named = e.name and set(e.name) <= set(string.ascii_letters + string.digits + "-_.") and e.name[0] != "."
-    demand(named, "name", "must be of letters, digits, - and _: it names a folder")
-    demand(e.seed >= 0, "seed", f"is {e.seed}: give 0 or more")
-    for where, epochs in (("train", t.epochs), ("prune", p.epochs), ("weights", w.epochs)):
-        demand(epochs >= 0, f"{where}.epochs", f"is {epochs}: give 0 or more")
-    demand(t.batch_size >= 1, "train.batch_size", f"is {t.batch_size}: a batch needs at least one image")
-    for where, section in (("train", t), ("prune", p), ("weights", w)):
-        demand(section.lr > 0, f"{where}.lr", "must be above 0")
-        demand(section.policy in POLICIES, f"{where}.policy", f"is not one of {', '.join(POLICIES)}")
-        demand(
-            section.policy != "step" or t.step_epochs >= 1,
-            f"{where}.policy",
-            "step needs train.step_epochs of 1 or more",
+    def check(self):
+        """Check the rules that involve several fields; MnpError names section and field."""
+        m, t, p, w = self.model, self.train, self.prune, self.weights
+        safe = set(string.ascii_letters + string.digits + "-_.")
+        require(
+            self.name and set(self.name) <= safe and self.name[0] != ".",
+            "name must be of letters, digits, - and _: it names a folder",
         )
-    demand(t.gamma >= 0 and t.power >= 0, "train.gamma and train.power", "must be 0 or more")
-    demand(0 <= t.momentum < 1, "train.momentum", f"is {t.momentum}: give a number in [0, 1)")
-    demand(t.weight_decay >= 0, "train.weight_decay", "must be 0 or more")
-    demand(p.to_k is None or 1 <= p.to_k <= m.k, "prune.to_k", f"= {p.to_k} is not in 1..{m.k} (model.k)")
-    demand(
-        bool(p.rankings) and set(p.rankings) <= set(RANKINGS),
-        "prune.rankings",
-        f"has a name that is not one of {', '.join(RANKINGS)}",
-    )
-    demand(len(set(p.rankings)) == len(p.rankings), "prune.rankings", "names one twice")
-    demand(
-        len(p.rankings) == 1 or not w.rounds,
-        "weights.reductions and weights.remaining",
-        "must be empty when several rankings are compared",
-    )
-    demand(bool(p.layers), "prune.layers", "is empty: name a maxout layer, such as fc3")
-    demand(
-        w.schedule in ("iterative", "gradual"),
-        "weights.schedule",
-        f"is {w.schedule!r}: give iterative or gradual",
-    )
-    demand(w.scope in ("layer", "global"), "weights.scope", f"is {w.scope!r}: give layer or global")
-    demand(all(0 <= r < 1 for r in w.reductions), "weights.reductions", "must lie in [0, 1)")
-    demand(list(w.reductions) == sorted(w.reductions), "weights.reductions", "must not fall")
-    demand(all(n >= 1 for n in w.remaining), "weights.remaining", "must be 1 or more")
-    demand(list(w.remaining) == sorted(w.remaining, reverse=True), "weights.remaining", "must not grow")
-    demand(not (w.reductions and w.remaining), "weights", "has reductions and remaining: give one of them")
-    demand(w.dropout is None or 0 <= w.dropout < 1, "weights.dropout", "must lie in [0, 1)")
-    demand(w.weight_decay is None or w.weight_decay >= 0, "weights.weight_decay", "must be 0 or more")
-    demand(all(0 <= s <= 1 for _, s in w.floors), "weights.floors", "must lie in [0, 1]")
-    demand(w.every >= 1, "weights.every", "must be 1 or more")
-    demand(
-        0 <= w.ramp_epochs <= w.epochs, "weights.ramp_epochs", f"must lie in 0..{w.epochs} (weights.epochs)"
-    )
-    demand(not w.splice or w.schedule == "gradual", "weights.splice", "needs weights.schedule=gradual")
+        require(m.neurons % m.k == 0, f"model.k = {m.k} does not divide model.neurons = {m.neurons}")
+        for section, policy in (("train", t.policy), ("prune", p.policy), ("weights", w.policy)):
+            require(
+                policy != "step" or t.step_epochs >= 1,
+                f"{section}.policy = step needs a train.step_epochs of at least 1",
+            )
+        require(p.to_k is None or 1 <= p.to_k <= m.k, f"prune.to_k = {p.to_k} is not in 1..{m.k} (model.k)")
+        require(p.rankings, f"prune.rankings is empty: give some of {', '.join(RANKINGS)}")
+        require(len(set(p.rankings)) == len(p.rankings), "prune.rankings names one twice")
+        require(
+            len(p.rankings) == 1 or not w.targets,
+            "weights.reductions and weights.remaining must be empty when several rankings are compared",
+        )
+        require(p.layers, "prune.layers is empty: name a maxout layer, such as fc3")
+        require(list(w.reductions) == sorted(w.reductions), "weights.reductions must not fall")
+        require(list(w.remaining) == sorted(w.remaining, reverse=True), "weights.remaining must not grow")
+        require(not (w.reductions and w.remaining), "weights has reductions and remaining: give one of them")
+        require(all(0 <= share <= 1 for _, share in w.floors), "weights.floors must lie in [0, 1]")
+        require(
+            0 <= w.ramp_epochs <= w.epochs,
+            f"weights.ramp_epochs = {w.ramp_epochs} is not in 0..{w.epochs} (weights.epochs)",
+        )
+        require(not w.splice or w.schedule == "gradual", "weights.splice needs weights.schedule=gradual")
+        if self.plan == "compare":
+            require(p.to_k is not None and p.to_k < m.k, "plan compare needs a prune.to_k below model.k")
+            require(p.epochs == w.epochs, "plan compare needs prune.epochs equal to weights.epochs")
+            require(len(p.rankings) == 1, "plan compare takes one ranking")
+
+    @property
+    def has_folds(self):
+        """Whether this stands for several runs, one per fold."""
+        return False
+
+
+def require(condition, message):
+    if not condition:
+        raise MnpError(message)
+
+
+# --- face verification --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FacesRecipe:
+    """Which photographs of LFW, and who is trained on.
+
+    view      1: train on the DevTrain people, test on pairsDevTest. 2: for each of ten folds, train on
+              the people of the nine others and test on its 600 pairs.
+    fold      View 2: a single fold, 0 to 9; none = all ten, one after another.
+    crop, size  side of the central square of the 250x250 photograph, and of the image it is reduced to.
+    least     people with fewer images are not trained on: one image says nothing about sameness.
+    held_out  so many of the training people with the fewest images (`least` or one more) are kept from
+              the network, because distances between images it was trained on are too small: the
+              threshold is chosen on them, and on pairs of people with a single image.
+    distance  "bray_curtis" (the paper cites it), "cosine" or "euclidean", between features of an image plus
+              its mirror image.
+    """
+
+    variant: str = choice(VARIANTS, "deepfunneled")
+    view: int = between(1, 2, 1)
+    fold: int | None = between(0, FOLDS - 1, None)
+    crop: int = 128
+    size: int = 64
+    least: int = at_least(1, 2)
+    held_out: int = at_least(1, 150)
+    distance: str = choice(DISTANCES, "bray_curtis")
+
+    @property
+    def name(self):
+        return "lfw"
+
+
+@dataclass(frozen=True)
+class VggRecipe:
+    """VGG16 at a share of its width, with `neurons` in fc6 and in fc7, k of them to a maxout unit."""
+
+    width: float = 0.25
+    neurons: int = between(1, MAX_WIDTH, 1024)
+    k: int = between(1, MAX_WIDTH, 4)
+    relu: bool = True
+    dropout: float = below_one(0.0)
+    batchnorm: bool = True
+    init: str = choice(INITS, "he")
+
+
+@dataclass(frozen=True)
+class FacesTrainRecipe(TrainRecipe):
+    """As TrainRecipe; the rate climbs for `warmup` iterations of the first training (a quarter at most).
+
+    Images are mirrored, shifted by up to `shift` pixels and zoomed by up to the share `zoom`, both ways. That
+    and the decay keep the network from memorising its few thousand images. Both were chosen on
+    View 1 (its test pairs included, one seed each), which the protocol intends for that; View 2 gives the
+    figure. So was the number of epochs: as many as twenty minutes allow. At 24, one seed each, other rates
+    and crops, dropout, and no ReLU (`--set`) changed too little, or for the worse.
+    """
+
+    epochs: int = at_least(0, 44)
+    batch_size: int = at_least(1, 32)
+    lr: float = above_zero(0.05)
+    policy: str = choice(POLICIES, "cosine")
+    warmup: int = at_least(0, 300)
+    shift: int = at_least(0, 4)
+    zoom: float = below_one(0.125)
+    weight_decay: float = at_least(0, 1e-3)
+
+
+@dataclass(frozen=True)
+class FacesExperiment(Experiment):
+    """Face verification with VGG16: trained as a classifier; every row is a verification."""
+
+    data: FacesRecipe = field(default_factory=FacesRecipe)
+    model: VggRecipe = field(default_factory=VggRecipe)
+    train: FacesTrainRecipe = field(default_factory=FacesTrainRecipe)
+
+    def check(self):
+        d, width = self.data, self.model.width
+        require(d.fold is None or d.view == 2, "data.fold is for View 2 only: leave it at none")
+        require(32 <= d.size <= d.crop <= 250, "data.size and data.crop need 32 <= size <= crop <= 250")
+        require(
+            0 < width <= 16 and 64 * width % 1 == 0, f"model.width = {width} is no multiple of 1/64 up to 16"
+        )
+        require(self.plan == "sequence", "plan must be sequence for faces")
+        super().check()
+
+    @property
+    def has_folds(self):
+        return self.data.view == 2 and self.data.fold is None
+
+
+# --- the rounds of an experiment ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Round:
+    """One row of a run: remove something (round 0: nothing), train, measure.
+
+    index   position in the run; the row's `step`.
+    kind    "train" (round 0), "neurons", "weights" or "gradual".
+    parent  index of the round whose network this one begins with (-1 for the first).
+    depth   number of rounds before it on its own path; it numbers the random stream, so that arms that
+            branch from one network see the same batches.
+    k       neurons per unit after the round.
+    reduction  target of a weights round, against the unpruned network, or None.
+    remaining  the same as a number of parameters, or None.
+    match   index of the neurons round whose number of parameters this weights round must reach, or None.
+    """
+
+    index: int
+    kind: str
+    arm: str
+    parent: int
+    depth: int
+    k: int
+    epochs: int
+    ranking: str = ""
+    reduction: float | None = None
+    remaining: int | None = None
+    match: int | None = None
+
+    @property
+    def label(self):
+        """Name of the round's files: index, arm, kind and k.
+
+        >>> Round(2, "neurons", "random", parent=1, depth=2, k=2, epochs=5).label
+        '02-random-neurons-k2'
+        """
+        return "-".join([f"{self.index:02d}", *([self.arm] if self.arm else []), self.kind, f"k{self.k}"])
+
+
+def plan_rounds(experiment):
+    """List the rounds of an experiment, in the order in which they run.
+
+    "sequence": one training; for each ranking the rounds k -> k - 1 down to `to_k`; a weights round for
+    each reduction after the last of them.
+
+    "compare", with three neuron rounds (k = 4) as the example and P(k) the parameters then left:
+
+        neurons        k=3      k=2      k=1
+        weights        P(3)     P(2)     P(1)     reductions[0]  reductions[1] ...
+        after          -        -        P(1) from the network with k=2
+                                                  reductions[0] from the network with k=1 ...
+
+    so every column is one size and one number of training iterations, and each arm that can reach the
+    size has a row there.
+
+    Returns
+    -------
+    list of Round
+        A round's parent always comes before it.
+
+    >>> from mnp.experiments.registry import get_experiment
+    >>> [r.label for r in plan_rounds(get_experiment("mnist-caffe"))]
+    ['00-train-k4', '01-neurons-k3', '02-neurons-k2', '03-neurons-k1']
+    """
+    e, plan = experiment, []
+    weights_kind = "gradual" if e.weights.schedule == "gradual" else "weights"
+
+    def add(kind, arm, parent, k, epochs, **options):
+        depth = plan[parent].depth + 1 if parent >= 0 else 0
+        plan.append(Round(len(plan), kind, arm, parent, depth, k, epochs, **options))
+        return len(plan) - 1
+
+    def add_neurons(arm, ranking, parent):
+        indices = [parent]
+        to_k = e.model.k if e.prune.to_k is None else e.prune.to_k
+        for k in range(e.model.k - 1, to_k - 1, -1):
+            indices.append(add("neurons", arm, indices[-1], k, e.prune.epochs, ranking=ranking))
+        return indices
+
+    def add_weights(arm, parent):
+        for target in e.weights.targets:
+            parent = add(weights_kind, arm, parent, plan[parent].k, e.weights.epochs, **target)
+
+    root = last = add("train", "", -1, e.model.k, e.train.epochs)
     if e.plan == "compare":
-        demand(p.to_k is not None and p.to_k < m.k, "plan compare", "needs a prune.to_k below model.k")
-        demand(p.epochs == w.epochs, "plan compare", "needs prune.epochs equal to weights.epochs")
-        demand(len(p.rankings) == 1, "plan compare", "takes one ranking")
-
-
-# --- the named ones -----------------------------------------------------------------------------------
-
-AUTHORS = ModelRecipe(conv1=20, conv2=52, neurons=256, k=4)
-WIDE = ModelRecipe(conv1=20, conv2=50, neurons=2048, k=4)
-WIDER = ModelRecipe(conv1=20, conv2=52, neurons=2048, k=8)
-
-EXPERIMENTS = {
-    e.name: e
-    for e in (
-        Experiment(
-            "digits",
-            "the embedded 8x8 digits, a small maxout LeNet, three rounds to k = 1: under a minute",
-            data=DataRecipe("digits"),
-            model=ModelRecipe(conv1=8, conv2=16, neurons=256, k=4, dropout=0.25),
-            train=TrainRecipe(epochs=20, batch_size=32),
-            prune=PruneRecipe(epochs=10),
-        ),
-        Experiment(
-            "mnist-caffe",
-            "the authors' published network and protocol: 20-52-256, k = 4, 5 epochs a stage",
-            model=AUTHORS,
-        ),
-        Experiment(
-            "mnist",
-            "20-50-2048, k = 4: the paper's -74 % of all parameters by neuron pruning",
-            model=WIDE,
-        ),
-        Experiment(
-            "mnist-k8",
-            "20-52-2048, k = 8: seven rounds, -86 % by neuron pruning alone",
-            model=WIDER,
-        ),
-        Experiment(
-            "mnist-weights",
-            "weight pruning alone, per layer by magnitude, in rounds",
-            model=WIDE,
-            prune=PruneRecipe(to_k=None),
-            weights=WeightRecipe(reductions=(0.74, 0.92, 0.98), policy="cosine"),
-        ),
-        Experiment(
-            "mnist-combined",
-            "neurons to k = 1, then weights to -92 % of all parameters and beyond",
-            model=WIDE,
-            weights=WeightRecipe(reductions=(0.92, 0.98), policy="cosine"),
-        ),
-        Experiment(
-            "mnist-compare",
-            "neurons alone, weights alone, weights after neurons: equal sizes, equal iterations",
-            plan="compare",
-            model=AUTHORS,
-            weights=WeightRecipe(reductions=(0.92, 0.98)),
-        ),
-        Experiment(
-            "mnist-ranking",
-            "six rankings of the neurons, each from the same trained network",
-            model=AUTHORS,
-            prune=PruneRecipe(rankings=RANKINGS, epochs=2),
-        ),
-        Experiment(
-            "mnist-record",
-            "mnist-k8, then as few weights as it can do with: LeNet-5's 431,080 by 110 and by 280",
-            model=WIDER,
-            weights=WeightRecipe(
-                remaining=(3900, 1540),
-                schedule="gradual",
-                scope="global",
-                epochs=40,
-                ramp_epochs=20,
-                lr=0.03,
-                policy="cosine",
-                dropout=0.0,
-            ),
-        ),
-    )
-}
+        neurons = add_neurons("neurons", e.prune.rankings[0], root)
+        for match in neurons[1:]:
+            last = add(weights_kind, "weights", last, e.model.k, e.weights.epochs, match=match)
+        add_weights("weights", last)
+        k = plan[neurons[-2]].k
+        add(weights_kind, "after", neurons[-2], k, e.weights.epochs, match=neurons[-1])
+        add_weights("after", neurons[-1])
+    else:
+        several = len(e.prune.rankings) > 1
+        for ranking in e.prune.rankings:
+            last = add_neurons(ranking if several else "", ranking, root)[-1]
+        add_weights(plan[last].arm, last)
+    return plan

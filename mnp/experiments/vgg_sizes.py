@@ -1,23 +1,14 @@
-"""How much of the full-size VGG16 neuron pruning removes: an exact table, nothing trained.
+"""Sizes of the full VGG16 before and after neuron pruning, by formula."""
 
-Three networks are compared for each row: *without maxout* (every neuron feeds the next layer), *maxout*
-(k neurons to a unit, before pruning) and *pruned* (k = 1: the dense layer that is left).
-"""
+from itertools import product
 
 from mnp.nn import vgg16
 from mnp.pruning.sizes import compression, count_sizes, reduction, without_maxout
+from mnp.tables import text_table
 
-PLACES = (("fc6",), ("fc6", "fc7"))
 
-
-def vgg16_sizes(ks=(2, 4), classes=(1000, 2622), image=224):
-    """Parameters and multiply-adds of VGG16 before and after neuron pruning.
-
-    Parameters
-    ----------
-    ks : neurons a unit; each must divide 4096
-    classes : widths of the last layer: 1,000 as published, 2,622 as in a network of faces
-    image : int
+def vgg16_sizes(ks=(2, 4), classes=(1000, 2622)):
+    """Count VGG16 (224x224): without maxout, with k neurons per unit, and pruned to k = 1.
 
     Returns
     -------
@@ -29,51 +20,34 @@ def vgg16_sizes(ks=(2, 4), classes=(1000, 2622), image=224):
     >>> row = vgg16_sizes(ks=(4,), classes=(2622,))[0]
     >>> [row[f"{name}_params"] for name in ("without_maxout", "maxout", "pruned")]
     [145002878, 132419966, 55346558]
-    >>> round(row["reduction_without_maxout"], 3), round(row["reduction"], 3)
-    (0.618, 0.582)
     """
     rows = []
-    for count in classes:
-        for layers in PLACES:
-            for k in ks:
-                rows.append(
-                    {"layers": list(layers), "k": k, "classes": count, **row_of(layers, k, count, image)}
-                )
+    for count, layers, k in product(classes, (["fc6"], ["fc6", "fc7"]), ks):
+        row = {"layers": layers, "k": k, "classes": count}
+        entries = vgg16(
+            image_size=224, k=k, classes=count, maxout=layers
+        ).architecture()  # zeros, not touched
+        pruned = [entry | {"k": 1} if entry["type"] == "MaxoutDense" else entry for entry in entries]
+        networks = {"without_maxout": without_maxout(entries), "maxout": entries, "pruned": pruned}
+        for name, network in networks.items():
+            counted = count_sizes(network, (3, 224, 224))
+            row[f"{name}_params"], row[f"{name}_macs"] = counted.params, counted.macs
+        for what, prefix in (("params", ""), ("macs", "macs_")):
+            for name, suffix in (("maxout", ""), ("without_maxout", "_without_maxout")):
+                before, after = row[f"{name}_{what}"], row[f"pruned_{what}"]
+                row[f"{prefix}reduction{suffix}"] = reduction(before, after)
+                row[f"{prefix}compression{suffix}"] = compression(before, after)
+        rows.append(row)
     return rows
 
 
-def row_of(layers, k, classes, image):
-    shape = (3, image, image)
-    net = vgg16(image_size=image, k=k, classes=classes, maxout=layers)  # zeros, never touched: no memory
-    # A layer that is not named keeps its 4,096 neurons; a named one keeps 4096 / k after pruning.
-    before = count_sizes(without_maxout(net.architecture()), shape)
-    maxout = count_sizes(net.architecture(), shape)
-    after = count_sizes([pruned(entry) for entry in net.architecture()], shape)
-    row = {}
-    for name, sizes in (("without_maxout", before), ("maxout", maxout), ("pruned", after)):
-        row[f"{name}_params"], row[f"{name}_macs"] = sizes.params, sizes.macs
-    for what, prefix in (("params", ""), ("macs", "macs_")):
-        for name, suffix in (("maxout", ""), ("without_maxout", "_without_maxout")):
-            first, last = row[f"{name}_{what}"], row[f"pruned_{what}"]
-            row[f"{prefix}reduction{suffix}"] = reduction(first, last)
-            row[f"{prefix}compression{suffix}"] = compression(first, last)
-    return row
-
-
-def pruned(entry):
-    """A layer's description when neuron pruning has come to k = 1; other layers as they are."""
-    return {**entry, "k": 1} if entry["type"] == "MaxoutDense" else entry
-
-
-def to_table(rows):
-    """The rows as text."""
-    lines = [
-        ("classes", "maxout in", "k", "without maxout", "maxout", "pruned", "reduction", "multiply-adds")
-    ]
+def format_sizes(rows):
+    """What `vgg16_sizes` returned, as a text table."""
+    head = ("classes", "maxout in", "k", "without maxout", "maxout", "pruned", "reduction", "multiply-adds")
+    lines = [head]
     for r in rows:
-        sizes = (f"{r[f'{name}_params']:,}" for name in ("without_maxout", "maxout", "pruned"))
+        counts = (f"{r[f'{name}_params']:,}" for name in ("without_maxout", "maxout", "pruned"))
         less = f"{-100 * r['reduction_without_maxout']:.1f} %"
         macs = f"{r['without_maxout_macs']:,} -> {r['pruned_macs']:,}"
-        lines.append((f"{r['classes']:,}", " + ".join(r["layers"]), str(r["k"]), *sizes, less, macs))
-    wide = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(c.rjust(w) for c, w in zip(line, wide, strict=True)) for line in lines)
+        lines.append((f"{r['classes']:,}", " + ".join(r["layers"]), str(r["k"]), *counts, less, macs))
+    return text_table(lines)

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnp.experiments.checkpoint import load_checkpoint, network_from, under
-from mnp.experiments.folder import CHECKPOINTS
-from mnp.experiments.run import run
+from mnp.experiments.checkpoint import load_checkpoint, network_from, with_prefix
+from mnp.experiments.registry import CHECKPOINTS
+from mnp.experiments.runner import run
 from mnp.nn import loss_and_grads
 from mnp.verify.gradcheck import gradient_error, numerical_gradient
 
@@ -80,7 +80,7 @@ def run_temporary(experiment, backend=None):
         checkpoints = sorted((Path(folder) / "run" / CHECKPOINTS).glob("[0-9]*.npz"))
         loaded = [load_checkpoint(path) for path in checkpoints]
     nets = [network_from(arrays, meta, backend) for arrays, meta in loaded]
-    rankings = [{kind: under(arrays, kind) for kind in ("counts", "keep")} for arrays, _ in loaded]
+    rankings = [{kind: with_prefix(arrays, kind) for kind in ("counts", "keep")} for arrays, _ in loaded]
     return FinishedRun(rows, nets, rankings)
 
 

@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.experiments.rows import COLUMNS, COLUMNS_OF_SEEDS, done_in
-from mnp.experiments.seeds import summary_line
+from mnp.experiments.results import SEEDS_TABLE, TABLE, describe_round, format_summary
 from mnp.files import read_json
 from mnp.plotting.style import arm_label
 from mnp.tables import markdown_table, text_table
 
 FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
 RECORDS = ("mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record")
-LEFT = ("done", "method", "removed", "arXiv")  # columns of words; the others are numbers
-RUN = ("step", "done", "parameters", "reduction", "no maxout", "error before", "error after")
-COLUMNS_OF_RUN = {name: COLUMNS[name] for name in RUN}
+LEFT = ("operation", "method", "removed", "arXiv")  # columns of words; the others are numbers
+RUN = ("round", "operation", "parameters", "reduction", "no maxout", "error before", "error after")
+COLUMNS_OF_RUN = {name: TABLE[name] for name in RUN}
 PAIRED = "change: against the unpruned network of the same seed, in percentage points"
 FACES_ERROR = "standard error: over the pairs of View 1, or the ten folds of View 2"
 
@@ -83,9 +82,9 @@ def format_results(name, folder=None):
     elif any(row["arm"] for row in results["rows"]):
         table = arms_table(results["aggregate"])
     elif seeds > 1:
-        hidden = ("step", "k", "reduction")
-        columns = {name: text for name, text in COLUMNS_OF_SEEDS.items() if name not in hidden}
-        table, note = table_of(columns, results["aggregate"]), summary_line(results)
+        hidden = ("round", "k", "reduction")
+        columns = {name: text for name, text in SEEDS_TABLE.items() if name not in hidden}
+        table, note = table_of(columns, results["aggregate"]), format_summary(results)
     else:
         table, note = table_of(COLUMNS_OF_RUN, results["rows"]), "no interval"
     versions = ", ".join(f"{name} {version}" for name, version in results.get("versions", {}).items())
@@ -223,10 +222,10 @@ def faces_table(results):
     The pairs, with McNemar's p, are those of a single run or of View 2's ten folds; several seeds have none.
     """
     columns = {
-        "done": lambda r: done_in(r[0]),
+        "done": lambda r: describe_round(r[0]),
         "parameters": lambda r: f"{r[0]['nonzero']:,}",
-        "reduction": lambda r: COLUMNS["reduction"](r[0]),
-        "without maxout": lambda r: COLUMNS["no maxout"](r[0]),
+        "reduction": lambda r: TABLE["reduction"](r[0]),
+        "without maxout": lambda r: TABLE["no maxout"](r[0]),
         "accuracy, %": lambda r: format_sd(*r[1:]),
     }
     header, rows = table_of(columns, accuracies(results))

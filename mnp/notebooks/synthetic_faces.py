@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mnp.experiments.faces_data import FacesData, PairRows, standardised
+from mnp.experiments.lfw_data import FacesData, PairIndices, standardised
 
 
 def draw_face(person, number, size=32):
@@ -53,8 +53,8 @@ def make_faces(train, threshold, test):
         train_labels=np.repeat(np.arange(train[0]), train[1]),
         classes=train[0],
         images=standardised(np.concatenate([images["threshold"], images["test"]])),
-        chosen_by=all_pairs(*threshold, first=0),
-        tested=all_pairs(*test, first=len(images["threshold"])),
+        threshold_pairs=all_pairs(*threshold, first=0),
+        test_pairs=all_pairs(*test, first=len(images["threshold"])),
         people=people,
         facts={},
     )
@@ -67,4 +67,4 @@ def all_pairs(people, each, first):
     two = np.flatnonzero(~same)
     two = two[np.linspace(0, len(two) - 1, min(same.sum(), len(two))).astype(int)]
     chosen = np.concatenate([np.flatnonzero(same), two])
-    return PairRows(first + a[chosen], first + b[chosen], same[chosen])
+    return PairIndices(first + a[chosen], first + b[chosen], same[chosen])

@@ -5,9 +5,8 @@ from itertools import pairwise
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.experiments import faces
-from mnp.experiments.faces_pairs import decided, labels_in, verified_in
-from mnp.experiments.rows import done_in
+from mnp.experiments import verification
+from mnp.experiments.results import describe_round
 from mnp.plotting.style import BLACK, GREY, LINES, label_axes, log_scale, new_figure
 
 
@@ -51,17 +50,17 @@ def roc_of_run(rows, path):
     curves : {label: (false_positive, true_positive, operating point)}
         The label ends in the equal error rate (EER).
     """
-    names = labels_in(path)
+    names = verification.pair_labels(path)
     if len(names) != len(rows):
         raise MnpError(f"{path}: has {len(names)} rounds, but there are {len(rows)} rows")
     neurons = [i for i, row in enumerate(rows) if row["kind"] == "neurons"]
     curves = {}
     for i in sorted({0, *neurons[-1:], len(rows) - 1}):
-        pairs = verified_in(path, names[i])
-        distances, same, accepted = pairs["distances"], pairs["same"], decided(pairs)
-        label = f"{done_in(rows[i])}, {rows[i]['nonzero']:,} parameters" if i else "unpruned"
-        label += f" (EER {100 * faces.equal_error_rate(distances, same):.1f} %)"
-        x, y, _ = faces.roc(distances, same)
+        pairs = verification.read_pairs(path, names[i])
+        distances, same, accepted = pairs["distances"], pairs["same"], verification.called_same(pairs)
+        label = f"{describe_round(rows[i])}, {rows[i]['nonzero']:,} parameters" if i else "unpruned"
+        label += f" (EER {100 * verification.equal_error_rate(distances, same):.1f} %)"
+        x, y, _ = verification.roc(distances, same)
         curves[label] = x, y, (accepted[~same].mean(), accepted[same].mean())
     return curves
 

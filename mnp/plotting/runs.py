@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import load_checkpoint, under
-from mnp.experiments.folder import CHECKPOINTS, PAIRS, SUMMARY
-from mnp.experiments.seeds import folder_of
+from mnp.experiments.checkpoint import load_checkpoint, with_prefix
+from mnp.experiments.registry import CHECKPOINTS, PAIRS, SUMMARY
 from mnp.files import read_json
 from mnp.plotting.faces import plot_roc, roc_of_run
 from mnp.plotting.style import (
@@ -195,7 +194,7 @@ def save_run_figures(folder):
     try:
         rows, name = summary["rows"], summary["recipe"]["name"]
         figures = {"error.png": plot_runs({f"{name}: test error against size": rows})}
-        first = folder / folder_of(summary["seeds"][0]) if "seeds" in summary else folder
+        first = folder / f"seed-{summary['seeds'][0]}" if "seeds" in summary else folder
         for layer, rounds in rounds_of(first).items():
             figure = figures[f"win_counts-{layer}.png"] = plot_rounds(rounds)
             figure.suptitle(f"{name}: wins per unit of {layer}, before each removal", fontsize=13)
@@ -215,6 +214,6 @@ def rounds_of(folder):
         if meta["row"]["kind"] == "neurons":
             arm = meta["row"]["arm"] if arm is None else arm
             if meta["row"]["arm"] == arm:
-                for layer, counts in under(arrays, "counts").items():
+                for layer, counts in with_prefix(arrays, "counts").items():
                     rounds.setdefault(layer, []).append((counts, arrays[f"keep/{layer}"]))
     return rounds

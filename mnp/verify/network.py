@@ -102,7 +102,7 @@ def pruning_round(backend, seed=0):
     rng = np.random.default_rng([seed, 1])
     data = mnp.data.load("digits")
     crops = np.ascontiguousarray(data.train_images[:, :, 6:22, 6:22])
-    net = lenet5(3, 8, UNITS, K, image=16, dropout=DROPOUT, rng=rng, dtype=np.float64, backend=backend)
+    net = lenet5(3, 8, UNITS, K, image_size=16, dropout=DROPOUT, rng=rng, dtype=np.float64, backend=backend)
     notes = {}
 
     def note(key, array, step=None):

@@ -96,14 +96,14 @@ def control(recipe):
     if not (HERE / f"{recipe}-controls.json").exists():
         return "not yet run"
     last = {line["arm"]: line for line in read(f"{recipe}-controls")["aggregate"]}
-    return "; ".join(f"{stored.arm_label(line["arm"])}: {error(line)}" for line in last.values())
+    return "; ".join(f"{stored.arm_label(line['arm'])}: {error(line)}" for line in last.values())
 
 
 def ranking_sentence():
     """The errors that six rankings end at."""
     results = read("mnist-ranking")
     ends = ", ".join(
-        f"{stored.arm_label(line["arm"])} {error(line)}" for line in results["aggregate"] if line["k"] == 1
+        f"{stored.arm_label(line['arm'])} {error(line)}" for line in results["aggregate"] if line["k"] == 1
     )
     return f"Test error at k = 1 in %, {len(results['seeds'])} seeds of `mnist-ranking`: {ends}."
 

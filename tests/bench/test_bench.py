@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mnp.__main__ import main
 from mnp.bench import cases
 from mnp.bench.report import bench, format_rows
 from mnp.bench.timing import interleaved
+from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.kernels import get_backend
 

@@ -19,7 +19,7 @@ import pytest
 from test_data_mnist import idx_bytes, pictures
 
 import mnp.data
-from mnp.__main__ import main
+from mnp.cli import main
 from mnp.data import digits, fetch, lfw, lfw_archive, mnist
 from mnp.errors import MnpError
 

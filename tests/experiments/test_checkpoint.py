@@ -1,10 +1,11 @@
-"""Checkpoints and the folder's files: whole or not at all, and nothing read that is not what it says."""
+"""Checkpoints and the files of a folder: complete or not there, and damaged ones rejected in one line."""
 
 import hashlib
 import io
 import json
 import os
 import pickle
+import re
 import signal
 import struct
 import subprocess
@@ -19,7 +20,6 @@ from hypothesis import strategies as st
 from mnp import files
 from mnp.errors import MnpError
 from mnp.experiments.checkpoint import (
-    DIGEST,
     load_checkpoint,
     load_network,
     network_entries,
@@ -45,19 +45,13 @@ def path(tmp_path):
     return tmp_path / "c.npz"
 
 
-def sealed(data):
-    """The bytes with a checksum that fits: what a liar would send, not what a broken disk does."""
-    return data[:-DIGEST] + hashlib.sha256(data[:-DIGEST]).hexdigest().encode()
-
-
 def archive(entries, compression=zipfile.ZIP_STORED):
-    """A sealed zip of (name, bytes)."""
+    """A zip of (name, bytes)."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as made:
         for name, data in entries:
             made.writestr(name, data)
-        made.comment = b"0" * DIGEST
-    return sealed(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def npy(array):
@@ -94,7 +88,24 @@ def test_numpy_opens_it_and_equal_content_gives_equal_bytes(path, tmp_path):
     assert (tmp_path / "d.npz").read_bytes() == path.read_bytes()
 
 
-def test_objects_are_refused_when_writing(tmp_path):
+def test_a_file_of_mnp_0_1_is_read(tmp_path):
+    """Its version is 1, and its zip ends with a comment: a SHA-256."""
+    data = bytearray(archive([("state/a.npy", npy(ARRAYS["state/a"].copy("C"))), meta_entry(row=3)]))
+    data[-2:] = struct.pack("<H", 64)
+    (tmp_path / "old.npz").write_bytes(data + hashlib.sha256(data).hexdigest().encode())
+    arrays, meta = load_checkpoint(tmp_path / "old.npz")
+    np.testing.assert_array_equal(arrays["state/a"], ARRAYS["state/a"])
+    assert meta["version"] == 1 and meta["row"] == 3
+
+
+def test_arrays_of_the_other_byte_order_are_converted(tmp_path):
+    for dtype in (">f4", ">i8", "<f8"):
+        save_checkpoint(tmp_path / "b.npz", {"w": np.arange(3).astype(dtype)}, {})
+        array = load_checkpoint(tmp_path / "b.npz")[0]["w"]
+        assert array.dtype.isnative and array.tolist() == [0, 1, 2]
+
+
+def test_objects_are_rejected_when_writing(tmp_path):
     with pytest.raises(MnpError, match="dtype object"):
         save_checkpoint(tmp_path / "o.npz", {"o": np.array([{}])}, {})
     assert not list(tmp_path.iterdir())
@@ -118,8 +129,9 @@ def test_networks_keep_weights_masks_and_layers(tmp_path, k):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_flipped_bit_and_every_cut_is_told(path, data):
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_or_a_cut_is_reported_or_changes_nothing(path, data):
+    """A zip has some bytes, such as the date of an entry, that mean nothing here."""
     good = path.read_bytes()
     bad = bytearray(good)
     if data.draw(st.booleans()):
@@ -128,18 +140,24 @@ def test_every_flipped_bit_and_every_cut_is_told(path, data):
         bad[data.draw(st.integers(0, len(good) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     broken = path.with_name("broken.npz")
     broken.write_bytes(bad)
-    with pytest.raises(MnpError, match=r"broken\.npz.*checksum"):
-        load_checkpoint(broken)
+    try:
+        arrays, meta = load_checkpoint(broken)
+    except MnpError as error:
+        assert re.match(r".*broken\.npz: is damaged", str(error)) and "\n" not in str(error)
+    else:
+        expected, expected_meta = load_checkpoint(path)
+        assert meta == expected_meta and list(arrays) == list(expected)
+        assert all(arrays[name].tobytes() == expected[name].tobytes() for name in arrays)
 
 
 @given(at=st.integers(0, 10**6), value=st.integers(0, 255), more=st.binary(max_size=8))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_liar_with_the_right_checksum_gets_one_line_or_arrays(path, at, value, more):
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_changed_bytes_give_one_line_or_small_arrays(path, at, value, more):
     bad = bytearray(path.read_bytes())
-    at %= len(bad) - DIGEST
+    at %= len(bad)
     bad[at : at + 1 + len(more)] = bytes([value]) + more
     liar = path.with_name("liar.npz")
-    liar.write_bytes(sealed(bytes(bad)))
+    liar.write_bytes(bad)
     try:
         arrays, _ = load_checkpoint(liar)
         assert sum(a.nbytes for a in arrays.values()) <= len(bad)
@@ -165,9 +183,7 @@ class Bomb:
         [("w.npy", giant_header(10**30)), meta_entry()],
         [("w.npy", npy(np.array([Bomb()], dtype=object))), meta_entry()],
         [("w.npy", pickle.dumps(Bomb())), meta_entry()],
-        [("w.npy", npy(np.asfortranarray(np.ones((2, 3))))), meta_entry()],
         [("w.npy", npy(np.array(["text"]))), meta_entry()],
-        [("w.npy", npy(np.array([1], ">i4"))), meta_entry()],
         [("w.npy", b""), meta_entry()],
         [("w.txt", b"x"), meta_entry()],
         [("w.npy", npy(np.ones(1)))],  # no meta
@@ -181,7 +197,7 @@ class Bomb:
 def test_hostile_entries_are_one_line(tmp_path, monkeypatch, entries):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "h.npz").write_bytes(archive(entries))
-    with pytest.raises(MnpError, match="no checkpoint of mnp") as caught:
+    with pytest.raises(MnpError, match="damaged or no checkpoint of mnp") as caught:
         load_checkpoint(tmp_path / "h.npz")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "pickle-was-read").exists()
@@ -192,22 +208,11 @@ def test_compressed_bombs_are_not_unpacked(tmp_path):
     (tmp_path / "b.npz").write_bytes(bomb)
     with pytest.raises(MnpError, match="more bytes than the file has"):
         load_checkpoint(tmp_path / "b.npz")
-    (tmp_path / "s.npz").write_bytes(archive([("w.npy", os.urandom(99)), meta_entry()], zipfile.ZIP_DEFLATED))
-    with pytest.raises(MnpError, match="not a stored array"):
-        load_checkpoint(tmp_path / "s.npz")
 
 
-def test_two_entries_of_one_name(tmp_path):
-    with pytest.warns(UserWarning, match="Duplicate"):
-        data = archive([("w.npy", npy(np.ones(1)))] * 2 + [meta_entry()])
-    (tmp_path / "t.npz").write_bytes(data)
-    with pytest.raises(MnpError, match="two entries"):
-        load_checkpoint(tmp_path / "t.npz")
-
-
-def test_another_version_says_which(tmp_path):
+def test_a_version_of_the_future_is_rejected_by_its_number(tmp_path):
     (tmp_path / "v.npz").write_bytes(archive([meta_entry(version=7)]))
-    with pytest.raises(MnpError, match="version 7, this program reads 1"):
+    with pytest.raises(MnpError, match="version 7; this program reads 1 and 2"):
         load_checkpoint(tmp_path / "v.npz")
 
 

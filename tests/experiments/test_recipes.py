@@ -1,4 +1,4 @@
-"""Recipes: what is named, what is refused, and the steps that they unfold into."""
+"""Recipes: the named ones, what is rejected, and the rounds of an experiment."""
 
 import dataclasses
 import json
@@ -7,27 +7,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mnp.data import lfw
 from mnp.errors import MnpError
-from mnp.experiments.catalogue import experiment_from, named
+from mnp.experiments.config import differences, digest, from_dict, override, to_dict
 from mnp.experiments.recipes import (
-    EXPERIMENTS,
     RANKINGS,
+    VARIANTS,
     Experiment,
     ModelRecipe,
     PruneRecipe,
     TrainRecipe,
     WeightRecipe,
+    plan_rounds,
 )
-from mnp.experiments.run import default_folder
-from mnp.experiments.steps import steps_of
-from mnp.experiments.typed import differences, digest, from_dict, override, to_dict
+from mnp.experiments.registry import EXPERIMENTS, default_folder, experiment_from, get_experiment, is_variant
 from mnp.nn import lenet5, units_of
 
-DIGITS = named("digits")
+DIGITS = get_experiment("digits")
 
 
 def parameters(name, k, maxout=True):
-    m = named(name).model
+    m = get_experiment(name).model
     units = units_of(m.neurons, m.k)
     return lenet5(m.conv1, m.conv2, units, k, maxout=maxout, backend="textbook").count_params()
 
@@ -50,13 +50,13 @@ def test_every_recipe_of_the_issues_is_there():
     }
     assert set(EXPERIMENTS) >= {"mnist-compare", "mnist-ranking", "mnist-record"}
     assert all(name == e.name and e.about for name, e in EXPERIMENTS.items())
-    assert named("mnist-ranking").prune.rankings == RANKINGS
+    assert get_experiment("mnist-ranking").prune.rankings == RANKINGS
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_recipe_survives_json(name):
-    e = named(name)
-    again = from_dict(Experiment, json.loads(json.dumps(to_dict(e))))
+    e = get_experiment(name)
+    again = experiment_from(json.loads(json.dumps(to_dict(e))))
     assert again == e and digest(again) == digest(e)
 
 
@@ -93,7 +93,7 @@ def test_override_reads_every_type(assignment, value):
     section, field = assignment.partition("=")[0].strip().split(".")
     changed = override(DIGITS, assignment)
     assert getattr(getattr(changed, section), field) == value
-    assert named("digits") == DIGITS  # the original is untouched
+    assert get_experiment("digits") == DIGITS  # the original is untouched
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_override_reads_every_type(assignment, value):
     [
         ("train.epoch=1", "no field train.epoch: did you mean epochs"),
         ("trian.epochs=1", "no section trian: did you mean train?"),
-        ("train.qqq=1", "there are epochs, batch_size, lr"),
+        ("train.qqq=1", "choose one of epochs, batch_size, lr"),
         ("train=1", "section.field=value"),
         ("train.epochs", "section.field=value"),
         ("train.epochs=1.5", "'1.5' is not a whole number"),
@@ -113,13 +113,16 @@ def test_override_reads_every_type(assignment, value):
         ("weights.floors=conv1", "a list of name:number pairs"),
         ("weights.reductions=0.5,x", "a list of numbers"),
         ("train.epochs.x=1", "no section train.epochs"),
+        ("train.decay=0", "did you mean weight_decay?"),
+        ("train.wd=0", "did you mean weight_decay?"),
+        ("train.batchsize=1", "did you mean batch_size?"),
         ("train.epochs=99999999999999999999", "is not a whole number"),
-        ("model.neurons=4000000000000", "model.neurons is 4000000000000: give 1 to"),
+        ("model.neurons=4000000000000", "model.neurons = 4000000000000 must be from 1 to 1048576"),
         ("model.k=3", "model.k = 3 does not divide model.neurons = 256"),
-        ("train.epochs=-1", "give 0 or more"),
-        ("train.batch_size=0", "at least one image"),
+        ("train.epochs=-1", "train.epochs = -1 must be at least 0"),
+        ("train.batch_size=0", "at least 1"),
         ("model.dropout=1", "[0, 1)"),
-        ("model.init=zeros", "caffe or he"),
+        ("model.init=zeros", "one of caffe, he"),
         ("train.momentum=1", "[0, 1)"),
         ("train.lr=0", "above 0"),
         ("train.policy=linear", "constant, step, inv, cosine"),
@@ -133,17 +136,17 @@ def test_override_reads_every_type(assignment, value):
         ("weights.reductions=0.5,1.0", "[0, 1)"),
         ("weights.reductions=-0.1", "[0, 1)"),
         ("weights.reductions=0.9,0.5", "must not fall"),
-        ("weights.schedule=slow", "iterative or gradual"),
-        ("weights.scope=all", "layer or global"),
+        ("weights.schedule=slow", "iterative, gradual"),
+        ("weights.scope=all", "layer, global"),
         ("weights.floors=conv1:2", "[0, 1]"),
-        ("weights.every=0", "1 or more"),
-        ("weights.remaining=0", "1 or more"),
+        ("weights.every=0", "at least 1"),
+        ("weights.remaining=0", "at least 1"),
         ("weights.remaining=100,200", "must not grow"),
         ("weights.dropout=1", "[0, 1)"),
-        ("weights.weight_decay=-1", "0 or more"),
+        ("weights.weight_decay=-1", "at least 0"),
         ("weights.ramp_epochs=9", "0..5"),
         ("weights.splice=true", "gradual"),
-        ("data.validation=-1", "negative"),
+        ("data.validation=-1", "at least 0"),
     ],
 )
 def test_override_refuses_in_one_line(assignment, words):
@@ -157,8 +160,7 @@ def test_changes_are_judged_together_and_can_be_told_again():
     changes += ["weights.reductions=0.5,0.9", "weights.floors=conv1:0.5,fc4:1.0", "prune.rankings=random"]
     for texts in (changes, changes[::-1]):
         changed = override(DIGITS, *texts)
-        assert sorted(differences(changed, DIGITS)) == sorted(changes)
-        assert override(DIGITS, *differences(changed, DIGITS)) == changed
+        assert sorted(f"{path}={value}" for path, value, _ in differences(changed, DIGITS)) == sorted(changes)
     assert differences(DIGITS, DIGITS) == []
 
 
@@ -179,7 +181,7 @@ def test_override_of_any_text_is_a_recipe_or_one_line(text):
         (lambda d: d["train"].update(epohcs=1), "did you mean epochs"),
         (lambda d: d["train"].update(epochs="5"), "train.epochs = '5' is not a whole number"),
         (lambda d: d["train"].update(epochs=True), "is not a whole number"),
-        (lambda d: d.update(train=[]), "where a section is wanted"),
+        (lambda d: d.update(train=[]), "where a section is expected"),
         (lambda d: d["prune"].update(rankings="win_counts"), "is not a list of names"),
         (lambda d: d["weights"].update(floors=[["conv1"]]), "pairs"),
         (lambda d: d.update(seed=-1), "seed"),
@@ -196,7 +198,7 @@ def test_a_damaged_recipe_is_told_in_one_line(damage, words):
 
 def test_unknown_recipe_names_its_neighbours():
     with pytest.raises(MnpError, match="did you mean mnist-caffe"):
-        named("mnist-cafe")
+        get_experiment("mnist-cafe")
 
 
 def test_experiments_are_frozen():
@@ -204,30 +206,30 @@ def test_experiments_are_frozen():
         DIGITS.seed = 1
 
 
-# --- steps --------------------------------------------------------------------------------------------
+# --- rounds ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_steps_are_numbered_and_follow_their_parents(name):
-    steps = steps_of(named(name))
-    assert [s.index for s in steps] == list(range(len(steps)))
-    assert steps[0].kind == "train" and steps[0].parent == -1
-    for s in steps[1:]:
-        assert 0 <= s.parent < s.index and s.depth == steps[s.parent].depth + 1
-        assert s.k == steps[s.parent].k - (s.kind == "neurons")
-    assert len({s.label for s in steps}) == len(steps)
+def test_rounds_are_numbered_and_follow_their_parents(name):
+    plan = plan_rounds(get_experiment(name))
+    assert [s.index for s in plan] == list(range(len(plan)))
+    assert plan[0].kind == "train" and plan[0].parent == -1
+    for s in plan[1:]:
+        assert 0 <= s.parent < s.index and s.depth == plan[s.parent].depth + 1
+        assert s.k == plan[s.parent].k - (s.kind == "neurons")
+    assert len({s.label for s in plan}) == len(plan)
 
 
 def test_neuron_rounds_then_weight_rounds():
-    steps = steps_of(named("mnist-combined"))
-    assert [s.kind for s in steps] == ["train"] + ["neurons"] * 3 + ["weights"] * 2
-    assert [s.k for s in steps] == [4, 3, 2, 1, 1, 1]
-    assert [s.reduction for s in steps[4:]] == list(named("mnist-combined").weights.reductions)
+    plan = plan_rounds(get_experiment("mnist-combined"))
+    assert [s.kind for s in plan] == ["train"] + ["neurons"] * 3 + ["weights"] * 2
+    assert [s.k for s in plan] == [4, 3, 2, 1, 1, 1]
+    assert [s.reduction for s in plan[4:]] == list(get_experiment("mnist-combined").weights.reductions)
 
 
 def test_sizes_are_given_as_reductions_or_as_numbers_not_both():
     e = override(override(DIGITS, "weights.remaining=900,300"), "prune.to_k=none")
-    assert [(s.kind, s.remaining, s.reduction) for s in steps_of(e)[1:]] == [
+    assert [(s.kind, s.remaining, s.reduction) for s in plan_rounds(e)[1:]] == [
         ("weights", 900, None),
         ("weights", 300, None),
     ]
@@ -236,25 +238,25 @@ def test_sizes_are_given_as_reductions_or_as_numbers_not_both():
 
 
 def test_weights_alone_leaves_the_neurons():
-    assert {s.k for s in steps_of(named("mnist-weights"))} == {4}
+    assert {s.k for s in plan_rounds(get_experiment("mnist-weights"))} == {4}
 
 
 def test_rankings_are_arms_of_one_trained_network_over_the_same_batches():
-    steps = steps_of(named("mnist-ranking"))
-    firsts = [s for s in steps if s.parent == 0]
+    plan = plan_rounds(get_experiment("mnist-ranking"))
+    firsts = [s for s in plan if s.parent == 0]
     assert [s.ranking for s in firsts] == list(RANKINGS)
     for arm in RANKINGS:
-        assert [(s.k, s.depth) for s in steps if s.arm == arm] == [(3, 1), (2, 2), (1, 3)]
+        assert [(s.k, s.depth) for s in plan if s.arm == arm] == [(3, 1), (2, 2), (1, 3)]
 
 
 def test_compare_has_equal_sizes_after_equal_iterations():
-    e = named("mnist-compare")
-    steps = steps_of(e)
-    # (what fixes the size, how many steps of training lie behind it), arm by arm
+    e = get_experiment("mnist-compare")
+    plan = plan_rounds(e)
+    # (what fixes the size, how many rounds of training come before it), arm by arm
     found = {
         arm: {
             (s.index if s.kind == "neurons" else s.match or s.reduction, s.depth)
-            for s in steps
+            for s in plan
             if s.arm == arm
         }
         for arm in ("neurons", "weights", "after")
@@ -262,7 +264,7 @@ def test_compare_has_equal_sizes_after_equal_iterations():
     assert found["neurons"] < found["weights"] and found["after"] < found["weights"]
     assert (3, 3) in found["neurons"] & found["after"]  # all three arms meet where k = 1
     assert len(found["weights"] & found["after"]) == 1 + len(e.weights.reductions)
-    assert len({s.epochs for s in steps}) == 1
+    assert len({s.epochs for s in plan}) == 1
 
 
 @pytest.mark.parametrize(
@@ -287,9 +289,31 @@ def test_a_name_that_is_no_folder_is_refused_on_one_line(name):
 
 
 def test_a_whole_number_is_a_width():
-    values = json.loads(json.dumps(to_dict(named("lfw"))))
+    values = json.loads(json.dumps(to_dict(get_experiment("lfw"))))
     values["model"]["width"] = 1
     assert experiment_from(values).model.width == 1
     values["model"]["width"] = 0.3
-    with pytest.raises(MnpError, match=r"model.width is no multiple of 1/64 up to 16"):
+    with pytest.raises(MnpError, match=r"model.width = 0.3 is no multiple of 1/64 up to 16"):
         experiment_from(values)
+
+
+def test_the_names_of_fields_in_mnp_0_1_are_still_read():
+    values = to_dict(DIGITS)
+    for section in ("train", "prune", "weights"):
+        values[section]["learning_rate"] = values[section].pop("lr")
+    values["train"]["batch"] = values["train"].pop("batch_size")
+    assert from_dict(Experiment, values) == DIGITS
+    assert override(DIGITS, "train.batch=7", "train.learning_rate=0.5").train == dataclasses.replace(
+        DIGITS.train, batch_size=7, lr=0.5
+    )
+    assert default_folder(DIGITS).name == "digits-3089c69a"  # as mnp 0.1 named it
+
+
+def test_variants_differ_from_the_named_recipe_in_more_than_the_seed():
+    assert not is_variant(DIGITS) and not is_variant(dataclasses.replace(DIGITS, seed=3))
+    assert is_variant(override(DIGITS, "train.epochs=1"))
+    assert not is_variant(dataclasses.replace(DIGITS, name="my-own"))
+
+
+def test_the_variants_of_lfw_are_those_of_the_reader():
+    assert set(VARIANTS) == set(lfw.VARIANTS)

@@ -1,24 +1,25 @@
-"""Several seeds: one after another, side by side, and the statistics over them."""
+"""Several seeds: one after another, in parallel, and the statistics over them."""
 
 import dataclasses
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
-import time
+import threading
 
 import pytest
 from tiny_runs import NEURONS, assert_same_bits, carry_out, without_seconds
 
 from mnp.errors import MnpError
-from mnp.experiments import side_by_side
-from mnp.experiments.recipes import TrainRecipe
+from mnp.experiments import classification, parallel, registry
+from mnp.experiments.recipes import PruneRecipe, TrainRecipe
+from mnp.experiments.results import T_QUANTILES, format_summary, mean_sd_se, paired_interval
 from mnp.experiments.seeds import run_seeds
-from mnp.experiments.statistics import mean_and_sd, paired_interval, t_quantile
 
 
-def test_seeds_side_by_side_give_what_they_give_one_after_another(tmp_path, monkeypatch):
+def test_seeds_in_parallel_give_the_bits_that_they_give_one_after_another(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     said, results = [], []
     for jobs in (1, 2):
@@ -56,30 +57,63 @@ def test_a_seed_that_fails_says_why(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_misses_the_interrupt_is_ended(monkeypatch):
-    deaf = "import signal, time; signal.signal(2, signal.SIG_IGN); print(flush=True); time.sleep(60)"
-    monkeypatch.setattr(side_by_side, "PATIENCE", 0.2)
-    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        began = time.perf_counter()
-        side_by_side.stop(process)
-        assert process.returncode == -signal.SIGKILL and time.perf_counter() - began < 30
+def test_the_processes_end_when_the_run_is_interrupted(tmp_path, monkeypatch):
+    """Even one that ignores the interrupt; nothing is started afterwards."""
+    deaf = "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)"
+    started = []
+
+    def start(experiment, folder, threads, options):
+        started.append(subprocess.Popen([sys.executable, "-c", deaf]))
+        threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+        return started[-1], 0
+
+    monkeypatch.setattr(parallel, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        parallel.run_in_processes(dict.fromkeys("ab", (NEURONS, tmp_path)), 1, log=lambda _: None)
+    assert len(started) == 1 and started[0].wait(30) == -signal.SIGKILL
 
 
-def test_t_quantiles_are_the_tables_and_scipys():
-    assert [round(t_quantile(df), 3) for df in (1, 2, 3, 4, 9, 30)] == [
-        12.706,
-        4.303,
-        3.182,
-        2.776,
-        2.262,
-        2.042,
-    ]
+def test_the_reason_of_a_failure_is_the_error_of_this_start(tmp_path):
+    """Not the progress of a process that an earlier, killed start has left behind."""
+    log = tmp_path / "log.txt"
+    log.write_text("mnp: an old error\n00-train-k4: epoch 1/2, loss 0.1\n")
+    start = log.stat().st_size
+    with log.open("a") as file:
+        file.write("mnp: out: another run (process 7) writes there\n00-train-k4: epoch 2/2, loss 0.1\n")
+    assert parallel.error_in_log(log, start) == "out: another run (process 7) writes there"
+    assert "without an error message" in parallel.error_in_log(log, log.stat().st_size)
+
+
+def test_seeds_on_different_data_are_not_aggregated(tmp_path, monkeypatch):
+    run_seeds(NEURONS, [0], tmp_path / "out", backend="textbook", log=lambda _: None)
+    load = classification.load_data
+
+    def other_data(recipe, folder):
+        data = load(recipe, folder)
+        return dataclasses.replace(data, test_images=data.test_images[::-1].copy())
+
+    monkeypatch.setattr(classification, "load_data", other_data)
+    with pytest.raises(MnpError, match="was run on other data than"):
+        run_seeds(NEURONS, [0, 1], tmp_path / "out", backend="textbook", log=lambda _: None)
+
+
+def test_another_first_seed_is_said_by_name(tmp_path):
+    run_seeds(NEURONS, [0], tmp_path / "out", backend="textbook", log=lambda _: None)
+    with pytest.raises(MnpError, match="with seed = 0, not 1"):
+        run_seeds(dataclasses.replace(NEURONS, seed=1), [1], tmp_path / "out", log=lambda _: None)
+    with pytest.raises(MnpError, match=r"with train\.epochs = 2, not 3; prune\.to_k = 1, not 2"):
+        other = dataclasses.replace(NEURONS, train=dataclasses.replace(NEURONS.train, epochs=3))
+        registry.check_run_folder(
+            tmp_path / "out", dataclasses.replace(other, prune=PruneRecipe(to_k=2, epochs=1)), several=True
+        )
+
+
+def test_t_quantiles_are_scipys():
+    assert [round(T_QUANTILES[df - 1], 3) for df in (1, 2, 3, 4, 9)] == [12.706, 4.303, 3.182, 2.776, 2.262]
+    assert sorted(T_QUANTILES, reverse=True) == list(T_QUANTILES) and len(T_QUANTILES) == 30
     t = pytest.importorskip("scipy.stats").t
-    for df in (1, 2, 3, 4, 5, 17, 100):
-        for confidence in (0.5, 0.9, 0.99):
-            assert t_quantile(df, confidence) == pytest.approx(t.ppf(0.5 + confidence / 2, df), rel=1e-9)
+    for df, quantile in enumerate(T_QUANTILES, 1):
+        assert quantile == pytest.approx(t.ppf(0.975, df), rel=1e-6)
 
 
 def test_paired_intervals_are_of_the_differences():
@@ -88,9 +122,17 @@ def test_paired_intervals_are_of_the_differences():
     assert change == 1.0 and high - change == pytest.approx(4.303 * 0.5 / 3**0.5, rel=1e-3)
     assert high - change == pytest.approx(change - low)
     assert paired_interval([1.0], [2.0]) == (-1.0, None, None)
-    assert mean_and_sd([3.0]) == (3.0, None)
+    assert mean_sd_se([3.0]) == (3.0, None, None)
+    assert mean_sd_se([0.8, 0.9, 0.85, 0.95])[2] == pytest.approx(
+        statistics.stdev([0.8, 0.9, 0.85, 0.95]) / 2
+    )
+    _, low, high = paired_interval(list(range(40)), [0.0] * 40)  # more than the table has
+    assert high - low == pytest.approx(2 * 2.042272 * mean_sd_se(range(40))[2])
     for bad in (([], []), ([1.0], [])):
         with pytest.raises(MnpError, match="cannot be paired"):
             paired_interval(*bad)
-    with pytest.raises(MnpError, match="df must be"):
-        t_quantile(0)
+
+
+def test_a_single_round_has_no_change_to_report():
+    line = {"step": 0, "error_mean": 1.5, "change": 0.0, "change_low": 0.0, "change_high": 0.0}
+    assert format_summary({"seeds": [0, 1], "aggregate": [line]}) == "2 seeds: unpruned 1.500 %"

@@ -1,7 +1,13 @@
 """A run on faces that takes seconds: drawings for photographs, VGG16 at 1/64 of its width, 32x32 images."""
 
-from mnp.experiments.faces_recipes import FacesExperiment, FacesRecipe, FacesTrainRecipe, VggRecipe
-from mnp.experiments.recipes import PruneRecipe, WeightRecipe
+from mnp.experiments.recipes import (
+    FacesExperiment,
+    FacesRecipe,
+    FacesTrainRecipe,
+    PruneRecipe,
+    VggRecipe,
+    WeightRecipe,
+)
 
 TINY = FacesExperiment(
     "tiny-faces",

@@ -1,4 +1,4 @@
-"""A run of a second: the real thing with two filters, four units and sixty images."""
+"""Runs that take a second: two filters, four units, sixty images."""
 
 import csv
 import dataclasses
@@ -12,7 +12,7 @@ from mnp.experiments.recipes import (
     TrainRecipe,
     WeightRecipe,
 )
-from mnp.experiments.run import run
+from mnp.experiments.runner import run
 
 NEURONS = Experiment(
     "tiny",
@@ -33,9 +33,12 @@ COMPARE = dataclasses.replace(
 
 
 def carry_out(experiment, out, **more):
-    """Run on the readable kernels, quietly; what it said comes back beside the rows."""
-    said = []
-    return run(experiment, out, backend="textbook", log=said.append, **more), said
+    """Run on the textbook backend; return the rows and the lines that were logged."""
+    lines = []
+    function = run
+    if experiment.has_folds:
+        from mnp.experiments.lfw_folds import run_folds as function
+    return function(experiment, out, backend="textbook", log=lines.append, **more), lines
 
 
 def without_seconds(rows):

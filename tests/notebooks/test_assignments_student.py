@@ -147,7 +147,7 @@ def test_every_task_has_its_questions_a_model_answer_and_a_rubric(folder):
 
 
 def test_mnp_course_writes_the_students_folder(tmp_path, capsys, monkeypatch):
-    from mnp import __main__ as cli
+    from mnp import cli
 
     out = tmp_path / "my course"
     assert cli.main(["course", "--out", str(out)]) == 0
@@ -157,9 +157,7 @@ def test_mnp_course_writes_the_students_folder(tmp_path, capsys, monkeypatch):
     assert cli.main(["course", "--out", str(out)]) == 2
     assert "not an empty folder" in capsys.readouterr().err
     # Installed as a wheel, there is no course beside the package.
-    from mnp.commands import course
-
-    monkeypatch.setattr(course, "__file__", str(tmp_path / "site-packages/mnp/commands/course.py"))
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages/mnp/cli.py"))
     assert cli.main(["course", "--out", str(tmp_path / "new")]) == 2
     error = capsys.readouterr().err
     assert "make.py student" in error and error.count("\n") == 1 and not (tmp_path / "new").exists()

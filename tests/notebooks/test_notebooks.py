@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnp.experiments.catalogue import named
+from mnp.experiments.registry import get_experiment
 from mnp.kernels import jitted, textbook
 from mnp.nn import Dense, Network
 from mnp.notebooks import helpers, synthetic_faces
@@ -181,7 +181,7 @@ def test_the_recipes_that_pages_name_exist():
     for name in NAMES:
         for text in map(source, code(read(name))):
             for recipe in re.findall(r'named\("([^"]+)"\)', text):
-                named(recipe)
+                get_experiment(recipe)
 
 
 # --- running them whole -----------------------------------------------------------------------------------

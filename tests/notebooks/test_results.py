@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mnp.experiments.statistics import aggregate
 from tiny_runs import COMPARE, NEURONS, carry_out
 
 from mnp.errors import MnpError
 from mnp.experiments.recipes import PruneRecipe, WeightRecipe
 from mnp.experiments.seeds import results_of
-from mnp.experiments.statistics import aggregate
 from mnp.notebooks import results
 from mnp.plotting.comparisons import REMOVED, plot_arms, plot_records
 from mnp.plotting.faces import plot_accuracy

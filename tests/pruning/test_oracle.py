@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import mnp.data
-from mnp.experiments.checkpoint import load_checkpoint, under
+from mnp.experiments.checkpoint import load_checkpoint, with_prefix
 from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
-from mnp.experiments.run import run
+from mnp.experiments.runner import run
 from mnp.kernels import textbook
 from mnp.nn import SGD, learning_rate, lenet5, train_epoch
 from mnp.pruning.neurons import keep_top
@@ -63,7 +63,7 @@ def test_mnp_run_makes_the_decisions_of_plain_pytorch(digits, seed, tmp_path):
         if theirs.counts is not None:
             assert np.array_equal(arrays["counts/fc3"], theirs.counts), f"{path.name}: win counts"
             assert np.array_equal(arrays["keep/fc3"], theirs.keep), f"{path.name}: neurons kept"
-        worst.append(compare_state(under(arrays, "state"), theirs.state, path.name))
+        worst.append(compare_state(with_prefix(arrays, "state"), theirs.state, path.name))
     print(f"\nseed {seed}: largest difference of a parameter after each stage {worst}")
 
 

@@ -1,7 +1,7 @@
 """The fuzzer's readers of what the program itself writes: checkpoints, safetensors, recipes, seeds, caches.
 
-Changing bytes alone would test a checksum and little else. Every second file is therefore a liar's
-(`fuzz_lies.py`), sealed with a checksum that fits.
+Changing bytes alone would test a checksum and little else. Every second file is therefore made of lies
+(`fuzz_lies.py`), with checksums that fit.
 """
 
 import hashlib
@@ -13,12 +13,12 @@ import numpy as np
 from fuzz_lies import lying_array, lying_checkpoint, lying_json, lying_safetensors, npy
 
 from mnp.errors import MnpError
-from mnp.experiments import catalogue, checkpoint, folder, run, seeds, sparse_file, typed
-from mnp.experiments.catalogue import ALL
+from mnp.experiments import checkpoint, config, registry, seeds, sparse_file
+from mnp.experiments.config import to_dict
 from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
-from mnp.experiments.rows import to_csv, to_table
-from mnp.experiments.stage import Stage
-from mnp.experiments.typed import to_dict
+from mnp.experiments.registry import EXPERIMENTS
+from mnp.experiments.results import format_table, to_csv
+from mnp.experiments.runner import Runner, task_of
 from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network
 from mnp.pruning.sparse import sparse_network
 from mnp.verify import export, safetensors_file
@@ -53,35 +53,27 @@ TINY = Experiment(
 )
 
 
-class OneFile(run.Run):
+class OneFile(Runner):
     """A run whose every checkpoint is the one file that is being read."""
 
-    file = None
-
-    def path(self, step):
-        return self.file
-
-    progress = property(lambda self: self.file)
-
-
-class Timeless(Stage):
-    seconds = 1.0  # the same bytes every time
+    def checkpoint_path(self, round):
+        return self.progress_path
 
 
 def tiny_run() -> tuple[OneFile, bytes, bytes]:
-    """A prepared run, what it wrote inside its first step and what it wrote after it."""
+    """A prepared run, what it wrote inside round 0 and what it wrote after it."""
     with TemporaryDirectory() as folder:
-        out, said = Path(folder), []
-        one = OneFile(TINY, out, None, "textbook", said.append)
-        one.prepare()
-        one.file = out / "file"
-        stage = Timeless(one, one.steps[0])
-        stage.begin()
-        stage.epoch, stage.train_loss = 1, 0.5
-        stage.save_progress()
-        progress = one.file.read_bytes()
-        stage.finish()
-        return one, progress, one.file.read_bytes()
+        out = Path(folder)
+        one = OneFile(TINY, out, task_of(TINY), "textbook", lambda line: None)
+        one.prepare([])
+        round = one.plan[0]
+        state = one.start(round)
+        state.epoch, state.train_loss, state.error_before = 1, 0.5, 90.0
+        state.seconds_spent = lambda: 1.0  # the same bytes every time
+        one.save_progress(round, state)
+        progress = one.progress_path.read_bytes()
+        one.finish(round, state)
+        return one, progress, one.progress_path.read_bytes()
 
 
 def bytes_of(write) -> bytes:
@@ -94,29 +86,29 @@ def bytes_of(write) -> bytes:
 # --- reading, and what a right result is --------------------------------------------------------------
 
 
-def read_step(one, path):
-    one.file, said = path, []
-    one.log = said.append
-    found = one.finished(one.steps[0])
-    if found is None:
-        raise MnpError(said[-1])
-    return found
+def read_round(one, path):
+    lines = []
+    one.progress_path, one.log = path, lines.append
+    meta = one.read_finished(one.plan[0])
+    if meta is None:
+        raise MnpError(lines[-1])
+    return meta
 
 
 def read_progress(one, path):
-    one.file, said = path, []
-    one.log = said.append
-    stage = Stage(one, one.steps[0])
-    if not stage.resume():
-        raise MnpError(said[-1] if said else "it belongs to another step")
-    return stage
+    lines = []
+    one.progress_path, one.log = path, lines.append
+    state = one.resume(one.plan[0])
+    if state is None:
+        raise MnpError(lines[-1] if lines else "it belongs to another round")
+    return state
 
 
-def goes_on(stage) -> bool:
+def can_resume(state) -> bool:
     """Whether what was resumed can be trained further: the next iteration, as `train_epoch` makes it."""
-    stage.rng.permutation(4)
-    arrays = [*stage.net.params().values(), *stage.optimizer.velocity.values()]
-    return 0 <= stage.epoch <= stage.step.epochs and all(np.isfinite(a).all() for a in arrays)
+    state.rng.permutation(4)
+    arrays = [*state.net.params().values(), *state.optimizer.velocity.values()]
+    return 0 <= state.epoch <= TINY.train.epochs and all(np.isfinite(a).all() for a in arrays)
 
 
 def is_finite(net) -> bool:
@@ -166,11 +158,11 @@ def readers(reader) -> dict:
         ),
         "step": reader(
             [step],
-            lambda p: read_step(one, p),
-            lambda meta: bool(to_csv([meta["row"]]) and to_table([meta["row"]])),
+            lambda p: read_round(one, p),
+            lambda meta: bool(to_csv([meta["row"]]) and format_table([meta["row"]])),
             made=lying_checkpoint,
         ),
-        "progress": reader([progress], lambda p: read_progress(one, p), goes_on, made=lying_checkpoint),
+        "progress": reader([progress], lambda p: read_progress(one, p), can_resume, made=lying_checkpoint),
         "safetensors": reader(
             [tensors],
             lambda p: safetensors_file.from_bytes(p.read_bytes()),
@@ -185,18 +177,18 @@ def readers(reader) -> dict:
             name="file.safetensors",
         ),
         "recipe": reader(
-            [json.dumps(to_dict(e)).encode() for e in ALL.values()],
-            lambda p: catalogue.read_experiment(p.parent),
-            lambda e: to_dict(e) is not None and len(typed.digest(e)) == 8,
+            [json.dumps(to_dict(e)).encode() for e in EXPERIMENTS.values()],
+            lambda p: registry.read_experiment(p.parent),
+            lambda e: to_dict(e) is not None and len(config.digest(e)) == 8,
             made=lying_json,
-            name=folder.RECIPE,
+            name=registry.RECIPE,
         ),
         "seeds": reader(
             [b'{"seeds": [0, 1, 2]}'],
             lambda p: seeds.read_seeds(p.parent),
             lambda found: all(type(s) is int and s >= 0 for s in found),
             made=lying_json,
-            name=folder.SEEDS,
+            name=registry.SEEDS,
         ),
         "cache": cache_reader(reader),
     }

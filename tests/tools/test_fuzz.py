@@ -1,9 +1,11 @@
 """A few hundred mutated files through each reader; `python tests/tools/fuzz.py` sends 20,000."""
 
-import hashlib
+import contextlib
+import io
 import pickle
 import subprocess
 import sys
+import zipfile
 
 import fuzz
 import pytest
@@ -74,9 +76,12 @@ def test_the_fuzzer_notices_pickles_programs_and_writing(tmp_path):
         assert "did what no reader may" in trouble and event in trouble
 
 
-def test_a_liar_is_sealed():
-    """Else every lie would end at the checksum: of each kind of file some lies must get behind it."""
+def test_most_lies_have_checksums_that_fit():
+    """Else every lie would end at a checksum: of each kind of file some lies must get behind it."""
     for name in ("npz", "checkpoint", "sparse", "step", "progress"):
-        for number in (1, 3, 5):
-            made = fuzz.case(READERS[name], number)
-            assert made[-64:] == hashlib.sha256(made[:-64]).hexdigest().encode()
+        whole = 0
+        for number in range(1, 21, 2):
+            with contextlib.suppress(zipfile.BadZipFile):
+                archive = zipfile.ZipFile(io.BytesIO(fuzz.case(READERS[name], number)))
+                whole += archive.testzip() is None
+        assert whole >= 5

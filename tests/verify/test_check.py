@@ -8,7 +8,7 @@ import types
 import pytest
 from candidates import verdicts, write
 
-from mnp.__main__ import main
+from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.kernels import FUSED, KERNELS, textbook
 from mnp.verify import network, reference, stub

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mnp.data
-from mnp.__main__ import main
+from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.experiments.checkpoint import load_network, save_checkpoint, save_network
 from mnp.nn import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnp.__main__ import main
+from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.kernels import default_backend, textbook
 from mnp.verify import golden, reference, safetensors_file

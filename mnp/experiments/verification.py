@@ -14,6 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mnp.errors import MnpError
+from mnp.experiments.checkpoint import load_checkpoint, save_checkpoint, with_prefix
+from mnp.experiments.registry import CHECKPOINTS, PAIRS
+from mnp.experiments.results import mean_sd_se, paired_interval
 
 # --- distances ----------------------------------------------------------------------------------------
 
@@ -196,25 +199,7 @@ def _checked(distances, same):
     return distances, same
 
 
-# --- over folds ---------------------------------------------------------------------------------------
-
-
-def mean_and_standard_error(values):
-    """The mean over folds, and how far it may be off.
-
-        mean = sum_f v[f] / F,   se = sd / sqrt(F),   sd with F - 1 below
-
-    Returns (mean, se); se is None for a single fold, which says nothing about spread.
-
-    >>> mean, se = mean_and_standard_error([0.8, 0.9])
-    >>> round(mean, 3), round(se, 3)
-    (0.85, 0.05)
-    """
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or not len(values):
-        raise MnpError(f"{values.shape} is no list of values of folds")
-    mean = float(values.mean())
-    return (mean, float(values.std(ddof=1) / math.sqrt(len(values)))) if len(values) > 1 else (mean, None)
+# --- how certain ------------------------------------------------------------------------------------
 
 
 def binomial_standard_error(share, n):
@@ -257,22 +242,83 @@ def mcnemar(right_before, right_after):
     return b, c, float(min(1.0, 2 * tail / 2**n) if n else 1.0)
 
 
-def most_wrong(distances, same, threshold, count):
-    """The pairs that are called wrongly with the greatest confidence.
+# --- pairs.npz ---------------------------------------------------------------------------------------
+#
+# out/pairs.npz holds what the network of each round said about the test pairs; with it a finished run can be
+# drawn, compared and summed up without its checkpoints:
+#
+#     <label>/distances  (P,) float64, by the recipe's distance     <label>/same  (P,) bool
+#     <label>/threshold  () float64     label: of a round, such as 00-train-k4; pairs in their list's order
+
+
+def write_pairs(folder, labels):
+    """Collect from a run's checkpoints what their networks said about the pairs."""
+    arrays = {}
+    for label in labels:
+        entries, meta = load_checkpoint(folder / CHECKPOINTS / f"{label}.npz")
+        answer = with_prefix(entries, f"verification/{meta['row']['distance']}")
+        arrays |= {f"{label}/{key}": answer[key] for key in ("distances", "same", "threshold")}
+    save_checkpoint(folder / PAIRS, arrays, {"steps": list(labels)})
+
+
+def pair_labels(path):
+    """The labels of the rounds in a file of pairs."""
+    labels = load_checkpoint(path)[1].get("steps")
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise MnpError(f"{path}: does not say which rounds it is of")
+    return labels
+
+
+def read_pairs(path, label):
+    """What a round said about its pairs: a dict of distances (P,), same (P,) and threshold ()."""
+    pairs = with_prefix(load_checkpoint(path)[0], label)
+    if not {"distances", "same", "threshold"} <= set(pairs) or len(pairs["distances"]) != len(pairs["same"]):
+        raise MnpError(f"{path}: has no complete round {label!r}")
+    return pairs
+
+
+def called_same(pairs):
+    """Which pairs were called the same, (P,) bool; View 2 stores it, so that scaling changes nothing."""
+    if "called_same" in pairs:
+        return pairs["called_same"]
+    return decide(pairs["distances"], pairs["threshold"])
+
+
+def against_unpruned(folders, rows, labels, rows_of_folds=None):
+    """Compare each round with the unpruned network (round 0), on the same pairs.
 
     Parameters
     ----------
-    distances : (P,) float; same : (P,) bool; threshold : float
-    count : int
+    folders : list of Path
+        Run folders: one, or one per fold.
+    rows : list of row
+    labels : list of str
+        Of the rounds.
+    rows_of_folds : list of lists of row, optional
+        For View 2: the rows of each fold.
 
     Returns
     -------
-    index : (at most count,) int64
-        Of the wrong pairs, those farthest from the threshold first; ties: the lowest index.
-
-    >>> most_wrong(np.array([0.9, 0.2, 0.1, 0.6]), np.array([True, False, True, True]), 0.5, count=2)
-    array([0, 1])
+    list of dict, one per round
+        step; lost, won: pairs that only the unpruned network, only this one got right; mcnemar_p: McNemar's
+        exact test over all pairs; change: accuracy minus the unpruned one's, in points; with several folds
+        change_se, change_low, change_high: paired over folds, 95 % t-interval; within_one_se: whether the
+        accuracy lies at most one standard error of the unpruned accuracy below it.
     """
-    distances, same = _checked(distances, same)
-    wrong = np.flatnonzero(decide(distances, threshold) != same)
-    return wrong[np.argsort(-np.abs(distances[wrong] - threshold), kind="stable")][:count]
+
+    def correct(label):
+        pairs = [read_pairs(folder / PAIRS, label) for folder in folders]
+        return np.concatenate([called_same(p) == p["same"] for p in pairs])
+
+    unpruned, lines = correct(labels[0]), []
+    for index, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        lost, won, p = mcnemar(unpruned, correct(label))
+        line = {"step": index, "lost": lost, "won": won, "mcnemar_p": p}
+        line["change"] = row["accuracy"] - rows[0]["accuracy"]
+        if rows_of_folds is not None:
+            before, after = ([fold[i]["accuracy"] for fold in rows_of_folds] for i in (0, index))
+            line["change_se"] = mean_sd_se(np.subtract(after, before))[2]
+            _, line["change_low"], line["change_high"] = paired_interval(after, before)
+        line["within_one_se"] = bool(line["change"] >= -rows[0]["accuracy_se"])
+        lines.append(line)
+    return lines

@@ -1,9 +1,7 @@
-"""What a run says about where it ran: versions, threads, processor. No paths, no names of people."""
+"""The environment that a summary records: versions, threads, processor. No paths, no names of people."""
 
 import os
 import platform
-import threading
-from contextlib import contextmanager
 
 import numba
 import numpy as np
@@ -14,7 +12,7 @@ BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def versions():
-    """Versions of everything that decides the bits."""
+    """Return the versions of everything that decides the bits."""
     return {
         "mnp": mnp.__version__,
         "python": platform.python_version(),
@@ -24,13 +22,13 @@ def versions():
 
 
 def threads():
-    """How many threads Numba's kernels and the BLAS behind NumPy's `@` may use."""
+    """Return the number of threads of Numba's kernels and of the BLAS behind NumPy's `@`."""
     blas = next((os.environ[name] for name in BLAS_VARIABLES if os.environ.get(name, "").isdigit()), None)
     return {"numba": numba.get_num_threads(), "blas": int(blas) if blas else "default"}
 
 
 def cpu():
-    """Model, architecture and number of processors; the model is "" where the system does not tell."""
+    """Return model, architecture and number of processors; the model is "" where it is unknown."""
     model = platform.processor()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
@@ -40,16 +38,3 @@ def cpu():
     except OSError:
         pass  # not Linux
     return {"model": model, "architecture": platform.machine(), "count": os.cpu_count()}
-
-
-@contextmanager
-def announced(log, seconds=2.0):
-    """Say that kernels are being compiled if the block takes long; it does so once a machine."""
-    line = "compiling the kernels for the first time on this machine; the next start will be quick"
-    timer = threading.Timer(seconds, log, [line])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

@@ -1,0 +1,518 @@
+"""The command line: `mnp COMMAND ...`, or `python -m mnp COMMAND ...`.
+
+A command is a function below a `@command` line, which has its help and its arguments. Heavy imports stand
+inside the functions, so that `mnp --help` is instant and no command waits for the imports of another.
+
+Exit status: 0 done, 1 the answer is no (a check that failed), 2 an error in the input, one line on stderr,
+130 interrupted, 141 nobody reads our output any more (as in `mnp run digits | head -1`).
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import mnp
+from mnp.errors import MnpError
+
+COMMANDS = {}  # name -> (function, help, arguments, epilog)
+
+
+def argument(*names, **options):
+    """The arguments of `ArgumentParser.add_argument`, for `command`."""
+    return names, options
+
+
+def command(name, help, *arguments, epilog=None):
+    """Decorator: register a function as a command."""
+
+    def register(function):
+        COMMANDS[name] = (function, help, arguments, epilog)
+        return function
+
+    return register
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message):
+        raise MnpError(f"{message} (`{self.prog} --help` says more)")
+
+
+def main(argv=None):
+    """Run one command line; return the exit status."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        name = argv[0] if argv and argv[0] in COMMANDS else None
+        if name is None:
+            top_parser().parse_args(argv)  # shows help or version, or raises the error
+        status = COMMANDS[name][0](parse(name, argv[1:]))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a reader who has gone away is noticed here, not after the exit status
+        return status or 0
+    except MnpError as error:
+        return fail(error)
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+    except BrokenPipeError:
+        # Python flushes both streams once more at its end; that must not fail again.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 141
+    except OSError as error:  # no permission, a name that is too long, a full disk
+        return fail(f"{error.filename or 'system'}: {error.strerror or error}")
+    except MemoryError as error:
+        return fail(f"not enough memory ({error}); make the model or the batch smaller")
+
+
+def fail(message, status=2):
+    print(f"mnp: {message}", file=sys.stderr)
+    return status
+
+
+def top_parser():
+    """The parser that shows all commands, and rejects what is none of them."""
+    parser = Parser(prog="mnp", description="Maxout neuron pruning: NumPy, Numba kernels, manual backprop.")
+    parser.add_argument("--version", action="version", version=f"mnp {mnp.__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (_, text, _, _) in COMMANDS.items():
+        subparsers.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def parse(name, argv):
+    """Parse the arguments of a command, options and operands in any order."""
+    _, text, arguments, epilog = COMMANDS[name]
+    parser = Parser(prog=f"mnp {name}", description=f"{text[0].upper()}{text[1:]}.", epilog=epilog)
+    for names, options in arguments:
+        parser.add_argument(*names, **options)
+    return parser.parse_intermixed_args(argv)
+
+
+def operand_from(args, name, option, belongs):
+    """Take an operand from an option of several words, to which argparse has given it.
+
+    In `mnp check --only relu_forward mine.py` both words are taken for --only; `belongs` tells them apart.
+    """
+    words = getattr(args, option) or []
+    if getattr(args, name) is None:
+        strays = [word for word in words if not belongs(word)]
+        if strays:
+            setattr(args, name, strays[-1])
+            words.remove(strays[-1])
+
+
+# --- data -----------------------------------------------------------------------------------------------
+
+
+@command(
+    "fetch",
+    "download MNIST, Fashion-MNIST or LFW, or copy the files from a folder",
+    argument("name", choices=("mnist", "fashion-mnist", "lfw"), help="the data set"),
+    argument("--to", type=Path, metavar="DIR", help="where the files are put (default: the cache)"),
+    argument("--from", type=Path, metavar="DIR", dest="source", help="copy them from here"),
+    argument(
+        "--variant", choices=("deepfunneled", "funneled", "original"), default="deepfunneled", help="of LFW"
+    ),
+    argument("--quiet", action="store_true", help="no progress bars"),
+)
+def fetch(args):
+    from mnp.data.fetch import fetch
+
+    fetch(args.name, args.to, source=args.source, variant=args.variant, progress=not args.quiet)
+
+
+# --- recipes and runs -----------------------------------------------------------------------------------
+
+
+@command("list", "show the recipes that `mnp run` knows")
+def list_recipes(args):
+    from mnp.experiments.recipes import plan_rounds
+    from mnp.experiments.registry import EXPERIMENTS
+
+    width = max(map(len, EXPERIMENTS))
+    for e in EXPERIMENTS.values():
+        plan = plan_rounds(e)
+        epochs = sum(round.epochs for round in plan)
+        print(f"{e.name:{width}}  {e.about}")
+        print(f"{'':{width}}  {len(plan)} rounds, {epochs} epochs, data: {e.data.name}")
+
+
+@command(
+    "run",
+    "train, rank, prune, retrain: run an experiment; leave its table, figures and networks",
+    argument("recipe", nargs="?", metavar="RECIPE", help="a name from `mnp list`"),
+    argument("--out", metavar="DIR", help="folder of the run (default: runs/<name>-<hash of the recipe>)"),
+    argument("--data", metavar="DIR", help="folder of the data (default: $MNP_DATA, then the cache)"),
+    argument("--seed", type=int, metavar="S", help="the (first) seed (default: the recipe's, 0)"),
+    argument("--seeds", type=int, metavar="N", help="run N seeds, S to S + N - 1, and aggregate them"),
+    argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="J",
+        help="seeds or folds at the same time, in processes; same results",
+    ),
+    argument(
+        "--backend",
+        "--kernels",
+        choices=("textbook", "jitted", "tiled"),
+        help="default: the fastest available",
+    ),
+    argument(
+        "--threads",
+        type=int,
+        metavar="T",
+        help="of Numba's kernels; changes no bit (default: all processors)",
+    ),
+    argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="section.field=value",
+        help="override the recipe",
+    ),
+    argument(
+        "--from",
+        dest="source",
+        metavar="DIR",
+        help="copy the rounds that another run's recipe shares with this one, instead of repeating them",
+    ),
+    argument("--resume", action="store_true", help="resume the run in --out"),
+    argument(
+        "--results",
+        metavar="DIR",
+        help="also write DIR/<recipe>.json: rows of all seeds, and their aggregate",
+    ),
+    argument("--no-figures", action="store_true", help="draw no figures"),
+    epilog="An existing run of the same recipe is resumed: finished rounds are not repeated, an interrupted "
+    "one resumes after its last complete epoch, and the results are bit-identical. `--resume --out DIR` "
+    "needs no RECIPE: it takes the one in the folder.",
+)
+def run(args):
+    operand_from(args, "recipe", "set", lambda word: "=" in word)
+    for name in ("seeds", "jobs", "threads"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise MnpError(f"--{name} is {getattr(args, name)}: give 1 or more")
+    limit_threads(args.threads)
+    from mnp.experiments import runner
+    from mnp.experiments import seeds as several
+    from mnp.experiments.config import override
+    from mnp.experiments.registry import default_folder
+    from mnp.experiments.results import format_seeds_table, format_summary, format_table
+
+    experiment, seeds = chosen_experiment(args)
+    if args.set:
+        experiment = override(experiment, *args.set)
+    out = args.out or str(default_folder(experiment)) + ("-seeds" if seeds else "")
+    options = {"data_folder": args.data, "backend": args.backend, "log": log, "source": args.source}
+    try:
+        if seeds:
+            log(f"{experiment.name}, seeds {seeds[0]} to {seeds[-1]}, into {out}")
+            repeat = repeat_command(args, experiment, seeds)
+            results = several.run_seeds(experiment, seeds, out, jobs=args.jobs, command=repeat, **options)
+            log("\n" + format_seeds_table(results["aggregate"]))
+            log(format_summary(results))
+        else:
+            log(f"{experiment.name}, seed {experiment.seed}, into {out}")
+            if experiment.has_folds:
+                from mnp.experiments.lfw_folds import run_folds
+
+                rows = run_folds(experiment, out, jobs=args.jobs, **options)
+            else:
+                rows = runner.run(experiment, out, **options)
+            log("\n" + format_table(rows))
+            repeat = repeat_command(args, experiment)
+            results = several.make_results({experiment.seed: rows}, experiment, out, repeat)
+        save_results(args, experiment, results, None if seeds else out)
+        if not args.no_figures:
+            draw_figures(out, log)
+    except KeyboardInterrupt:
+        return fail(f"interrupted; resume with: {shlex.join(resume_words(args, out))}", 130)
+
+
+def log(line):
+    print(line, flush=True)
+
+
+def limit_threads(count):
+    """Set the threads of Numba's kernels, and one for BLAS, before numpy and numba are imported."""
+    if count is not None:
+        os.environ["NUMBA_NUM_THREADS"] = str(count)
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+def chosen_experiment(args):
+    """The experiment and the list of seeds (None: a single run), from RECIPE or from the folder."""
+    from dataclasses import replace
+
+    from mnp.experiments.registry import get_experiment, read_experiment
+    from mnp.experiments.seeds import read_seeds
+
+    if args.recipe is not None:
+        experiment = get_experiment(args.recipe)
+        if args.seed is not None:
+            experiment = replace(experiment, seed=args.seed)
+        return experiment, args.seeds and list(range(experiment.seed, experiment.seed + args.seeds))
+    if not args.resume or args.out is None:
+        raise MnpError("name a RECIPE (`mnp list` shows them), or resume a run: --resume --out DIR")
+    if args.seed is not None or args.seeds is not None or args.set:
+        raise MnpError("--seed, --seeds and --set belong to a RECIPE; --resume takes all that from --out")
+    return read_experiment(args.out), read_seeds(args.out)
+
+
+def resume_words(args, out):
+    """The command that resumes a run: all that the recipe in its folder does not say."""
+    words = ["mnp", "run", "--resume", "--out", out]
+    for option in ("data", "backend", "results", "threads"):
+        if getattr(args, option) is not None:
+            words += [f"--{option}", str(getattr(args, option))]
+    words += ["--from", args.source] if args.source else []
+    words += ["--jobs", str(args.jobs)] if args.jobs > 1 else []
+    return [*words, *(["--no-figures"] if args.no_figures else [])]
+
+
+def repeat_command(args, experiment, seeds=None):
+    """The command that repeats a result: what decides the bits, and no path of this machine."""
+    from mnp.experiments.config import differences
+    from mnp.experiments.registry import EXPERIMENTS
+
+    base = EXPERIMENTS.get(experiment.name, experiment)
+    changes = args.set or [
+        f"{path}={value}" for path, value, _ in differences(experiment, base) if "." in path
+    ]
+    words = ["mnp", "run", experiment.name]
+    words += ["--seed", str(experiment.seed)] if experiment.seed else []
+    words += ["--seeds", str(len(seeds))] if seeds else []
+    words += ["--backend", args.backend] if args.backend else []
+    words += ["--set", *changes] if changes else []
+    if args.results and not os.path.isabs(args.results):
+        words += ["--results", args.results]
+    return shlex.join(words)
+
+
+def save_results(args, experiment, results, out):
+    """Say on which data the results are; write DIR/<recipe>.json and, of one run of faces, its pairs.
+
+    A variant of a named recipe, or a run on an excerpt of the data, has a name of its own: it must not
+    replace the recipe's own results.
+    """
+    from mnp.experiments.config import digest
+    from mnp.experiments.registry import PAIRS, is_variant
+    from mnp.experiments.results import format_data
+    from mnp.files import atomic_write, make_folder, to_json
+
+    name, facts = experiment.name, results.get("data")
+    if is_variant(experiment):
+        name += f"-{digest(experiment)}"
+    if isinstance(facts, dict) and "test_images" in facts:  # faces have several counts, in the summary
+        log(format_data(facts))
+        if not facts.get("as_in_recipe", True):
+            name += f"-on-{facts['checksum'][:8]}"
+    if not args.results:
+        return
+    make_folder(args.results)
+    path = Path(args.results) / f"{name}.json"
+    atomic_write(path, to_json(results))
+    log(f"results: {path}")
+    if out is not None and (Path(out) / PAIRS).exists():
+        path = path.with_name(f"{name}-{PAIRS}")
+        atomic_write(path, (Path(out) / PAIRS).read_bytes())
+        log(f"results: {path}")
+
+
+def draw_figures(folder, log):
+    """Draw the figures of a finished run; `log` is called with a line for each."""
+    from mnp.plotting.runs import save_run_figures
+
+    for path in save_run_figures(folder):
+        log(f"figure: {path}")
+
+
+@command(
+    "figures",
+    "draw the figures of a finished run into its folder; nothing is computed again",
+    argument("folder", metavar="RUNDIR", help="the folder that `mnp run` wrote"),
+)
+def figures(args):
+    draw_figures(args.folder, lambda line: print(line.removeprefix("figure: ")))
+
+
+# --- sizes of the full network ------------------------------------------------------------------------
+
+
+@command(
+    "sizes",
+    "count the full-size VGG16 before and after neuron pruning, by formula; the reduction is against the "
+    "network without maxout",
+    argument("--results", metavar="DIR", help="also write DIR/vgg16-sizes.json"),
+)
+def sizes(args):
+    from mnp.experiments.vgg_sizes import format_sizes, vgg16_sizes
+    from mnp.files import atomic_write, make_folder, to_json
+    from mnp.pruning.sizes import FORMULAS
+
+    rows = vgg16_sizes()
+    print(format_sizes(rows))
+    if args.results:
+        make_folder(args.results)
+        path = f"{args.results}/vgg16-sizes.json"
+        formulas = {name: FORMULAS[name] for name in ("params", "macs", "reduction", "compression")}
+        repeat = "mnp sizes" if os.path.isabs(args.results) else f"mnp sizes --results {args.results}"
+        atomic_write(path, to_json({"command": repeat, "formulas": formulas, "image": 224, "rows": rows}))
+        print(f"results: {path}")
+
+
+# --- speed, and other implementations ---------------------------------------------------------------------
+
+
+@command(
+    "bench",
+    "measure the speed of training, ranking and inference, beside other frameworks on the same machine",
+    argument(
+        "--compare",
+        "--against",  # its name in mnp 0.1
+        default="",
+        metavar="LIST",
+        help="frameworks: torch,onnxruntime (default: none)",
+    ),
+    argument("--json", metavar="FILE", help="also write the rows to FILE"),
+    argument("--figure", metavar="FILE", help="also draw them to FILE, as PNG"),
+    argument("--only", default="", metavar="WORD", help="only case groups whose name contains WORD"),
+    argument("--quick", action="store_true", help="skip the two long groups: stage and compiled"),
+)
+def bench(args):
+    from mnp.bench.report import bench, format_rows
+    from mnp.files import atomic_write, to_json
+
+    report = bench(tuple(name for name in args.compare.split(",") if name), args.only, args.quick)
+    print(format_rows(report["rows"]))
+    if args.json:
+        atomic_write(args.json, to_json(report))
+        print(f"results: {args.json}")
+    if args.figure:
+        from mnp.plotting.bench import plot_benchmark
+        from mnp.plotting.style import save_png
+
+        print(f"figure: {save_png(plot_benchmark(report), args.figure)}")
+
+
+@command(
+    "check",
+    "test a module of kernels, complete or in part, against the textbook; exit status 0 only if all passes",
+    argument("module", nargs="?", metavar="MODULE_OR_FILE", help="a dotted name, or a Python file"),
+    argument("--only", metavar="NAME", nargs="+", action="extend", help="test these kernels only"),
+    argument("--network", action="store_true", help="then run one pruning round with the module"),
+    argument("--seed", type=int, default=0, help="draw other numbers (default 0)"),
+    argument(
+        "--seconds", type=float, default=120.0, help="time limit of a kernel with all its cases (default 120)"
+    ),
+)
+def check(args):
+    from mnp.verify import reference
+    from mnp.verify.conformance import report
+
+    operand_from(args, "module", "only", lambda word: set(word.split(",")) <= set(reference.OUTPUTS))
+    if args.module is None:
+        raise MnpError("name a MODULE_OR_FILE (`mnp check --help` says more)")
+    check_seed(args.seed)
+    only = [name for words in args.only or [] for name in words.replace(",", " ").split()]
+    return 0 if report(args.module, only, args.network, args.seed, args.seconds) else 1
+
+
+def check_seed(seed):
+    if seed < 0:
+        raise MnpError(f"--seed {seed}: give a whole number from 0 on")
+
+
+@command(
+    "stub",
+    "write the kernel interface as a module to fill in: signatures and docstrings",
+    argument("names", metavar="NAME", nargs="*", help="kernels (default: all plain ones)"),
+    argument("--out", metavar="FILE", help="write to a new file instead of the screen"),
+)
+def stub(args):
+    from mnp.files import cannot_write
+    from mnp.verify.stub import stub_source
+
+    if args.out is None:
+        print(stub_source(args.names), end="")
+        return
+    source = stub_source(args.names, Path(args.out).name)
+    try:
+        with Path(args.out).open("x", encoding="utf-8") as file:  # never over somebody's work
+            file.write(source)
+    except FileExistsError:
+        raise MnpError(f"{args.out} already exists: choose another --out") from None
+    except OSError as error:
+        raise cannot_write(args.out, error) from None
+    print(f"wrote {args.out}; `mnp check {args.out}` tests it")
+
+
+@command(
+    "vectors",
+    "write golden vectors for other languages: the textbook's answers as .npz and .safetensors",
+    argument("--out", metavar="DIR", required=True, help="a new or empty folder"),
+    argument("--seed", type=int, default=0, help="draw other numbers (default 0)"),
+)
+def vectors(args):
+    from mnp.verify.golden import write_vectors
+
+    check_seed(args.seed)
+    written = write_vectors(args.out, args.seed)
+    size = sum(path.stat().st_size for path in written)
+    print(f"wrote {len(written)} files, {size:,} bytes, into {args.out}; begin with manifest.json")
+
+
+@command(
+    "export",
+    "write the network of a checkpoint as ONNX, safetensors or PyTorch",
+    argument("checkpoint", metavar="CHECKPOINT", help="an .npz of a run's checkpoints folder"),
+    argument("--to", required=True, choices=("onnx", "safetensors", "torch", "checkpoint")),
+    argument("--out", metavar="FILE", required=True),
+    argument(
+        "--state",
+        metavar="FILE",
+        help="a .safetensors, .pt or .pth file with other numbers for the same architecture",
+    ),
+)
+def export(args):
+    from mnp.experiments.checkpoint import load_network
+    from mnp.verify.export import export, from_state_dict, read_state
+
+    net = load_network(args.checkpoint)
+    if args.state is not None:
+        net = from_state_dict(read_state(args.state), net)
+    export(net, args.to, args.out)
+    size, zeros = Path(args.out).stat().st_size, sum(int((a == 0).sum()) for a in net.params().values())
+    print(f"wrote {args.out}: {net.count_params():,} parameters, {zeros:,} of them zero, {size:,} bytes")
+
+
+@command(
+    "course",
+    "write the course's folder to work in: notebooks, files to fill in, checks",
+    argument("--out", metavar="DIR", required=True, help="a new or empty folder"),
+)
+def course(args):
+    import importlib
+
+    assignments = Path(__file__).resolve().parents[1] / "notebooks" / "assignments"
+    if not (assignments / "make.py").is_file():
+        raise MnpError(
+            "the course is not part of the installed package: clone the project's repository and run"
+            f" `python notebooks/assignments/make.py student --out {args.out}` there"
+        )
+    sys.path.insert(0, str(assignments))  # its files import each other by name
+    try:
+        importlib.import_module("make").student(args.out)
+    except FileExistsError as error:
+        raise MnpError(str(error)) from None
+    except ModuleNotFoundError as error:
+        raise MnpError(f"{error.name} is missing: python -m pip install pytest") from None
+    finally:
+        sys.path.remove(str(assignments))
+    print(f"wrote {args.out}; read {Path(args.out, 'README.md')}, then: jupyter lab {args.out}")

@@ -1,0 +1,228 @@
+"""The named experiments, and the folder of a run: what it holds, which experiment it belongs to."""
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+from mnp.errors import MnpError
+from mnp.experiments.config import differences, digest, from_dict, suggest
+from mnp.experiments.recipes import (
+    RANKINGS,
+    DataRecipe,
+    Experiment,
+    FacesExperiment,
+    FacesRecipe,
+    FacesTrainRecipe,
+    ModelRecipe,
+    PruneRecipe,
+    TrainRecipe,
+    WeightRecipe,
+)
+from mnp.files import LOCK, PARTIAL, lock_folder, make_folder, read_json, remove_partial_files
+
+# --- files in the folder of a run -----------------------------------------------------------------------
+
+RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
+SEEDS = "seeds.json"  # only in a folder of several seeds
+PAIRS = "pairs.npz"  # only in that of face verification
+
+# --- the named experiments -----------------------------------------------------------------------------
+
+AUTHORS = ModelRecipe(conv1=20, conv2=52, neurons=256, k=4)
+WIDE = ModelRecipe(conv1=20, conv2=50, neurons=2048, k=4)
+WIDER = ModelRecipe(conv1=20, conv2=52, neurons=2048, k=8)
+
+FACES_PRUNE = PruneRecipe(epochs=2, lr=0.01, policy="cosine", layers=("fc6", "fc7"))
+FACES_WEIGHTS = WeightRecipe(
+    reductions=(0.8, 0.95),
+    floors=(("conv1_1", 0.5), ("conv1_2", 0.5), ("conv2_1", 0.5)),  # 7,344 weights that all others need
+    epochs=3,
+    lr=0.01,
+    policy="cosine",
+)
+
+EXPERIMENTS = {
+    e.name: e
+    for e in (
+        Experiment(
+            "digits",
+            "the embedded 8x8 digits, a small maxout LeNet, three rounds to k = 1: under a minute",
+            data=DataRecipe("digits"),
+            model=ModelRecipe(conv1=8, conv2=16, neurons=256, k=4, dropout=0.25),
+            train=TrainRecipe(epochs=20, batch_size=32),
+            prune=PruneRecipe(epochs=10),
+        ),
+        Experiment(
+            "mnist-caffe",
+            "the authors' published network and protocol: 20-52-256, k = 4, 5 epochs a stage",
+            model=AUTHORS,
+        ),
+        Experiment(
+            "mnist",
+            "20-50-2048, k = 4: the paper's -74 % of all parameters by neuron pruning",
+            model=WIDE,
+        ),
+        Experiment(
+            "mnist-k8",
+            "20-52-2048, k = 8: seven rounds, -86 % by neuron pruning alone",
+            model=WIDER,
+        ),
+        Experiment(
+            "mnist-weights",
+            "weight pruning alone, per layer by magnitude, in rounds",
+            model=WIDE,
+            prune=PruneRecipe(to_k=None),
+            weights=WeightRecipe(reductions=(0.74, 0.92, 0.98), policy="cosine"),
+        ),
+        Experiment(
+            "mnist-combined",
+            "neurons to k = 1, then weights to -92 % of all parameters and beyond",
+            model=WIDE,
+            weights=WeightRecipe(reductions=(0.92, 0.98), policy="cosine"),
+        ),
+        Experiment(
+            "mnist-compare",
+            "neurons alone, weights alone, weights after neurons: equal sizes, equal iterations",
+            plan="compare",
+            model=AUTHORS,
+            weights=WeightRecipe(reductions=(0.92, 0.98)),
+        ),
+        Experiment(
+            "mnist-ranking",
+            "six rankings of the neurons, each from the same trained network",
+            model=AUTHORS,
+            prune=PruneRecipe(rankings=RANKINGS, epochs=2),
+        ),
+        Experiment(
+            "mnist-record",
+            "mnist-k8, then as few weights as it can do with: LeNet-5's 431,080 by 110 and by 280",
+            model=WIDER,
+            weights=WeightRecipe(
+                remaining=(3900, 1540),
+                schedule="gradual",
+                scope="global",
+                epochs=40,
+                ramp_epochs=20,
+                lr=0.03,
+                policy="cosine",
+                dropout=0.0,
+            ),
+        ),
+        FacesExperiment(
+            "lfw",
+            "View 1 of LFW: a quarter-width VGG16, fc6 and fc7 from k = 4 to 1, then weights",
+            prune=FACES_PRUNE,
+            weights=FACES_WEIGHTS,
+        ),
+        FacesExperiment(
+            "lfw-view2",
+            "View 2 of LFW: the same for each of its ten folds; resumable fold by fold",
+            data=FacesRecipe(view=2),
+            train=FacesTrainRecipe(epochs=32),  # ten folds in two and a half hours
+            prune=replace(FACES_PRUNE, epochs=1),
+            weights=replace(FACES_WEIGHTS, epochs=2),
+        ),
+    )
+}
+
+
+def get_experiment(name):
+    """Return the named experiment; MnpError with the names that resemble an unknown one.
+
+    >>> get_experiment("digit")
+    Traceback (most recent call last):
+    mnp.errors.MnpError: no recipe 'digit': did you mean digits? (`mnp list` shows all)
+    """
+    if name not in EXPERIMENTS:
+        raise MnpError(f"no recipe {name!r}{suggest(name, EXPERIMENTS)} (`mnp list` shows all)")
+    return EXPERIMENTS[name]
+
+
+def is_variant(experiment):
+    """Whether an experiment differs from the named one of its name in more than the seed."""
+    named = EXPERIMENTS.get(experiment.name)
+    return named is not None and replace(experiment, seed=named.seed) != named
+
+
+# --- the experiment of a folder --------------------------------------------------------------------------
+
+
+def experiment_from(values):
+    """Make an experiment from what `to_dict` returned; only the data of faces have a `variant`."""
+    data = values.get("data") if isinstance(values, dict) else None
+    kind = FacesExperiment if isinstance(data, dict) and "variant" in data else Experiment
+    return from_dict(kind, values)
+
+
+def read_experiment(out):
+    """Read the experiment of a run's folder."""
+    path = Path(out) / RECIPE
+    if not path.exists():
+        raise MnpError(f"{out}: holds no run (there is no {RECIPE})")
+    values = read_json(path, "a recipe")
+    try:
+        return experiment_from(values)
+    except MnpError as error:
+        raise MnpError(f"{path}: {error}") from None
+
+
+def default_folder(experiment):
+    """The default folder of a run: runs/<name>-<digest of the recipe>.
+
+    >>> default_folder(get_experiment("mnist")).parent
+    PosixPath('runs')
+    """
+    return Path("runs") / f"{experiment.name}-{digest(experiment)}"
+
+
+def check_run_folder(out, experiment, several=False):
+    """Check that a folder is new, empty, or this experiment's own (of one seed, or of several seeds).
+
+    A recipe in the folder counts only if there is also a result: a run that failed before it saved
+    anything does not claim its folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise MnpError(f"{out}: is not a folder; choose another --out")
+    if (out / RECIPE).exists():
+        if not has_results(out):
+            return
+        other = read_experiment(out)
+        if other != experiment:
+            raise MnpError(f"{out}: holds {describe_other(other, experiment)}; choose another --out")
+        if (out / (CHECKPOINTS if several else SEEDS)).exists():
+            kinds = ("a run of one seed", "runs of several seeds")
+            raise MnpError(f"{out}: holds {kinds[not several]}, not {kinds[several]}; choose another --out")
+    elif out.exists():
+        ours = {PAIRS, RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
+        strange = {path.name for path in out.iterdir() if path.suffix != PARTIAL} - ours
+        if strange:
+            raise MnpError(f"{out}: is not empty and holds no run ({min(strange)}); choose another --out")
+
+
+def has_results(out):
+    """Whether a run, or one of its seeds or folds, has saved a checkpoint or a summary."""
+    names = (SUMMARY, f"{CHECKPOINTS}/*.npz")
+    return any(True for name in names for place in ("", "*/") for _ in out.glob(place + name))
+
+
+def describe_other(other, experiment):
+    """Say in which fields the experiment of a folder differs from the one that is asked for."""
+    if type(other) is not type(experiment) or other.name != experiment.name:
+        return f"the recipe {other.name}, not {experiment.name}"
+    changes = [
+        f"{path} = {old or 'empty'}, not {new or 'empty'}"
+        for path, old, new in differences(other, experiment)
+    ]
+    more = f" (and {len(changes) - 3} more fields)" if len(changes) > 3 else ""
+    return f"the recipe {other.name} with {'; '.join(changes[:3])}{more}"
+
+
+@contextlib.contextmanager
+def open_run_folder(out, experiment, log, several=False):
+    """Context manager: make an experiment's folder, or check that it is its own, and hold its lock."""
+    check_run_folder(out, experiment, several)
+    make_folder(out)
+    with lock_folder(out, log):
+        remove_partial_files(out, out / CHECKPOINTS)
+        check_run_folder(out, experiment, several)  # again, now that no other process writes
+        yield
