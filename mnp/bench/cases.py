@@ -221,7 +221,7 @@ def vgg_step(against, peak, batch=32):
 
 def sparse(against, peak, sparsities=(0.95, 0.99), batches=(1, 64, 1000)):
     """Inference of the k = 1 network with weights pruned: CSR beside dense, and fc3 beside scipy.sparse."""
-    from mnp.pruning.sparse import sparse_network
+    from mnp.sparse import sparse_network
 
     dense = to_one_neuron(lenet5(20, 50, 512, 4, rng=0, backend="tiled"), examples(256)[0])
     for sparsity in sparsities:
