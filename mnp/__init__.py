@@ -52,7 +52,7 @@ _NAMES = {
         "prune_round",
         "rank_neurons",
     ),
-    "mnp.pruning.sparse": ("sparse_network",),
+    "mnp.sparse": ("sparse_network",),
     "mnp.experiments.checkpoint": ("load_network", "save_network"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -204,7 +204,7 @@ def vgg_step(compare, peak):
 
 def sparse(compare, peak):
     """Inference of the k = 1 network with weights pruned: CSR beside dense, and fc3 beside scipy.sparse."""
-    from mnp.pruning.sparse import sparse_network
+    from mnp.sparse import sparse_network
 
     dense = prune_to_one(lenet5(20, 50, 512, 4, rng=0, backend="tiled"), examples(256)[0])
     for sparsity in (0.95, 0.99):

@@ -16,7 +16,7 @@ from mnp.experiments.lfw_data import load_faces
 from mnp.experiments.registry import PAIRS, SUMMARY
 from mnp.experiments.results import FACE_COLUMNS
 from mnp.nn import Dense, Network, fold_batchnorm, units_of, vgg16
-from mnp.nn.augment import mirrored_and_moved
+from mnp.nn.augment import standard_augmentation
 
 LAST_LAYER_SCALE = 0.1  # of fc8's initial weights
 BATCH = 100  # images at once in inference; the activations of a batch then take a few hundred MiB
@@ -30,7 +30,7 @@ class LfwTask:
     def __init__(self, experiment, data_folder=None, photographs=None):
         train = experiment.train
         self.experiment, self.data_folder, self.photographs = experiment, data_folder, photographs
-        self.augment, self.warmup = mirrored_and_moved(train.shift, train.zoom), train.warmup
+        self.augment, self.warmup = standard_augmentation(train.shift, train.zoom), train.warmup
 
     def load_data(self):
         return load_faces(self.experiment.data, self.data_folder, self.photographs)

@@ -6,6 +6,7 @@ import numpy as np
 
 from mnp.errors import MnpError
 from mnp.nn.base import check_backend
+from mnp.nn.layers import ReLU
 
 POLICIES = ("constant", "step", "inv", "cosine")
 
@@ -141,22 +142,23 @@ def check_same_arrays(mine, net):
 
 
 def check_can_learn(net):
-    """Raise MnpError if two layers have zero weights only, so that neither would ever learn.
+    """Raise MnpError if a layer has zero weights with which it would never learn.
 
-    The first passes no signal forward, the second no gradient back, unless a bias between them does.
+    That is so before a ReLU, whose gradient at 0 is 0, and for two such layers one after the other: the
+    first passes no signal forward, the second no gradient back. A bias between them helps.
     """
-    silent = None  # a layer before this one with zero weights, if no bias was added since
+    silent = None  # the last layer with zero weights, while the output is still 0 whatever the images are
     for name, layer in net.layers.items():
         weight, bias = layer.params.get("weight"), layer.params.get("bias")
-        if weight is None:
-            continue
-        zero = weight.ndim >= 2 and not weight.any()
-        if zero and silent is not None:
+        zero = weight is not None and weight.ndim >= 2 and not weight.any()
+        biased = bias is not None and bias.any()
+        stuck = silent is not None and (zero or isinstance(layer, ReLU))
+        if stuck or (zero and not biased and getattr(layer, "relu", False)):
             raise MnpError(
-                f"layers {silent!r} and {name!r} have zero weights only and would never learn: "
+                f"layer {(silent or name)!r} has zero weights only and would never learn: "
                 "build the network with rng=0 (or another seed), or load weights first"
             )
-        if bias is not None and bias.any():
+        if biased:
             silent = None
         elif zero:
             silent = name

@@ -28,7 +28,6 @@ from mnp.pruning.relevance import (
 from mnp.pruning.sensitivity import sensitivity_scan
 from mnp.pruning.shrink import remove_dead_units
 from mnp.pruning.sizes import compression, count_sizes, ratios, reduction, without_maxout
-from mnp.pruning.sparse import sparse_network
 from mnp.pruning.splicing_sgd import SplicingSGD
 from mnp.pruning.surgery import (
     MEASURES,
@@ -76,7 +75,6 @@ __all__ = [
     "remove_dead_units",
     "reversed_counts",
     "sensitivity_scan",
-    "sparse_network",
     "splice_mask",
     "splice_thresholds",
     "splice_thresholds_std",

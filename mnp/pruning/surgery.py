@@ -294,7 +294,7 @@ def apply_masks(net, masks, allow_regrowth=False):
             kept = layer.masks["weight"].any(axis=2)
             whole = before.get(weight, True) & kept[:, :, None]  # the mask that removes whole neurons only
             kept |= ~kept.any(axis=1, keepdims=True)  # a unit without any weights left is its constants
-            if not kept.all() and np.array_equal(layer.masks["weight"], whole):
+            if not kept.all() and (layer.masks["weight"] == whole).all():
                 masked.set_masks({bias: layer.masks.get("bias", True) & kept})
     return masked
 

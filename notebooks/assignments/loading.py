@@ -19,7 +19,8 @@ NUMPY = """
 numpy numpy.char numpy.core numpy.ctypeslib numpy.dtypes numpy.exceptions numpy.f2py numpy.fft
 numpy.lib.array_utils numpy.lib.format numpy.lib.introspect numpy.lib.mixins numpy.lib.npyio
 numpy.lib.recfunctions numpy.lib.scimath numpy.lib.stride_tricks numpy.linalg numpy.ma
-numpy.ma.mrecords numpy.matlib numpy.polynomial numpy.random numpy.rec numpy.strings numpy.testing numpy.typing numpy.version
+numpy.ma.mrecords numpy.matlib numpy.polynomial numpy.random numpy.rec numpy.strings
+numpy.testing numpy.typing numpy.version
 """
 
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from tiny_faces import TINY
 from tiny_runs import assert_same_bits, carry_out, without_seconds
 
-from mnp.cli import vgg16_sizes
 from mnp.data import lfw
 from mnp.errors import MnpError
 from mnp.experiments import lfw_data, lfw_task, results, runner, verification
@@ -34,6 +33,7 @@ from mnp.experiments.recipes import (
 )
 from mnp.experiments.registry import default_folder, experiment_from, get_experiment, read_experiment
 from mnp.experiments.results import FACE_COLUMNS
+from mnp.experiments.vgg_sizes import vgg16_sizes
 from mnp.kernels import textbook
 from mnp.nn import augment, vgg16
 
@@ -199,7 +199,7 @@ def test_mistakes_are_told(wrong, words):
 # --- augmentation -------------------------------------------------------------------------------------
 
 
-def test_every_image_is_mirrored_and_moved_on_its_own():
+def test_every_image_is_standard_augmentation_on_its_own():
     x = np.random.default_rng(0).random((40, 2, 6, 7)).astype(np.float32)
     before, seen = x.copy(), set()
     y = augment.standard_augmentation(2)(x, np.random.default_rng(1))

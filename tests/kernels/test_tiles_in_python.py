@@ -11,9 +11,8 @@ import pytest
 from mnp.kernels import jitted, textbook, tiled
 from mnp.kernels.shapes import ShapeError
 from mnp.kernels.tiled import convolution, pooled, support
-from mnp.pruning import sparse_loops, sparse_tiles
-from mnp.pruning.sparse import to_csr
-from mnp.pruning.sparse_layers import flat_images
+from mnp.sparse import loops, tiled_loops, to_csr
+from mnp.sparse.layers import flat_images
 from mnp.verify import reference
 
 needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
@@ -210,8 +209,8 @@ def test_sparse_dense(n, inputs, outputs, k):
     csr = to_csr(floats(rng, outputs, inputs) * (rng.random((outputs, inputs)) < 0.4))
     args = floats(rng, n, inputs), csr.values, csr.columns.view(np.uint32), csr.starts.view(np.uint32)
     bias = floats(rng, outputs)
-    expected = sparse_loops.dense(*args, bias, k)
-    np.testing.assert_allclose(sparse_tiles.dense(*args, bias, k), expected, rtol=1e-5, atol=1e-5)
+    expected = loops.dense(*args, bias, k)
+    np.testing.assert_allclose(tiled_loops.dense(*args, bias, k), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size, stride", [(1, 1), (2, 2), (3, 1)])
@@ -224,8 +223,8 @@ def test_sparse_convolution(size, stride, side):
     below, aside = np.divmod(inside, 3)
     offsets = ((c * high + below) * line + aside).astype(np.uint32)
     args = (frames, csr.values, offsets, csr.starts.view(np.uint32), floats(rng, 5), line, side - 2, side - 2)
-    expected = sparse_loops.conv(*args, size, stride)
-    np.testing.assert_allclose(sparse_tiles.conv(*args, size, stride), expected, rtol=1e-5, atol=1e-5)
+    expected = loops.conv(*args, size, stride)
+    np.testing.assert_allclose(tiled_loops.conv(*args, size, stride), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", ["conv2d_maxpool2d", "dense_maxout"])

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mnp.experiments.statistics import aggregate
 from tiny_runs import COMPARE, NEURONS, carry_out
 
 from mnp.errors import MnpError
 from mnp.experiments.recipes import PruneRecipe, WeightRecipe
-from mnp.experiments.seeds import results_of
+from mnp.experiments.results import aggregate
+from mnp.experiments.seeds import make_results
 from mnp.notebooks import results
 from mnp.plotting.comparisons import REMOVED, plot_arms, plot_records
 from mnp.plotting.faces import plot_accuracy
@@ -28,7 +28,7 @@ def written(folder, name, experiment, seeds):
     experiment, rows = replace(experiment, name=name), {}
     for seed in range(seeds):
         rows[seed], _ = carry_out(replace(experiment, seed=seed), folder / f"run-{name}-{seed}")
-    found = results_of(rows, experiment, folder / f"run-{name}-0", f"mnp run {name} --seeds {seeds}")
+    found = make_results(rows, experiment, folder / f"run-{name}-0", f"mnp run {name} --seeds {seeds}")
     (folder / f"{name}.json").write_text(json.dumps(found))
 
 

@@ -25,7 +25,7 @@ from mnp.pruning import (
     wins_lost,
 )
 from mnp.pruning.shrink import remove_dead_units
-from mnp.pruning.sparse import sparse_network
+from mnp.sparse import sparse_network
 
 FAST = settings(max_examples=40, deadline=None)
 SEEDS = st.integers(0, 10_000)

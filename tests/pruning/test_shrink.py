@@ -6,8 +6,9 @@ import pytest
 from mnp.errors import MnpError
 from mnp.kernels import textbook
 from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network, ReLU, lenet5
-from mnp.pruning import apply_masks, count_sizes, sparse_network
+from mnp.pruning import apply_masks, count_sizes
 from mnp.pruning.shrink import remove_dead_units
+from mnp.sparse import sparse_network
 
 
 def network(seed=0):

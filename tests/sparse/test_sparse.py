@@ -1,4 +1,4 @@
-"""mnp.pruning.sparse, sparse_layers, sparse_loops, sparse_tiles: the zeros go, the outputs stay."""
+"""mnp.sparse: the zeros are removed, the outputs stay."""
 
 import types
 
@@ -13,9 +13,8 @@ from mnp.kernels import textbook, tiled
 from mnp.kernels.shapes import ShapeError
 from mnp.nn import Conv2d, Dense, Dropout, Flatten, MaxoutDense, MaxPool2d, Network, ReLU, lenet5
 from mnp.pruning import apply_masks, count_sizes, magnitude_mask, weight_names
-from mnp.pruning import sparse_loops as loops
-from mnp.pruning.sparse import CSR, sparse_network, stored_bytes, to_csr, to_dense
-from mnp.pruning.sparse_layers import SparseConv2d, SparseDense, flat_images
+from mnp.sparse import CSR, SparseConv2d, SparseDense, loops, sparse_network, to_csr
+from mnp.sparse.layers import flat_images
 
 compiler = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
 # It calls itself tiled and computes what the textbook does: sparse layers on it take the tiled loops.
@@ -28,6 +27,17 @@ def sparse_matrix(rng, rows, columns, share, dtype=np.float64):
     weight = rng.normal(size=(rows, columns)).astype(dtype)
     weight[rng.random((rows, columns)) >= share] = 0
     return weight
+
+
+def to_dense(csr, columns):
+    rows = np.repeat(np.arange(len(csr.starts) - 1), np.diff(csr.starts))
+    weight = np.zeros((len(csr.starts) - 1, columns), dtype=csr.values.dtype)
+    weight[rows, csr.columns] = csr.values
+    return weight
+
+
+def stored_bytes(net):
+    return sum(array.nbytes for array in net.state_dict().values())
 
 
 def arguments(csr):
@@ -97,7 +107,7 @@ def test_plain_dense_loops(data, n, width, units, k, share):
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 31, 32, 33, 64, 70])
 @pytest.mark.parametrize("units, k, width", [(1, 1, 1), (16, 1, 40), (17, 3, 33), (40, 2, 16)])
 def test_tiled_dense_loops(n, units, k, width):
-    from mnp.pruning import sparse_tiles as tiles
+    from mnp.sparse import tiled_loops as tiles
 
     rng = np.random.default_rng(n)
     weight = sparse_matrix(rng, units * k, width, 0.4, np.float32)

@@ -13,14 +13,14 @@ import numpy as np
 from fuzz_lies import lying_array, lying_checkpoint, lying_json, lying_safetensors, npy
 
 from mnp.errors import MnpError
-from mnp.experiments import checkpoint, config, registry, seeds, sparse_file
+from mnp.experiments import checkpoint, config, registry, seeds
 from mnp.experiments.config import to_dict
 from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
 from mnp.experiments.registry import EXPERIMENTS
 from mnp.experiments.results import format_table, to_csv
 from mnp.experiments.runner import Runner, task_of
 from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network
-from mnp.pruning.sparse import sparse_network
+from mnp.sparse import file, sparse_network
 from mnp.verify import export, safetensors_file
 
 # --- the networks and runs that the seeds are of ------------------------------------------------------
@@ -133,7 +133,7 @@ def readers(reader) -> dict:
     net_file = bytes_of(lambda path: checkpoint.save_network(path, net))
     sparse = sparse_network(net, ["conv", "maxout", "fc"])
     sparse_files = [
-        bytes_of(lambda path, compact=compact: sparse_file.save_sparse(path, sparse, compact))
+        bytes_of(lambda path, compact=compact: file.save_sparse(path, sparse, compact))
         for compact in (False, True)
     ]
     plain = {"a": np.arange(6, dtype=np.float32), "b/c": np.array([[True, False]]), "d": np.int64([-1, 2])}
@@ -152,7 +152,7 @@ def readers(reader) -> dict:
         ),
         "sparse": reader(
             sparse_files,
-            lambda p: sparse_file.load_sparse(p, "textbook"),
+            lambda p: file.load_sparse(p, "textbook"),
             runs_sparse,
             made=lying_checkpoint,
         ),

@@ -51,13 +51,13 @@ TESTS = {
     "mnp/kernels/tiled/parallel.py": "test_tiled",
     "mnp/kernels/tiled/": "test_tiles_in_python",
     "mnp/kernels/registers.py": "test_registers",
-    "mnp/pruning/sparse_tiles.py": "test_tiles_in_python",
+    "mnp/sparse/": "test_sparse test_sparse_file test_tiles_in_python",
     "mnp/kernels/": KERNELS,
     "mnp/pruning/": PRUNING,
     "mnp/data/idx.py": "test_data_mnist",
     "mnp/data/": "test_data_lfw",
     "mnp/experiments/typed.py": "test_recipes",
-    "mnp/experiments/": "test_checkpoint test_sparse_file",
+    "mnp/experiments/": "test_checkpoint",
     "mnp/verify/safetensors_file.py": "test_golden",
 }
 # judged with the compiler on
@@ -77,7 +77,7 @@ FILES = [
     *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "mnp/kernels").rglob("*.py")),
     *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "mnp/pruning").rglob("*.py")),
     *(f"mnp/data/{name}.py" for name in ("idx", "tar", "lfw_archive", "lfw_protocol")),
-    *(f"mnp/experiments/{name}.py" for name in ("checkpoint", "sparse_file", "typed")),
+    *(f"mnp/experiments/{name}.py" for name in ("checkpoint", "typed")),
     "mnp/verify/safetensors_file.py",
 ]
 # Tests that start other processes see the files on the disk, not the mutant; some need the compiler.

@@ -24,9 +24,9 @@ from mnp.nn import (
     mlp,
 )
 from mnp.nn.layers import AvgPool2d, Dropout
-from mnp.pruning.sparse import sparse_network
 from mnp.pruning.surgery import apply_masks, prune_neurons, weight_names
 from mnp.pruning.weights import magnitude_mask
+from mnp.sparse import sparse_network
 from mnp.verify.export import export, from_state_dict, read_state, to_state_dict
 
 K = 4

@@ -9,7 +9,6 @@ sums in the CPU's registers. Around it:
     pooled        convolution with max pooling in one; its loops are in `pooled_forward`, `pooled_backward`
     dense         dense layers, and maxout units with ReLU and dropout in one; loops in `dense_loops`
     elementwise   ReLU; the SGD update of many arrays in one call
-    sparse_loops  products with the CSR matrices of `mnp.pruning.sparse`
     layouts       copies of images in the order that a loop reads them
     parallel      how a loop is shared out among threads, and how many calls become one
     compiling     how it is compiled and cached

@@ -1,26 +1,26 @@
-"""The layers of a sparse network: CSR arrays as buffers, and a forward pass; no backward."""
+"""Layers with CSR weights, for inference: arrays as buffers, and a forward pass."""
 
 import numpy as np
 
 from mnp.errors import MnpError
 from mnp.kernels.shapes import conv2d_output_size, pool2d_output_size
 from mnp.nn.base import Layer, backend_name, check_int, float_dtype
-from mnp.pruning import sparse_loops
+from mnp.sparse import loops
 
-ROOM = 96  # elements behind a flat image that a vector may touch
+PADDING = 96  # elements after a flat image that a vector may read
 
 
 def _loops_for(backend, dtype):
-    """The tiled loops for the tiled kernels in float32, the plain ones for all others."""
+    """Module of loops: tiled_loops for the tiled backend in float32, loops for all others."""
     if backend_name(backend) == "tiled" and backend.available() and dtype == np.float32:
-        from mnp.pruning import sparse_tiles
+        from mnp.sparse import tiled_loops
 
-        return sparse_tiles
-    return sparse_loops
+        return tiled_loops
+    return loops
 
 
 class _Sparse(Layer):
-    """What both have in common: buffers values (nnz,), columns (nnz,), starts (rows + 1,), bias (rows,)."""
+    """Common base: buffers values (nnz,), columns (nnz,), starts (rows + 1,), bias (rows,)."""
 
     def __init__(self, rows, width, nonzero, dtype, backend):
         super().__init__(backend)
@@ -31,7 +31,6 @@ class _Sparse(Layer):
                 "fewer places, or more than an int32 counts"
             )
         self.rows, self.width, self.dtype = rows, width, float_dtype(dtype)
-        self.loops = _loops_for(self.backend, self.dtype)
         self.buffers = {
             "values": np.zeros(self.nonzero, self.dtype),
             "columns": np.zeros(self.nonzero, np.int32),
@@ -39,11 +38,18 @@ class _Sparse(Layer):
             "bias": np.zeros(rows, self.dtype),
         }
 
+    @property
+    def loops(self):
+        return _loops_for(self.backend, self.dtype)
+
     def backward(self, dy, need_dx=True):
         raise MnpError(f"{self!r} is for inference: train the masked network, then make it sparse again")
 
+    def macs(self, shape):
+        raise MnpError(f"{self!r} cannot be counted: count the masked network that it was made from")
+
     def check(self):
-        """Refuse buffers that are no CSR matrix: the loops trust them. Called for arrays from a file."""
+        """Raise MnpError unless the buffers are a CSR matrix, as the loops assume: for arrays from a file."""
         columns, starts = self.buffers["columns"], self.buffers["starts"]
         if starts[0] != 0 or starts[-1] != self.nonzero or (np.diff(starts) < 0).any():
             raise MnpError(f"{self!r}: starts must rise from 0 to {self.nonzero}; the arrays are damaged")
@@ -54,18 +60,19 @@ class _Sparse(Layer):
         if ((np.diff(columns) <= 0) & ~row_begins[1:-1]).any():
             raise MnpError(f"{self!r}: the columns of a row must ascend; the arrays are damaged")
 
-    def _ready(self, x, training, wanted):
+    def _checked(self, x, training, expected):
         if training:
             raise MnpError(f"{self!r} is for inference: train the masked network, then make it sparse again")
-        self._check_input(x, wanted)
+        x = self._check_input(x, expected)
         if x.dtype != self.dtype:
             raise MnpError(f"{self!r} got {x.dtype} x; convert with x.astype(np.{self.dtype})")
+        return x
 
 
 class SparseDense(_Sparse):
-    """A Dense or MaxoutDense whose zero weights are not there.
+    """Dense or MaxoutDense layer with CSR weights.
 
-        z[n, r] = bias[r] + sum_p values[p] * x[n, columns[p]],    p in starts[r] .. starts[r + 1] - 1
+        z[n, r] = bias[r] + sum_m values[m] * x[n, columns[m]],    m in starts[r] .. starts[r + 1] - 1
         y[n, u] = max_j z[n, u * k + j]                            (relu: and then max(y, 0))
 
     Parameters
@@ -73,6 +80,7 @@ class SparseDense(_Sparse):
     in_features, out_features : int
         out_features counts neurons: units * k.
     nonzero : int
+        Number of non-zero weights.
     k : int
         Neurons per maxout unit; 1 for a Dense.
     relu : bool
@@ -82,18 +90,15 @@ class SparseDense(_Sparse):
     def __init__(
         self, in_features, out_features, nonzero, *, k=1, relu=False, dtype=np.float32, backend=None
     ):
-        self.in_features, self.out_features = (
-            check_int("in_features", in_features),
-            check_int("out_features", out_features),
-        )
+        self.in_features = check_int("in_features", in_features)
+        self.out_features = check_int("out_features", out_features)
         super().__init__(self.out_features, self.in_features, nonzero, dtype, backend)
         self.k, self.relu = check_int("k", k), bool(relu)
         if self.out_features % self.k:
             raise MnpError(f"k={self.k} does not divide the {self.out_features} neurons of {self!r}")
 
     def forward(self, x, training=False, rng=None):
-        self._ready(x, training, (self.in_features,))
-        b = self.buffers
+        x, b = self._checked(x, training, (self.in_features,)), self.buffers
         y = self.loops.dense(
             np.ascontiguousarray(x),
             b["values"],
@@ -110,12 +115,13 @@ class SparseDense(_Sparse):
 
 
 class SparseConv2d(_Sparse):
-    """A Conv2d whose zero weights are not there, with the max pooling that may follow it.
+    """Conv2d layer with CSR weights, and the max pooling that may follow it.
 
-        y[n, f, i, j] = bias[f] + sum_p values[p] * xp[n, c, i * stride + a, j * stride + b]
+        y[n, f, p, q] = bias[f] + sum_m values[m] * xp[n, c, p * stride + i, q * stride + j]
 
-    p in starts[f] .. starts[f + 1] - 1, and columns[p] = (c * kernel_size + a) * kernel_size + b. Images
-    are laid out flat (`flat_images`), so that a weight meets a whole plane of pixels as one long row.
+    m in starts[f] .. starts[f + 1] - 1, and columns[m] = (c * kernel_size + i) * kernel_size + j; xp is x
+    with its padding. Images are laid out flat (`flat_images`), so that a weight is multiplied with a whole
+    plane of pixels as one long row.
 
     Parameters
     ----------
@@ -148,16 +154,16 @@ class SparseConv2d(_Sparse):
         self.pool, self.pool_stride = check_int("pool", pool), check_int("pool_stride", pool_stride)
 
     def forward(self, x, training=False, rng=None):
-        self._ready(x, training, (self.in_channels, "H", "W"))
+        x = self._checked(x, training, (self.in_channels, "H", "W"))
         b, size = self.buffers, self.kernel_size
         oh, ow = conv2d_output_size(*x.shape[2:], size, size, self.stride, self.padding)
         pool2d_output_size(oh, ow, self.pool, self.pool_stride)
         frames, high, line = flat_images(x, self.stride, self.padding)
-        c, inside = np.divmod(b["columns"].astype(np.int64), size * size)
-        below, aside = np.divmod(inside, size)
+        c, window = np.divmod(b["columns"].astype(np.int64), size * size)
+        i, j = np.divmod(window, size)
         # Which of the stride * stride interleaved images, and how far into it.
-        phase = (c * self.stride + below % self.stride) * self.stride + aside % self.stride
-        offsets = (phase * high + below // self.stride) * line + aside // self.stride
+        phase = (c * self.stride + i % self.stride) * self.stride + j % self.stride
+        offsets = (phase * high + i // self.stride) * line + j // self.stride
         return self.loops.conv(
             frames,
             b["values"],
@@ -178,17 +184,17 @@ class SparseConv2d(_Sparse):
 
 
 def flat_images(x, stride, padding):
-    """Lay every padded image out as one row, in stride * stride interleaved parts.
+    """Reshape every padded image to one row, in stride * stride interleaved parts.
 
-        frames[n, (((c*s + a)*s + b) * high + i) * line + j] = xp[n, c, i*s + a, j*s + b],   s = stride
+        frames[n, (((c*s + i)*s + j) * high + p) * line + q] = xp[n, c, p*s + i, q*s + j],   s = stride
 
-    With stride 1 that is the padded image as it is. With a larger one, pixels that a filter's weight
-    visits one after the other lie side by side again.
+    With stride 1 that is the padded image itself. With a larger one, the pixels that a filter's weight
+    is multiplied with one after the other are adjacent again.
 
     Returns
     -------
-    frames : (N, C * s * s * high * line + ROOM), high, line
-        Rows and columns are filled up with zeros to multiples of s; ROOM zeros follow every image.
+    frames : (N, C * s * s * high * line + PADDING), high, line
+        Rows and columns are padded with zeros to multiples of s; PADDING zeros follow every image.
 
     >>> frames, high, line = flat_images(np.arange(6.0).reshape(1, 1, 2, 3), stride=2, padding=0)
     >>> frames[0, :8], high, line
@@ -197,7 +203,7 @@ def flat_images(x, stride, padding):
     n, channels, h, w = x.shape
     high, line = -(-(h + 2 * padding) // stride), -(-(w + 2 * padding) // stride)
     used = channels * stride * stride * high * line
-    frames = np.zeros((n, used + ROOM), dtype=x.dtype)
+    frames = np.zeros((n, used + PADDING), dtype=x.dtype)
     if stride == 1 and padding == 0:
         frames[:, :used] = x.reshape(n, used)
         return frames, high, line

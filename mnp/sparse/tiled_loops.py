@@ -1,10 +1,13 @@
-"""Products with sparse matrices (CSR): the loops of `mnp.pruning.sparse_tiles`.
+"""Loops of the sparse layers with SIMD tiles, in float32: every non-zero weight is used for many numbers.
+
+`dense` and `conv` at the end are the functions of `mnp.sparse.loops`. Each task owns its outputs, so the
+bits do not depend on the number of threads.
 
 One weight of a sparse matrix is met once, so its load and its index are dear. They pay off when the
 weight then multiplies a whole vector of inputs that lie side by side:
 
     dense          x transposed, a block of 32 examples at a time: lanes are examples
-    convolution    flat images (see `mnp.pruning.sparse_loops.conv`): lanes are neighbouring pixels
+    convolution    flat images (see `mnp.sparse.loops.conv`): lanes are neighbouring pixels
 
       sums[lanes] += values[p] * x[columns[p]][lanes],    p in starts[row] .. starts[row + 1] - 1
 
@@ -17,9 +20,12 @@ from numba import types
 from mnp.kernels.registers import WIDE, make_tile
 from mnp.kernels.tiled.compiling import device
 from mnp.kernels.tiled.layouts import clear, transpose
-from mnp.kernels.tiled.parallel import FLOATS, INT, shared
+from mnp.kernels.tiled.parallel import FLOATS, INT, shared, threads
+from mnp.kernels.tiled.support import flat
+from mnp.sparse import loops
 
 LANES = 32 if WIDE else 16  # examples in a block; 800 inputs of 32 are 100 KB and stay in the L2 cache
+MIN_BATCH = 8  # with fewer examples most lanes of a block would be idle
 SPAN = 96  # pixels in a block, six vectors
 GROUP = 16  # units of a block that are written out together: a cache line of y
 UINTS = types.uint32[::1]
@@ -54,7 +60,7 @@ def _row(values, columns, p, end, xt):
 
 
 @shared(FLOATS, INT, FLOATS, UINTS, UINTS, FLOATS, INT, INT, INT, FLOATS)
-def dense(index, x, width, values, columns, starts, bias, k, examples, parts, y):
+def _dense(index, x, width, values, columns, starts, bias, k, examples, parts, y):
     """One block of examples, or one of its `parts`: index = block * parts + part."""
     units = bias.size // k
     first, part, groups = index // parts * LANES, index % parts, -(-units // GROUP)
@@ -116,7 +122,7 @@ def _pooled(plane, line, size, stride, rows, columns, tall, trash, small):
 
 
 @shared(FLOATS, INT, FLOATS, UINTS, UINTS, FLOATS, INT, INT, INT, INT, INT, INT, INT, FLOATS)
-def conv(
+def _conv(
     index, frames, length, values, offsets, starts, bias, line, span, size, stride, rows, columns, parts, y
 ):
     """One image, or the filters of one of its `parts`: index = image * parts + part."""
@@ -137,3 +143,33 @@ def conv(
         to = (n * filters + f) * rows * columns
         for i in range(rows * columns):
             y[to + i] = small[i]
+
+
+def dense(x, values, columns, starts, bias, k=1):
+    """`loops.dense`, 32 examples at a time; the arguments are the same, all float32."""
+    if len(x) < MIN_BATCH:
+        return loops.dense(x, values, columns, starts, bias, k)
+    y = np.empty((len(x), bias.size // k), dtype=np.float32)
+    blocks, matrix = -(-len(x) // LANES), (flat(values), flat(columns), flat(starts), flat(bias))
+    parts = _parts(blocks)
+    _dense(blocks * parts, flat(x), x.shape[1], *matrix, k, len(x), parts, y.reshape(-1))
+    return y
+
+
+def conv(frames, values, offsets, starts, bias, line, oh, ow, size, stride):
+    """`loops.conv`, 96 pixels at a time; the arguments are the same, all float32."""
+    rows, columns = (oh - size) // stride + 1, (ow - size) // stride + 1
+    y = np.empty((len(frames), bias.size, rows, columns), dtype=np.float32)
+    matrix, span, parts = (
+        (flat(values), flat(offsets), flat(starts), flat(bias)),
+        (oh - 1) * line + ow,
+        _parts(len(y)),
+    )
+    shape = (line, span, size, stride, rows, columns, parts)
+    _conv(len(y) * parts, flat(frames), frames.shape[1], *matrix, *shape, y.reshape(-1))
+    return y
+
+
+def _parts(tasks):
+    """Number of parts to cut each task into, so that every thread has one."""
+    return 1 if tasks >= threads() else threads()

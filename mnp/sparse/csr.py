@@ -1,11 +1,4 @@
-"""Pruned layers as CSR, compressed sparse rows: really smaller, and run without the zeros.
-
-    masked = apply_masks(net, masks)        # zeros in full-size arrays, ready for training
-    small = sparse_network(masked)          # the same outputs; the zeros are gone
-
-The result is a Network for inference: its sparse layers keep their arrays as buffers (they are saved,
-not learned), so `architecture()` and `state_dict()` describe it as they do any other network.
-"""
+"""CSR, compressed sparse rows: the form, and the conversion of a pruned network to it."""
 
 from typing import NamedTuple
 
@@ -14,30 +7,19 @@ import numpy as np
 from mnp.errors import MnpError
 from mnp.nn import Conv2d, Dense, Dropout, MaxoutDense, MaxPool2d, Network
 from mnp.pruning.sizes import csr_bytes
-from mnp.pruning.sparse_layers import SPARSE_TYPES, SparseConv2d, SparseDense
-
-__all__ = [
-    "CSR",
-    "SPARSE_TYPES",
-    "SparseConv2d",
-    "SparseDense",
-    "sparse_network",
-    "stored_bytes",
-    "to_csr",
-    "to_dense",
-]
+from mnp.sparse.layers import SparseConv2d, SparseDense
 
 
 class CSR(NamedTuple):
-    """A matrix without its zeros: weight[r, columns[p]] = values[p], p in starts[r] .. starts[r + 1] - 1."""
+    """A matrix without its zeros: weight[r, columns[m]] = values[m], m in starts[r] .. starts[r + 1] - 1."""
 
     values: np.ndarray  # (nnz,) float
     columns: np.ndarray  # (nnz,) int32, ascending within a row
-    starts: np.ndarray  # (rows + 1,) int32, never falling, from 0 to nnz
+    starts: np.ndarray  # (rows + 1,) int32, non-decreasing, from 0 to nnz
 
 
 def to_csr(weight):
-    """Collect the non-zeros of a matrix, row by row.
+    """Convert a matrix to CSR: its non-zeros, row by row.
 
     Parameters
     ----------
@@ -46,8 +28,8 @@ def to_csr(weight):
     Returns
     -------
     csr : CSR
-        values, columns, starts: arrays of their own. A row without non-zeros has starts[r] == starts[r+1].
-        What counts is the value: a weight that is kept by its mask and happens to be 0 is left out.
+        values, columns, starts: new arrays. A row without non-zeros has starts[r] == starts[r+1].
+        Only the values count: a weight that is kept by its mask and happens to be 0 is left out.
 
     >>> csr = to_csr(np.array([[0.0, 5.0, 0.0], [0.0, 0.0, 0.0], [7.0, 0.0, 8.0]]))
     >>> csr.values.tolist(), csr.columns.tolist(), csr.starts.tolist()
@@ -62,42 +44,31 @@ def to_csr(weight):
     return CSR(weight[rows, columns], columns.astype(np.int32), starts)
 
 
-def to_dense(csr, columns):
-    """Write the non-zeros back into a matrix of `columns` columns.
-
-    >>> to_dense(to_csr(np.array([[0.0, 5.0], [6.0, 0.0]])), columns=2)
-    array([[0., 5.],
-           [6., 0.]])
-    """
-    rows = np.repeat(np.arange(len(csr.starts) - 1), np.diff(csr.starts))
-    weight = np.zeros((len(csr.starts) - 1, columns), dtype=csr.values.dtype)
-    weight[rows, csr.columns] = csr.values
-    return weight
-
-
 def sparse_network(net, names=None):
     """Return the network with its pruned layers in CSR form, for inference.
 
-    A convolution takes in the max pooling after it; dropout layers, which do nothing here, are left out.
+    A convolution is fused with the max pooling after it; dropout layers, which do nothing here, are left
+    out. Sparse layers keep their arrays as buffers (saved, not learned), so `architecture()` and
+    `state_dict()` describe the result as any other network.
 
     Parameters
     ----------
     net : Network
-        Untouched. Masks need not be there: what counts is which weights are zero.
+        Unchanged. It needs no masks: what counts is which weights are zero.
     names : iterable of str, optional
         The layers to convert. If not given: those whose CSR form takes fewer bytes than the dense one,
-        the rule by which `sizes` counts csr_bytes.
+        as in `sizes.csr_bytes`.
 
     Returns
     -------
     net : Network
-        In evaluation mode its outputs are those of `net`, to rounding (the order of the sums differs).
-        NaN or infinity in an input is not multiplied by the weights that are gone.
+        Its outputs are those of `net` in evaluation mode, to rounding (the order of the sums differs).
+        NaN or infinity in an input is not multiplied by the weights that were removed.
 
     Raises
     ------
     MnpError
-        For a name that is not there, or a layer without a weight matrix.
+        For an unknown name, or a layer without a weight matrix.
     """
     if names is None:
         names = [name for name, layer in net.layers.items() if _matrix(layer) is not None and _pays(layer)]
@@ -119,20 +90,11 @@ def sparse_network(net, names=None):
     return Network(layers)
 
 
-def stored_bytes(net):
-    """Add up the bytes of all arrays that a network keeps: parameters and buffers.
-
-    For a `sparse_network` without batch normalisation this is `count_sizes(...).csr_bytes`.
-    """
-    return sum(array.nbytes for array in net.state_dict().values())
-
-
 def _matrix(layer):
-    """A layer's weight as the matrix that CSR stores, or None."""
+    """Weight of a layer as the matrix that CSR stores, one row per bias; None if there is none."""
     if not isinstance(layer, Conv2d | Dense | MaxoutDense):
         return None
-    weight = layer.params["weight"]
-    return weight.reshape(-1, weight.shape[-1]) if weight.ndim == 3 else weight.reshape(len(weight), -1)
+    return layer.params["weight"].reshape(layer.params["bias"].size, -1)
 
 
 def _pays(layer):
