@@ -146,7 +146,7 @@ def save_network(path, net, **meta):
 
 
 def load_network(path, backend=None):
-    """Load the network of a checkpoint: one of `save_network`, or of a round of a run.
+    """Load the network of a checkpoint, of `save_network` or of a run.
 
     Raises MnpError, one line with the path, for anything that is not such a file.
     """

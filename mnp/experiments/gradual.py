@@ -1,4 +1,4 @@
-"""Weight pruning inside a run: how many weights each layer keeps, and masks that follow a schedule."""
+"""Weight pruning inside a run: weights kept per layer, and masks that follow a schedule."""
 
 from typing import NamedTuple
 
@@ -18,25 +18,25 @@ from mnp.pruning.weights import (
 
 
 def prunable(net):
-    """The arrays that weight pruning may thin out: weights of convolutions and dense layers, no biases."""
+    """The parameters that weight pruning may remove: weights of convolutions and dense layers, no biases."""
     params = net.params()
     return {name: params[name] for name in weight_names(net)}
 
 
 def kept_counts(net, remaining, floors=()):
-    """Share out the weights that may stay: the same kept share everywhere, except where a floor keeps more.
+    """Number of weights to keep per layer: the same share everywhere, except where a floor keeps more.
 
         kept[l] = min(size[l], max(1, ceil(floor[l] * size[l]), floor(d * size[l])))
                   with d such that the total fits
 
-    What the rounding leaves over goes to the largest layer that has room, so the total is exact.
+    What rounding leaves over goes to the largest layer that has room, so the total is exact.
 
     Parameters
     ----------
     net : Network
         Its biases are never pruned and count among the remaining ones.
     remaining : int
-        Parameters other than zero that the network shall have.
+        Number of nonzero parameters to reach.
     floors : pairs (layer name, least kept share)
 
     Returns
@@ -91,7 +91,7 @@ class Target(NamedTuple):
 
 
 def global_count(net, target):
-    """How many weights scope "global" keeps. Raises MnpError when none would be left."""
+    """Number of weights that scope "global" keeps; MnpError if none would be left."""
     size = sum(weight.size for weight in prunable(net).values())
     kept = min(size, target.remaining - (net.count_params() - size))
     if kept < 1:
@@ -102,7 +102,7 @@ def global_count(net, target):
 
 
 def check_target(net, target):
-    """Refuse a target that a network of these sizes cannot reach; its weights are not looked at."""
+    """Raise MnpError for a target that a network of these sizes cannot reach, whatever its weights are."""
     if target.scope == "global":
         global_count(net, target)
     else:
@@ -142,7 +142,7 @@ class GradualPruning:
         remaining(t) = (1 - cubic_schedule(t, 0, ramp, 0, s)) * start,    s = 1 - target.remaining / start
 
     With `splice`, SplicingSGD trains while the ramp lasts and pruned weights may return. At its end the
-    masks are set by exact count from the dense values and kept; plain SGD goes on, so that what is pruned
+    masks are set by exact count from the dense values and kept; plain SGD continues, so that what is pruned
     then stays exactly zero, its velocity too.
 
     Parameters
@@ -174,7 +174,7 @@ class GradualPruning:
         self.start = net.count_params() - sum(int(np.count_nonzero(~mask)) for mask in masks.values())
         net.set_masks({name: np.ones(w.shape, bool) for name, w in weights.items() if name not in masks})
         self.optimizer = (SplicingSGD if splice and ramp else SGD)(net, **self.settings)
-        check_target(net, target)  # one that would empty a layer is refused now, not after the ramp
+        check_target(net, target)  # now, not after the ramp
         if ramp == 0:
             self.set_masks()
 
@@ -187,7 +187,7 @@ class GradualPruning:
         return getattr(self.optimizer, "dense", {})
 
     def load(self, iteration, start, velocity, dense):
-        """Go on from a checkpoint; the network has its arrays and masks already."""
+        """Restore the state of a checkpoint; the network has its arrays and masks already."""
         self.iteration, self.start = iteration, start
         if dense:
             self.optimizer.load(dense, velocity)
@@ -201,14 +201,14 @@ class GradualPruning:
         self.net = net
 
     def step(self, lr):
-        """One step of the optimiser; then new masks, if they are due."""
+        """Make one step of the optimiser; then new masks, if they are due."""
         self.optimizer.step(lr)
         self.iteration += 1
         if self.iteration == self.ramp or (self.iteration < self.ramp and self.iteration % self.every == 0):
             self.set_masks()
 
     def remaining(self):
-        """How many parameters the schedule leaves at this iteration."""
+        """Number of parameters that the schedule leaves at this iteration."""
         final = min(self.target.remaining, self.start)
         if self.iteration >= self.ramp:
             return final
@@ -216,7 +216,7 @@ class GradualPruning:
         return max(final, round((1 - gone) * self.start))
 
     def set_masks(self):
-        """Bring the masks to the schedule's number of parameters at this iteration."""
+        """Set masks that leave the schedule's number of parameters at this iteration."""
         target = self.target._replace(remaining=self.remaining())
         if not self.dense:
             masks = masks_for(self.net, target)

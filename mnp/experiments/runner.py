@@ -73,6 +73,7 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
     out = Path(out)
     with open_run_folder(out, experiment, log):
         runner = Runner(experiment, out, task or task_of(experiment, data_folder), backend, log)
+        # A round is finished if its checkpoint is there and sound; only the others are run.
         finished = [runner.read_finished(round) for round in runner.plan]
         complete = all(finished) and all((out / name).exists() for name in runner.task.final_files)
         if not all(finished):
@@ -86,9 +87,11 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
             if meta is None:
                 log(f"round {round.index} of {len(runner.plan) - 1}: {round.label}")
                 state = runner.resume(round) or runner.start(round)
+                # progress.npz has this error already; a round that starts here needs it for its row.
                 if state.error_before is None:
                     state.error_before = runner.task.evaluate(state.net, runner.data)[0]["error"]
                 runner.train(round, state)
+                # From here on the round is finished; a table that lags behind is written again.
                 meta = runner.finish(round, state)
                 atomic_write(out / HISTORY, to_csv([*runner.rows, meta["row"]]))
             runner.rows.append(meta["row"])
@@ -168,6 +171,7 @@ class Runner:
             for name in e.prune.layers:
                 if not isinstance(net[name], MaxoutDense):
                     raise MnpError(f"prune.layers: {name!r} is not a maxout layer")
+        # The size of a round that must match another one is not known yet.
         for round in self.plan:
             if round.reduction is not None or round.remaining is not None:
                 self.check_weights_round(round)
@@ -197,6 +201,7 @@ class Runner:
         """Reject a round of weight pruning that would empty a layer of the network that it will find."""
         from mnp.experiments.gradual import check_target
 
+        # By then the neurons of its maxout layers are pruned; zeros stand for weights, only sizes count.
         layers = self.experiment.prune.layers
         entries = [
             entry | {"k": round.k} if entry["type"] == "MaxoutDense" and entry["name"] in layers else entry
@@ -265,6 +270,7 @@ class Runner:
         """The optimiser of a round: SGD from rest, or the one that prunes while it trains."""
         t, w = self.experiment.train, self.experiment.weights
         decay = t.weight_decay
+        # None in the weights section: as in the training.
         if round.kind in ("weights", "gradual") and w.weight_decay is not None:
             decay = w.weight_decay
         if round.kind != "gradual":
@@ -277,6 +283,7 @@ class Runner:
         """Make one training step on a copy, so that every kernel is compiled; return the time after it."""
         if net.backend is textbook:
             return time.perf_counter()
+        # A whole batch, because which kernels run may depend on the sizes.
         net, batch = net.copy(), self.experiment.train.batch_size
         x, y = self.data.train_images[:batch], self.data.train_labels[:batch]
         with notify_compilation(self.log):
@@ -315,6 +322,7 @@ class Runner:
                     augment=self.task.augment,
                     progress=progress,
                 )
+                # A kill during the save leaves the state of the epoch before: that epoch is repeated.
                 state.epoch += 1
                 state.train_loss = float(result.loss)
                 self.save_progress(round, state)
@@ -331,6 +339,7 @@ class Runner:
     def learning_rate(self, round, iteration):
         """The learning rate of an iteration, by the section's policy, which starts after the ramp."""
         t, section, ramp = self.experiment.train, self.section(round), self.ramp(round)
+        # The rate is held while a gradual round's masks grow; then the policy has the rest of the epochs.
         total = round.epochs * self.per_epoch
         warmup = min(self.task.warmup, total // 4) if round.kind == "train" else 0
         if iteration < warmup:
@@ -447,6 +456,7 @@ class Runner:
                 raise MnpError(f"progress.npz has no {name}, or one of another type")
         if not 0 <= meta["epoch"] <= round.epochs or meta["seconds"] < 0:
             raise MnpError(f"progress.npz says epoch {meta['epoch']} of {round.epochs}")
+        # A new optimiser first, as at the start of the round; then what it had learned until the save.
         net = network_from(arrays, meta, self.backend)
         optimizer, rng = self.new_optimizer(round, net), self.generator(round)
         velocity, dense = with_prefix(arrays, "velocity"), with_prefix(arrays, "dense")

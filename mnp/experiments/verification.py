@@ -1,10 +1,9 @@
-"""Face verification on arrays: two feature vectors, one question: is it the same person?
+"""Face verification on arrays: do two feature vectors belong to the same person?
 
-    distance of a pair  ->  threshold, chosen on training pairs  ->  accuracy on the pairs that are tested
+    distance of a pair  ->  threshold, chosen on training pairs  ->  accuracy on the test pairs
 
-A pair is called "same" where its distance lies below the threshold. NumPy only, and no network is known
-here: features (P, D) come in, numbers go out. "Rate" never stands alone: the true-positive rate is the
-share of pairs of one person that are called same, the false-positive rate that of two people.
+A pair is called "same" where its distance lies below the threshold. The true-positive rate is the share of
+pairs of one person that are called same, the false-positive rate that of pairs of two people.
 Protocol: Huang, Ramesh, Berg and Learned-Miller, *Labeled Faces in the Wild*, 2007.
 """
 
@@ -22,7 +21,7 @@ from mnp.experiments.results import mean_sd_se, paired_interval
 
 
 def cosine(a, b):
-    """One minus the cosine of the angle between two vectors: 0 for one direction, 1 for a right angle.
+    """Cosine distance: one minus the cosine of the angle between two vectors.
 
         d[p] = 1 - sum_i a[p, i] b[p, i] / (|a[p]| |b[p]|)
 
@@ -37,7 +36,7 @@ def cosine(a, b):
 
 
 def euclidean(a, b):
-    """The length of the difference of two vectors.
+    """Euclidean distance of two vectors.
 
         d[p] = sqrt(sum_i (a[p, i] - b[p, i])^2)
 
@@ -51,12 +50,12 @@ def euclidean(a, b):
 
 
 def bray_curtis(a, b):
-    """Bray and Curtis' dissimilarity: how much differs, out of how much is there.
+    """Bray-Curtis dissimilarity.
 
         d[p] = sum_i |a[p, i] - b[p, i]| / sum_i |a[p, i] + b[p, i]|
 
     a, b (P, D) float -> d (P,) float64; in [0, 1] for features that are not negative. Where the lower
-    sum is 0 there is nothing to compare: 0 if the upper one is 0 too, else infinity.
+    sum is 0, the distance is 0 if the upper one is 0 too, else infinity.
     Source: Bray and Curtis, Ecological Monographs 27 (1957); the paper's distance.
 
     >>> bray_curtis(np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([[1.0, 2.0], [3.0, 0.0]]))
@@ -130,7 +129,7 @@ def roc(distances, same):
 
 
 def equal_error_rate(distances, same):
-    """The equal error rate: where as many pairs of two people are accepted as pairs of one are refused.
+    """The equal error rate: where the false-positive rate equals the false-negative rate.
 
         false_positive(t) = 1 - true_positive(t),   on the straight line between two steps of the ROC
 
@@ -148,12 +147,12 @@ def equal_error_rate(distances, same):
 
 
 def choose_threshold(distances, same):
-    """The threshold that is right most often, both kinds of pairs weighing the same.
+    """The threshold of the highest balanced accuracy (both kinds of pairs have the same weight).
 
         argmax_t  true_positive(t) + 1 - false_positive(t)
 
-    Only training pairs belong here. The two kinds are weighed alike because LFW's tests have as many of
-    one as of the other, while a training list may not. The threshold lies in the middle between two
+    For training pairs only. The two kinds have the same weight because LFW's tests have equally many of
+    both, while a training list may not. The threshold lies in the middle between two
     distances that occur; of equally good places, the one whose neighbours are farthest apart is taken,
     and of those the lowest.
 
@@ -178,7 +177,7 @@ def decide(distances, threshold):
 
 
 def accuracy(distances, same, threshold):
-    """The share of pairs that are called rightly.
+    """The share of pairs that are classified correctly.
 
     >>> accuracy(np.array([0.1, 0.9, 0.2]), np.array([True, True, False]), threshold=0.5)
     0.3333333333333333
@@ -192,18 +191,18 @@ def _checked(distances, same):
     if distances.ndim != 1 or same.shape != distances.shape or same.dtype != np.bool_ or not len(same):
         raise MnpError(
             f"distances {distances.shape} and same {same.dtype} {same.shape}: give one distance and one "
-            "bool a pair, for at least one pair"
+            "bool per pair, for at least one pair"
         )
     if np.isnan(distances).any():
         raise MnpError(f"the distance of pair {int(np.argmax(np.isnan(distances)))} is nan")
     return distances, same
 
 
-# --- how certain ------------------------------------------------------------------------------------
+# --- significance -----------------------------------------------------------------------------------
 
 
 def binomial_standard_error(share, n):
-    """How far a share measured on n independent pairs may be off: sqrt(share (1 - share) / n).
+    """Standard error of a share of n independent pairs: sqrt(share (1 - share) / n).
 
     >>> binomial_standard_error(0.5, 100)
     0.05
@@ -212,7 +211,7 @@ def binomial_standard_error(share, n):
 
 
 def mcnemar(right_before, right_after):
-    """McNemar's exact test: is one of two networks right more often, or is it chance?
+    """McNemar's exact test of whether two networks are equally often correct.
 
     Of the pairs that only one of them got right, b by the first and c by the second, each is a fair coin
     if the networks are equally good:
@@ -222,7 +221,7 @@ def mcnemar(right_before, right_after):
     Parameters
     ----------
     right_before, right_after : (P,) bool
-        Whether each pair was called rightly, the same pairs in the same order.
+        Whether each pair was classified correctly, the same pairs in the same order.
 
     Returns
     -------

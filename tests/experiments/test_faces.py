@@ -176,8 +176,8 @@ IMAGE = np.zeros((1, 1, 2, 2))
         (lambda: verification.cosine(np.ones((2, 3)), np.ones((3, 2))), "are no pairs"),
         (lambda: verification.roc(np.ones(3), np.ones(3, bool)), "one kind is missing"),
         (lambda: verification.roc(np.array([1.0, np.nan]), np.array([True, False])), "pair 1 is nan"),
-        (lambda: verification.accuracy(np.ones(3), np.ones(2, bool), 0.5), "one bool a pair"),
-        (lambda: verification.accuracy(np.ones(2), np.ones(2), 0.5), "one bool a pair"),
+        (lambda: verification.accuracy(np.ones(3), np.ones(2, bool), 0.5), "bool per pair"),
+        (lambda: verification.accuracy(np.ones(2), np.ones(2), 0.5), "bool per pair"),
         (lambda: verification.mcnemar(np.ones(2, bool), np.ones(3, bool)), "McNemar compares"),
         (lambda: results.mean_sd_se([]), "no values"),
         (

@@ -18,17 +18,18 @@ from tiny_runs import COMPARE, GRADUAL, NEURONS, assert_same_bits, carry_out
 from mnp import files
 from mnp.errors import MnpError
 from mnp.experiments import checkpoint, classification, runner
-from mnp.experiments.checkpoint import load_checkpoint, load_network, with_prefix
+from mnp.experiments.checkpoint import load_checkpoint, load_network, save_checkpoint, with_prefix
 from mnp.experiments.classification import load_data
 from mnp.experiments.recipes import (
     DataRecipe,
+    ModelRecipe,
     PruneRecipe,
     TrainRecipe,
     WeightRecipe,
     plan_rounds,
 )
 from mnp.experiments.registry import read_experiment
-from mnp.experiments.results import COLUMNS
+from mnp.experiments.results import COLUMNS, format_data, format_table
 from mnp.files import lock_folder
 from mnp.nn import evaluate
 from mnp.pruning.surgery import prune_neurons
@@ -396,3 +397,93 @@ def test_bad_input_is_one_line(tmp_path, changes, words):
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "out").glob("checkpoints/*"))
     carry_out(NEURONS, tmp_path / "out")  # a run that failed before it saved anything claims no folder
+
+
+# --- the data of a run -----------------------------------------------------------------------------------
+
+
+def brighter(data):
+    data.train_images[3, 0, 5, 5] += 0.5
+    return data
+
+
+def other_labels(data):
+    return dataclasses.replace(data, test_labels=data.test_labels[::-1].copy())
+
+
+def fewer(data):
+    return dataclasses.replace(data, test_images=data.test_images[:-1], test_labels=data.test_labels[:-1])
+
+
+@pytest.mark.parametrize("change", [brighter, other_labels, fewer])
+@pytest.mark.parametrize("after", ["00-train-k3.npz", "progress.npz"])
+def test_a_run_is_not_resumed_with_other_data(complete, tmp_path, monkeypatch, change, after):
+    """Neither after a finished round nor after a single epoch."""
+    save = runner.save_checkpoint
+
+    def stops(path, arrays, meta):
+        save(path, arrays, meta)
+        if path.name == after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "save_checkpoint", stops)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(NEURONS, tmp_path / "out")
+    monkeypatch.setattr(runner, "save_checkpoint", save)
+    before = snapshot(tmp_path / "out")
+    monkeypatch.setattr(classification, "load_data", lambda *where: change(load_data(*where)))
+    with pytest.raises(MnpError, match=r"was begun with other data .* choose another --out") as caught:
+        carry_out(NEURONS, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert {p: p.read_bytes() for p in before if p.name != ".lock"} == {
+        p: b for p, b in before.items() if p.name != ".lock"
+    }
+    monkeypatch.undo()
+    carry_out(NEURONS, tmp_path / "out")
+    assert_same_bits(tmp_path / "out", complete["tiny"])
+
+
+def test_summary_and_checkpoints_say_which_data(complete):
+    facts = json.loads((complete["tiny"] / "summary.json").read_text())["data"]
+    counts = {name: facts[f"{name}_images"] for name in ("train", "validation", "test")}
+    assert counts == {"train": 60, "validation": 20, "test": 40} and len(facts["checksum"]) == 16
+    for path in (complete["tiny"] / "checkpoints").iterdir():
+        assert load_checkpoint(path)[1]["data"] == facts
+    line = (
+        "data: digits, 60 training, 20 validation and 40 test images, an excerpt of 1,437 and 360; checksum "
+    )
+    assert format_data(facts).startswith(line)
+
+
+def test_a_folder_of_mnp_0_1_without_data_facts_is_resumed(complete, tmp_path):
+    out = shutil.copytree(complete["tiny"], tmp_path / "copy")
+    for name in ("summary.json", "checkpoints/02-neurons-k1.npz"):
+        (out / name).unlink()
+    for path in (out / "checkpoints").iterdir():
+        arrays, meta = load_checkpoint(path)
+        meta.pop("data")
+        save_checkpoint(path, arrays, meta)
+    rows, _ = carry_out(NEURONS, out)
+    assert len(rows) == 3 and "data" in json.loads((out / "summary.json").read_text())
+
+
+def test_the_table_has_the_validation_error_if_there_is_one(complete):
+    rows = rows_of(complete["tiny"])
+    head = format_table(rows).splitlines()[0]
+    assert "validation" in head and f"{rows[0]['validation_error']:.2f} %" in format_table(rows)
+    assert "validation" not in format_table([row | {"validation_error": None} for row in rows])
+
+
+def test_a_run_that_fails_before_it_saves_anything_claims_no_folder(tmp_path):
+    for changes in (
+        {"train": TrainRecipe(epochs=1, batch_size=1000)},
+        {"data": DataRecipe("fashion")},
+        {"train": TrainRecipe(epochs=1, batch_size=20, lr=1e30)},
+        {"model": ModelRecipe(conv1=2, conv2=2, neurons=12, k=3), "prune": PruneRecipe(layers=("fc9",))},
+    ):
+        with pytest.raises(MnpError):
+            carry_out(dataclasses.replace(NEURONS, **changes), tmp_path / "out")
+    carry_out(NEURONS, tmp_path / "out")
+    with pytest.raises(MnpError, match=r"holds the recipe tiny with train\.epochs = 2, not 1"):
+        other = dataclasses.replace(NEURONS, train=dataclasses.replace(NEURONS.train, epochs=1))
+        carry_out(other, tmp_path / "out")
