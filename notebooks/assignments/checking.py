@@ -169,7 +169,7 @@ def check_unchanged(function, before, after):
     for name, old, new in zip(ARGUMENTS[function], before, after, strict=False):
         if difference(new, old, "") is not None:
             raise WrongError(
-                f"{function} changes its argument {name}. Whoever called it still needs that array:"
+                f"{function} changes its argument {name}. The caller still needs that array:"
                 " work on a copy, or build a new one."
             )
 
