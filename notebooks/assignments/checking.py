@@ -235,7 +235,8 @@ def _shown(name, value):
         return [line for i, item in enumerate(value) for line in _shown(f"{name}[{i}]", item)]
     if isinstance(value, np.ndarray) and value.size <= PRINTED:
         start = f"  {name} = "
-        return [start + np.array2string(value, separator=", ", prefix=start)]
+        rows = np.array2string(value, separator=", ", prefix=start)
+        return [start + (rows if value.ndim < 3 else str(value.tolist()))]
     return [f"  {name} = {short(value) if isinstance(value, np.ndarray) else value}"]
 
 
