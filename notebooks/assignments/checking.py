@@ -169,7 +169,7 @@ def check_unchanged(function, before, after):
     for name, old, new in zip(ARGUMENTS[function], before, after, strict=False):
         if difference(new, old, "") is not None:
             raise WrongError(
-                f"{function} changes its argument {name}. Whoever called it still needs that array:"
+                f"{function} changes its argument {name}. The caller still needs that array:"
                 " work on a copy, or build a new one."
             )
 
@@ -235,7 +235,8 @@ def _shown(name, value):
         return [line for i, item in enumerate(value) for line in _shown(f"{name}[{i}]", item)]
     if isinstance(value, np.ndarray) and value.size <= PRINTED:
         start = f"  {name} = "
-        return [start + np.array2string(value, separator=", ", prefix=start)]
+        rows = np.array2string(value, separator=", ", prefix=start)
+        return [start + (rows if value.ndim < 3 else str(value.tolist()))]
     return [f"  {name} = {short(value) if isinstance(value, np.ndarray) else value}"]
 
 

@@ -40,8 +40,9 @@ def run(task):
             command += ["--report", str(report)]
         else:
             command = [sys.executable, "-m", "pytest", "--color=no", "-m", task, f"--report={report}"]
-        bare = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # other packages' plugins cost time
-        done = subprocess.run(command, cwd=HERE, env=bare, text=True, capture_output=True, check=False)
+        # Other packages' plugins cost time; Windows would print in another encoding.
+        bare = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONUTF8": "1"}
+        done = subprocess.run(command, cwd=HERE, env=bare, encoding="utf-8", capture_output=True, check=False)
         text = (done.stdout + done.stderr).strip()
         print(text)
         checks = json.loads(report.read_text("utf-8"))["tasks"].get(task, {}) if report.exists() else {}

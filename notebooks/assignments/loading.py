@@ -1,7 +1,7 @@
-"""Loads a student's file, in the same way on his own machine and in the grader.
+"""Loads a student's file, in the same way on the student's machine and in the grader.
 
 A hand-in may import NumPy with its submodules and the modules of STANDARD. Other imports are rejected in both
-places, so that nobody learns of it from the points.
+places, so that the student's own checks show it before the grades do.
 """
 
 import builtins
@@ -18,9 +18,8 @@ statistics string struct sys textwrap time traceback types typing unittest warni
 NUMPY = """
 numpy numpy.char numpy.core numpy.ctypeslib numpy.dtypes numpy.exceptions numpy.f2py numpy.fft
 numpy.lib.array_utils numpy.lib.format numpy.lib.introspect numpy.lib.mixins numpy.lib.npyio
-numpy.lib.recfunctions numpy.lib.scimath numpy.lib.stride_tricks numpy.linalg numpy.ma
-numpy.ma.mrecords numpy.matlib numpy.polynomial numpy.random numpy.rec numpy.strings
-numpy.testing numpy.typing numpy.version
+numpy.lib.recfunctions numpy.lib.scimath numpy.lib.stride_tricks numpy.linalg numpy.ma numpy.ma.mrecords
+numpy.matlib numpy.polynomial numpy.random numpy.rec numpy.strings numpy.testing numpy.typing numpy.version
 """
 
 

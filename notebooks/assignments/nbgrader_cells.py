@@ -4,7 +4,7 @@ nbgrader executes the submitted notebook, and the kernel that runs the student's
 whether the graded cells pass. Here the answer is a .py file, so the notebook is only the form: its
 cells are replaced by the locked cells of the course's own notebook, and files that the course did not
 hand out are removed from the copy that is executed. The answer itself is then judged by grade.py, in
-a locked process. This also heals a notebook whose nbgrader metadata an editor has lost.
+a locked process. This also repairs a notebook whose nbgrader metadata an editor has lost.
 """
 
 from pathlib import Path

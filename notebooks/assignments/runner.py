@@ -1,4 +1,4 @@
-"""The grader's end of the pipe: a student's file as an object whose functions can be called.
+"""Calls the functions of a student's file in a locked process, through a pipe.
 
 The file's text is handed to a fresh process (worker.py), which locks itself in and then
 computes outputs for the inputs it is sent. Whatever that process does, this one only ever sees

@@ -1,4 +1,4 @@
-"""What a process gives up before it runs somebody else's code.
+"""The sandbox: rights that a process gives up before it runs a student's code.
 
 Two layers, both installed by the process itself after it has imported everything it needs and
 before it looks at the student's code:
@@ -7,9 +7,9 @@ before it looks at the student's code:
    that is not on a short list. No file can be opened any more, no process or thread started, no
    signal sent, no socket made, no other process looked at. This holds whatever Python code, ctypes
    call or machine code the student brings.
-2. A Python audit hook, which refuses the same things one level higher, everywhere Python runs. It
-   makes better error messages; alone (macOS, other processors) it keeps honest people honest but is
-   no wall against somebody who writes memory through ctypes.
+2. A Python audit hook, which rejects the same things one level higher, everywhere Python runs. It
+   gives better error messages; alone (macOS, other processors) it stops accidents and simple attempts,
+   but not code that writes memory through ctypes.
 
 Resource limits go with them: memory, processor time, no core file, no byte written to any file.
 """
@@ -139,7 +139,7 @@ def forbid_system_calls():
 
     described = Program(len(program) // 8, ctypes.addressof(code))
     parent_death_signal, no_new_privileges, set_seccomp, filter_mode = 1, 38, 22, 2
-    libc.prctl(parent_death_signal, 9, 0, 0, 0)  # nobody to answer to: end
+    libc.prctl(parent_death_signal, 9, 0, 0, 0)  # if the parent ends, end too
     if libc.prctl(no_new_privileges, 1, 0, 0, 0) != 0:
         return False
     return libc.prctl(set_seccomp, filter_mode, ctypes.byref(described), 0, 0) == 0

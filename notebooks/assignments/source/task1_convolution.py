@@ -6,9 +6,9 @@ import pytest
 # %% [markdown]
 # # Task 1: convolution, forward and backward
 #
-# A small window of weights slides over an image; at every place it multiplies what it covers and adds
-# up. Where the image looks like the weights, the sum is large. That is all a convolutional layer does,
-# and this task has you write it, together with the derivatives that make it learn.
+# A small window of weights slides over an image; at every position it multiplies the pixels that it covers
+# by the weights and adds up. Where the image looks like the weights, the sum is large. That is all a
+# convolutional layer does. In this task you write it, together with the gradients that training needs.
 #
 # **You fill:** [`task1_convolution.py`](task1_convolution.py), two functions, NumPy only.
 # **Worth:** 30 points. **Time:** about two hours.
@@ -16,9 +16,9 @@ import pytest
 # | array | shape | meaning |
 # |---|---|---|
 # | `x` | (N, C, H, W) | N images of C channels |
-# | `weight` | (F, C, KH, KW) | F filters, each looking at all C channels |
-# | `bias` | (F,) | one number a filter |
-# | `y` | (N, F, OH, OW) | one map a filter |
+# | `weight` | (F, C, KH, KW) | F filters, each over all C channels |
+# | `bias` | (F,) | one number per filter |
+# | `y` | (N, F, OH, OW) | one map per filter |
 #
 # You can solve it with loops and nothing clever: the images of the checks are a few pixels wide.
 
@@ -27,15 +27,15 @@ import pytest
 #
 # $$y_{n,f,p,q} = b_f + \sum_{c,i,j} w_{f,c,i,j}\; x_{n,c,\;ps+i-\mathrm{pad},\;qs+j-\mathrm{pad}}$$
 #
-# `stride` ($s$) is the step of the window; `padding` puts that many rows and columns of zeros round the
+# `stride` ($s$) is the step of the window; `padding` puts that many rows and columns of zeros around the
 # image. The output has
 #
 # $$OH = \left\lfloor \frac{H + 2\,\mathrm{pad} - KH}{s} \right\rfloor + 1$$
 #
-# rows, and OW columns likewise: a window that would stick out at the end is left away. The weights are
+# rows, and OW columns likewise: a window that would extend beyond the end is left out. The weights are
 # *not* flipped. Mathematicians call this a correlation; every deep-learning library calls it convolution.
 #
-# A case for the head: a row of three pixels and a window of two weights.
+# A case to work by hand: a row of three pixels and a window of two weights.
 
 # %% [code]
 # import numpy as np
@@ -59,9 +59,9 @@ import pytest
 # %% [markdown]
 # ## Backward
 #
-# The layer above hands down `dy`, the derivative of the loss by every element of `y`. You return the
-# derivative by everything that went in. There is one rule: **every product in the forward formula sends
-# its share back**. The product $w \cdot x$ inside $y$ adds $dy \cdot x$ to $dw$ and $dy \cdot w$ to $dx$:
+# The layer above passes `dy`, the gradient of the loss with respect to `y`. You return the gradient with
+# respect to each input. There is one rule: **every product in the forward formula adds a term to two
+# gradients**. The product $w \cdot x$ inside $y$ adds $dy \cdot x$ to $dw$ and $dy \cdot w$ to $dx$:
 #
 # $$dw_{f,c,i,j} = \sum_{n,p,q} dy_{n,f,p,q}\; x_{n,c,\;ps+i-\mathrm{pad},\;qs+j-\mathrm{pad}}
 # \qquad db_f = \sum_{n,p,q} dy_{n,f,p,q}$$
@@ -70,13 +70,13 @@ import pytest
 # the padded image; for every window, **add** (`+=`, because windows overlap) $dy \cdot w$ to the pixels
 # it covered; cut the padding off at the end.
 #
-# A first layer has nobody below it who wants `dx`. With `need_dx=False` return `None` in its place.
+# The first layer of a network needs no `dx`. With `need_dx=False` return `None` in its place.
 
 # %% [markdown]
-# ## Do you believe your derivative?
+# ## Is the gradient right?
 #
-# Then move one weight a little and watch the loss. As loss we take $\sum y \cdot dy$ with some fixed
-# `dy`: its derivative by `y` is `dy`, exactly. The two rows below should agree.
+# Change one weight a little and see how the loss changes. Take $\sum y \cdot dy$ with some fixed `dy` as
+# the loss: its gradient with respect to `y` is exactly `dy`. The two rows below should agree.
 
 # %% [code]
 # from checking import numerical_gradient
@@ -90,7 +90,7 @@ import pytest
 # ## Check
 #
 # The cell below is the same as `pytest -m task1` in a terminal. Each check is judged by itself: right
-# derivatives count even if the forward pass is wrong. You are graded with the same checks on other
+# gradients count even if the forward pass is wrong. You are graded with the same checks on other
 # numbers.
 #
 # Then answer questions 1a and 1b in `answers.md`, in words.
@@ -103,7 +103,7 @@ import pytest
 
 # %% answer
 def conv2d_forward(x, weight, bias, stride, padding):
-    """Slide every filter over every image and add up what it covers.
+    """Convolution of images with filters: sums of products over each window, plus bias.
 
         y[n, f, p, q] = bias[f] + sum_{c, i, j} weight[f, c, i, j] * padded[n, c, p*stride + i, q*stride + j]
 
@@ -143,7 +143,7 @@ def conv2d_forward(x, weight, bias, stride, padding):
 
 
 def conv2d_backward(dy, x, weight, stride, padding, need_dx=True):
-    """Send dy back through the convolution: to the pixels, the weights and the biases.
+    """Gradients of the convolution with respect to its input, weights and biases.
 
         dweight[f, c, i, j] = sum_{n, p, q} dy[n, f, p, q] * padded[n, c, p*stride + i, q*stride + j]
         dbias[f]            = sum_{n, p, q} dy[n, f, p, q]
@@ -152,7 +152,7 @@ def conv2d_backward(dy, x, weight, stride, padding, need_dx=True):
     Parameters
     ----------
     dy : (N, F, OH, OW) float
-        The loss's derivative by y.
+        Gradient of the loss with respect to y.
     x, weight, stride, padding
         What conv2d_forward was given.
     need_dx : bool
@@ -210,7 +210,7 @@ def back(draws, stride, padding):
 
 @pytest.mark.points(2)
 def test_forward_by_hand(ask):
-    """One image of 3x3 pixels, one filter of 2x2: four sums that you can do on paper."""
+    """One image of 3x3 pixels, one filter of 2x2: four sums to work by hand."""
     x = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
     weight = np.array([[1.0, 0.0], [0.0, -2.0]]).reshape(1, 1, 2, 2)
     # top left: 1*1 - 2*5 + 0.5, then 1*2 - 2*6 + 0.5, and so on
@@ -228,7 +228,7 @@ def test_forward_channels_filters_and_bias(ask):
 
 @pytest.mark.points(2)
 def test_forward_stride(ask):
-    """The window moves by more than one pixel; what does not fit at the end is left away."""
+    """The window moves by more than one pixel; what does not fit at the end is left out."""
     ask("conv2d_forward", *images(ask.draws, stride=2, padding=0))
     ask("conv2d_forward", *images(ask.draws, stride=3, padding=0))
 
@@ -252,14 +252,14 @@ def test_forward_keeps_inputs_and_dtype(ask):
 
 @pytest.mark.points(3)
 def test_backward_dbias(ask):
-    """dbias: everything that dy has to say about one filter, added up."""
+    """dbias: dy summed over all images and positions of a filter."""
     ask("conv2d_backward", *back(ask.draws, stride=1, padding=0), parts=("dbias",))
     ask("conv2d_backward", *back(ask.draws, stride=2, padding=1), parts=("dbias",))
 
 
 @pytest.mark.points(5)
 def test_backward_dweight(ask):
-    """dweight at stride 1 without padding: dy times the pixel that the weight met, over all places."""
+    """dweight at stride 1 without padding: dy times the pixel under the weight, summed over all positions."""
     ask("conv2d_backward", *back(ask.draws, stride=1, padding=0), parts=("dweight",))
 
 
@@ -271,7 +271,7 @@ def test_backward_dx(ask):
 
 @pytest.mark.points(5)
 def test_backward_stride_and_padding(ask):
-    """All three derivatives with a stride and with padding; dx has the shape of x, not of the padded x."""
+    """All three gradients with a stride and with padding; dx has the shape of x, not of the padded x."""
     ask("conv2d_backward", *back(ask.draws, stride=2, padding=0))
     ask("conv2d_backward", *back(ask.draws, stride=1, padding=2))
     ask("conv2d_backward", *back(ask.draws, stride=3, padding=1))
@@ -363,7 +363,7 @@ MISTAKES = {
     "conv2d_backward": [
         (
             _last_window_wins,
-            "each window overwrites what another has left in dx: windows overlap, so add with +=.",
+            "each window overwrites what another wrote to dx: windows overlap, so add with +=.",
         ),
         (_padding_left_on, "dx still has the padding on: cut it off, so that dx has the shape of x."),
         (

@@ -6,10 +6,10 @@ import pytest
 # %% [markdown]
 # # Task 2: max pooling
 #
-# After a convolution, neighbouring pixels say nearly the same. Pooling keeps the largest value of each
-# small window and forgets the rest: the maps shrink, and a feature may move by a pixel without anybody
-# noticing. It has no weights. What it has is a *winner* in every window, and the winner alone learns.
-# Keep an eye on that word: in the next task the neurons of a maxout unit compete in just the same way.
+# After a convolution, neighbouring pixels are nearly equal. Pooling keeps the largest value of each
+# small window and drops the rest: the maps shrink, and a feature may move by a pixel without changing the
+# output. It has no weights. It has a *winner* in every window, and only the winner receives a gradient.
+# Remember the word: in the next task the neurons of a maxout unit compete in the same way.
 #
 # **You fill:** [`task2_pooling.py`](task2_pooling.py), two functions, NumPy only.
 # **Worth:** 15 points. **Time:** about one hour.
@@ -27,7 +27,7 @@ import pytest
 #
 # and `winner` is $i \cdot \mathrm{size} + j$ of that largest value. Two rules for the edges:
 #
-# * **Ties**: the lowest number wins, like `np.argmax`. Zeros tie all the time in real networks.
+# * **Ties**: the lowest number wins, like `np.argmax`. Zeros tie often in real networks.
 # * **Left-overs**: OH = (H - size) // stride + 1; rows and columns that fill no whole window are ignored.
 #
 # Channels do not mix. Windows overlap when stride < size.
@@ -52,8 +52,8 @@ import pytest
 # %% [markdown]
 # ## Backward
 #
-# A pixel that did not win had no influence on `y`: moving it a little changes nothing, so its derivative
-# is 0. The winner's value went straight through, so it receives `dy` unchanged. One pixel may win several
+# A pixel that did not win had no influence on `y`: a small change of it changes nothing, so its gradient
+# is 0. The winner's value was copied to `y`, so it receives `dy` unchanged. One pixel may win several
 # overlapping windows; then it receives the **sum**.
 #
 # `winner` tells where to: divide it by `size` (with remainder) to get the row and column in the window.
@@ -80,7 +80,7 @@ import pytest
 
 # %% answer
 def maxpool2d_forward(x, size, stride):
-    """Keep the largest value of every window, and remember where it stood.
+    """Maximum over each window, and its position in the window.
 
         y[n, c, p, q] = max_{i, j} x[n, c, p*stride + i, q*stride + j],   winner = i*size + j of it
 
@@ -118,7 +118,7 @@ def maxpool2d_forward(x, size, stride):
 
 
 def maxpool2d_backward(dy, winner, x_shape, size, stride):
-    """Send each dy to the pixel that won its window; every other pixel gets zero.
+    """Gradient of max pooling: dy goes to the winner of each window, every other pixel gets zero.
 
         dx[n, c, p*stride + i, q*stride + j] += dy[n, c, p, q]   where winner[n, c, p, q] = i*size + j
 
@@ -154,7 +154,7 @@ pytestmark = pytest.mark.task2
 
 
 def back(draws, size, stride):
-    """Arguments of a backward call; the winners are drawn, nobody's forward pass is needed."""
+    """Arguments of a backward call; the winners are drawn, no forward pass is needed."""
     n, c = draws.one_of([(2, 3), (3, 2)])
     h, w = draws.one_of([(7, 6), (6, 9), (8, 7)])
     shape = (n, c, (h - size) // stride + 1, (w - size) // stride + 1)

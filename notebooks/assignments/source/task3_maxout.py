@@ -6,17 +6,16 @@ import pytest
 # %% [markdown]
 # # Task 3: maxout, forward and backward
 #
-# A ReLU asks one neuron: positive or not? A **maxout unit** asks k neurons and passes on the largest
-# answer. Each neuron is a straight line (or plane) through the inputs, so the unit draws a convex curve
-# made of k straight pieces, and it learns where the corners are. The price: k times the weights. The
-# rest of this course is about getting that price back.
+# A ReLU is the maximum of one neuron and zero. A **maxout unit** is the maximum of k neurons. Each neuron is
+# a linear function of the inputs, so the unit is a convex function of at most k linear pieces, and training
+# decides where the corners are. The price is k times the weights; the rest of the course removes them again.
 #
 # **You fill:** [`task3_maxout.py`](task3_maxout.py), two functions, NumPy only.
 # **Worth:** 20 points. **Time:** about 20 minutes.
 #
 # | array | shape | meaning |
 # |---|---|---|
-# | `z` | (N, units, k) | what every neuron says about every example |
+# | `z` | (N, units, k) | the value of every neuron for every example |
 # | `y` | (N, units) | the largest of each unit's k values |
 # | `winner` | (N, units) int | the neuron j that supplied it |
 
@@ -26,9 +25,8 @@ import pytest
 # $$y_{n,u} = \max_j z_{n,u,j} \qquad \mathrm{winner}_{n,u} = \text{that } j$$
 #
 # Units do not compete with each other, and neither do examples: only the k neurons *inside* one unit do.
-# Equal values are no rarity (after a ReLU, zeros tie with zeros); then **the lowest j wins**. That rule
-# looks like a trifle. In task 4 wins decide who survives, and an implementation that breaks ties
-# otherwise prunes other neurons.
+# Equal values are common (after a ReLU, zeros tie with zeros); then **the lowest j wins**. The rule matters:
+# in task 4 wins decide which neurons stay, and an implementation with another tie rule prunes other ones.
 
 # %% [code]
 # import numpy as np
@@ -47,7 +45,7 @@ import pytest
 # mine.maxout_forward(z)
 
 # %% [markdown]
-# ## What one unit can draw
+# ## The function of one unit
 #
 # Four lines over one input, and their maximum. The corners are where the winner changes.
 
@@ -67,12 +65,12 @@ import pytest
 # %% [markdown]
 # ## Backward
 #
-# Move a losing neuron a little: nothing happens. Move the winner: `y` moves along, one to one. So
+# A small change of a losing neuron changes nothing. A small change of the winner changes `y` by as much. So
 #
 # $$dz_{n,u,j} = \begin{cases} dy_{n,u} & j = \mathrm{winner}_{n,u} \\ 0 & \text{otherwise} \end{cases}$$
 #
-# Even in a tie one neuron gets everything, the one that `winner` names. Neurons that never win never
-# learn; you will meet them again.
+# Even in a tie one neuron gets all of it, the one that `winner` names. Neurons that never win receive no
+# gradient; task 4 counts them.
 
 # %% [code]
 # dy = np.array([[5.0, 7.0]])
@@ -104,7 +102,7 @@ import pytest
 
 # %% answer
 def maxout_forward(z):
-    """Pass on the largest of each unit's k values, and say which neuron supplied it.
+    """Maximum over the k neurons of each maxout unit, and its index.
 
         y[n, u] = max_j z[n, u, j],   winner[n, u] = the j of it
 
@@ -127,7 +125,7 @@ def maxout_forward(z):
 
 
 def maxout_backward(dy, winner, k):
-    """Send each unit's dy to the neuron that won; the other k - 1 neurons get zero.
+    """Gradient of the maxout unit: dy goes to the winner, the other k - 1 neurons get zero.
 
         dz[n, u, j] = dy[n, u] if j == winner[n, u] else 0
 
@@ -217,7 +215,7 @@ def test_backward_values(ask):
 
 @pytest.mark.points(2)
 def test_k_of_one(ask):
-    """A unit of one neuron is no competition: y is z, and neuron 0 always wins."""
+    """With one neuron per unit y is z, and neuron 0 always wins."""
     ask("maxout_forward", ask.draws.distinct(4, 3, 1) + 20)
 
 

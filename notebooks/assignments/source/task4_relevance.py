@@ -8,7 +8,7 @@ import pytest
 #
 # A maxout layer has k neurons where another layer has one. Does it need them all? The paper that this
 # course follows (Moya Rueda, Grzeszick and Fink, 2017) asks the cheapest question there is: **how often
-# does a neuron win its unit?** One that never wins never speaks, and never learns. So count over the
+# does a neuron win its unit?** One that never wins has no influence and gets no gradient. So count over the
 # training set, rank inside every unit, and keep the best.
 #
 # **You fill:** [`task4_relevance.py`](task4_relevance.py), three short functions, NumPy only.
@@ -62,7 +62,7 @@ import pytest
 # ## Keep
 #
 # `keep_top` takes the first `n_keep` of every row and puts them in **ascending** order: the survivors
-# keep their old places among themselves, and nobody downstream has to know about ranks. All units keep
+# keep their order among themselves, and no later step has to know about ranks. All units keep
 # equally many, so that the smaller layer is a plain array again.
 
 # %% [code]
@@ -235,7 +235,7 @@ def test_keep_by_hand(ask):
 
 @pytest.mark.points(2)
 def test_keep_values(ask):
-    """One neuron a unit, all but one, and all of them."""
+    """One neuron per unit, all but one, and all of them."""
     units, k = ask.draws.one_of([(5, 4), (4, 6), (6, 3)])
     order = orders(ask.draws, units, k)
     for n_keep in (1, k - 1, k):
@@ -298,7 +298,7 @@ MISTAKES = {
     "win_counts": [
         (
             _all_units_together,
-            "all units are counted together: a neuron competes in its own unit only, one row a unit.",
+            "all units are counted together: a neuron competes in its own unit only, one row per unit.",
         ),
         (
             _k_is_guessed,

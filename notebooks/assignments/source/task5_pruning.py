@@ -6,15 +6,14 @@ import pytest
 # %% [markdown]
 # # Task 5: pruning surgery and masks
 #
-# The decision has been made: `keep` names the neurons that stay. Now it is carried out. Two kinds of
-# pruning differ in what is left:
+# `keep` names the neurons that stay; here they are taken out. Two kinds of pruning differ in what is left:
 #
 # * **neuron pruning** takes whole neurons out. The arrays get smaller, and so do memory and time.
 # * **weight pruning** sets single weights to zero. The arrays keep their shape; a *mask* remembers which
 #   weights are gone, because training would bring them back.
 #
 # **You fill:** [`task5_pruning.py`](task5_pruning.py), five short functions, NumPy only.
-# **Worth:** 20 points. **Time:** about an hour and a half.
+# **Worth:** 20 points. **Time:** about one hour.
 #
 # A network is a plain dict here, as in a PyTorch `state_dict`: `"fc3.weight"`, `"fc3.bias"`, and so on.
 #
@@ -48,7 +47,7 @@ import pytest
 # mine.take_neurons(weight, bias, keep)
 
 # %% [markdown]
-# ## Operate on a network
+# ## Prune a network
 #
 # `prune_neurons(net, name, keep)` gives a **new** dict with the one layer replaced; the old network stays
 # as it was, so that you can compare the two. When a single neuron per unit is left there is no competition
@@ -78,7 +77,7 @@ import pytest
 # %% [markdown]
 # ## Keep zeros zero
 #
-# Momentum remembers gradients of the past, and weight decay pulls at everything: a weight that was set
+# Momentum keeps past gradients, and weight decay acts on every weight: a weight that was set
 # to zero once moves again in the next step. So the mask works **after** every step, and on the velocity too:
 #
 # $$v \leftarrow \mu\,v + g + \lambda\,w \qquad w \leftarrow w - \eta\,v \qquad
@@ -108,7 +107,7 @@ import pytest
 
 # %% answer
 def take_neurons(weight, bias, keep):
-    """Copy out the neurons that stay.
+    """Weights and biases of the neurons that stay.
 
         new_weight[u, m, i] = weight[u, keep[u, m], i],   new_bias[u, m] = bias[u, keep[u, m]]
 
@@ -135,7 +134,7 @@ def take_neurons(weight, bias, keep):
 
 
 def prune_neurons(net, name, keep):
-    """Give a new network in which one maxout layer has only the neurons that stay.
+    """New network in which one maxout layer has only the neurons that stay.
 
     Parameters
     ----------
@@ -165,7 +164,7 @@ def prune_neurons(net, name, keep):
 
 
 def magnitude_mask(weight, sparsity, mask=None):
-    """Keep the largest weights and mask the rest, by exact count.
+    """Mask that keeps the largest weights, by exact count.
 
     Parameters
     ----------
@@ -199,7 +198,7 @@ def magnitude_mask(weight, sparsity, mask=None):
 
 
 def apply_masks(net, masks):
-    """Give a new network in which masked weights are zero.
+    """New network in which masked weights are zero.
 
     Parameters
     ----------
@@ -221,7 +220,7 @@ def apply_masks(net, masks):
 
 
 def sgd_step(weights, grads, velocities, masks, lr, momentum, weight_decay):
-    """Take one training step in place; what is masked stays exactly zero.
+    """SGD step in place, with momentum and weight decay; masked weights stay exactly zero.
 
         v = momentum * v + g + weight_decay * w;   w = w - lr * v;   where mask is False: w = v = 0
 
