@@ -6,15 +6,10 @@ import numpy as np
 
 from mnp.errors import MnpError
 from mnp.nn import SGD
+from mnp.pruning.splicing import splice_mask, splice_thresholds
 from mnp.pruning.splicing_sgd import SplicingSGD
 from mnp.pruning.surgery import weight_names
-from mnp.pruning.weights import (
-    cubic_schedule,
-    global_magnitude_masks,
-    magnitude_mask,
-    splice_mask,
-    splice_thresholds,
-)
+from mnp.pruning.weights import cubic_schedule, global_magnitude_masks, magnitude_mask
 
 
 def prunable(net):

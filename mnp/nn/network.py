@@ -10,6 +10,7 @@ from mnp.nn.batchnorm import BatchNorm2d
 from mnp.nn.fused import fuse
 from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.maxout import MaxoutDense
+from mnp.tables import text_table
 
 LAYER_TYPES = {
     layer.__name__: layer
@@ -343,9 +344,4 @@ class Network:
             size = sum(array.size for array in layer.params.values())
             rows.append((name, repr(layer), " x ".join(map(str, shape)), f"{size:,}"))
         rows.append(("", f"backend: {backend_name(self.backend)}", "total", f"{self.count_params():,}"))
-        wide = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines = (
-            f"{row[0]:<{wide[0]}}  {row[1]:<{wide[1]}}  {row[2]:>{wide[2]}}  {row[3]:>{wide[3]}}"
-            for row in rows
-        )
-        return "\n".join(line.rstrip() for line in lines)
+        return text_table(rows, left=[0, 1])

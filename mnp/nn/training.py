@@ -2,6 +2,7 @@
 
 import contextlib
 import numbers
+import sys
 import time
 from typing import NamedTuple
 
@@ -81,6 +82,7 @@ def fit(
     per_epoch = len(images) // check_int("batch_size", batch_size)
     with contextlib.ExitStack() as stack:
         if progress is True:
+            stack.enter_context(_announce_compilation())
             progress = stack.enter_context(Progress(epochs * per_epoch, "training", epoch=per_epoch))
         return [
             train_epoch(
@@ -96,6 +98,15 @@ def fit(
             )
             for _ in range(epochs)
         ]
+
+
+def _announce_compilation():
+    """Context manager: says on sys.stderr, once, that kernels are compiled, if they are."""
+    compiling = sys.modules.get("mnp.kernels.compiling")  # not there: this backend does not compile
+    notify = getattr(compiling, "notify_compilation", None)
+    return (
+        notify(lambda line: print(line, file=sys.stderr, flush=True)) if notify else contextlib.nullcontext()
+    )
 
 
 def _training_arrays(data):

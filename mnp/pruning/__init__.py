@@ -27,7 +27,8 @@ from mnp.pruning.relevance import (
 )
 from mnp.pruning.sensitivity import sensitivity_scan
 from mnp.pruning.shrink import remove_dead_units
-from mnp.pruning.sizes import compression, count_sizes, ratios, reduction, without_maxout
+from mnp.pruning.sizes import compression, count_sizes, reduction, without_maxout
+from mnp.pruning.splicing import splice_mask, splice_thresholds, splice_thresholds_std
 from mnp.pruning.splicing_sgd import SplicingSGD
 from mnp.pruning.surgery import (
     MEASURES,
@@ -44,10 +45,6 @@ from mnp.pruning.weights import (
     global_magnitude_masks,
     iterative_schedule,
     magnitude_mask,
-    splice_mask,
-    splice_thresholds,
-    splice_thresholds_std,
-    std_threshold_mask,
 )
 
 __all__ = [
@@ -70,7 +67,6 @@ __all__ = [
     "prune_round",
     "random_relevance",
     "rank_neurons",
-    "ratios",
     "reduction",
     "remove_dead_units",
     "reversed_counts",
@@ -78,7 +74,6 @@ __all__ = [
     "splice_mask",
     "splice_thresholds",
     "splice_thresholds_std",
-    "std_threshold_mask",
     "take_neurons",
     "weight_names",
     "weight_norm",

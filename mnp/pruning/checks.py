@@ -1,4 +1,4 @@
-"""What the mask functions ask of their arrays, and the exact count behind a sparsity."""
+"""Argument checks of the mask functions, and the exact number of zeros for a sparsity."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from mnp.errors import MnpError
 
 
 def count_zeros(sparsity, size):
-    """Turn a sparsity into a number of weights, by exact count.
+    """Exact number of zero weights for a sparsity.
 
         zeros = floor(sparsity * size + 1/2)
 
@@ -18,12 +18,12 @@ def count_zeros(sparsity, size):
     check_sparsity(sparsity)
     zeros = int(np.floor(sparsity * size + 0.5))
     if zeros >= size:
-        raise MnpError(f"sparsity {sparsity} would remove all {size} weights: ask for less, one must stay")
+        raise MnpError(f"sparsity {sparsity} would remove all {size} weights: lower it, one must stay")
     return zeros
 
 
 def check_sparsity(sparsity, name="sparsity"):
-    """Refuse a sparsity outside [0, 1), NaN included.
+    """Raise MnpError for a sparsity outside [0, 1), or NaN.
 
     >>> check_sparsity(0.5)
     """
@@ -32,14 +32,14 @@ def check_sparsity(sparsity, name="sparsity"):
 
 
 def check_masks(weights, masks):
-    """Return the masks as bool arrays, or say which one does not fit its weight.
+    """Return the masks as bool arrays; MnpError for one that does not fit its weight.
 
     >>> check_masks({"w": np.ones(2)}, {"w": np.array([True, False])})["w"]
     array([ True, False])
     """
     for name in masks:
         if name not in weights:
-            raise MnpError(f"there is no weight named {name!r} to mask: there are {', '.join(weights)}")
+            raise MnpError(f"no weight {name!r} to mask: there are {', '.join(weights)}")
     checked = {name: np.asarray(mask) for name, mask in masks.items()}
     for name, mask in checked.items():
         if mask.shape != np.shape(weights[name]) or mask.dtype != np.bool_:
@@ -50,7 +50,7 @@ def check_masks(weights, masks):
 
 
 def check_weight(name, weight):
-    """Return `weight` as an array, or refuse it: not float, empty, or holding NaN.
+    """Return `weight` as an array; MnpError if it is not float, is empty, or holds NaN.
 
     >>> check_weight("w", [1.0, 2.0])
     array([1., 2.])
@@ -61,16 +61,14 @@ def check_weight(name, weight):
             f"{name} is {weight.dtype} {weight.shape}: pass a float array with at least one weight"
         )
     if np.isnan(weight).any():
-        raise MnpError(
-            f"{name} holds NaN, which has no magnitude: the training before this step has diverged"
-        )
+        raise MnpError(f"{name} holds NaN, which has no magnitude: the training before it has diverged")
     return weight
 
 
 def check_not_empty(mask, name, cause):
-    """Refuse a mask that keeps nothing; `cause` says what asked for it.
+    """Raise MnpError for a mask that keeps nothing; `cause` is what led to it.
 
     >>> check_not_empty(np.array([False, True]), "w", "sparsity 0.5")
     """
     if not mask.any():
-        raise MnpError(f"{cause} would remove every weight of {name}: ask for less, one must stay")
+        raise MnpError(f"{cause} would remove every weight of {name}: lower it, one must stay")

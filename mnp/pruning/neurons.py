@@ -1,8 +1,8 @@
-"""Which neurons of a maxout layer stay, and what is left of its arrays. No layer is known here.
+"""Selection of the neurons of a maxout layer that stay. Arrays in, arrays out; layers are not known here.
 
-The bridge between a ranking and a smaller layer is `keep`, (units, n_keep): the indices that stay,
-ascending in every row. All units keep equally many neurons, so the smaller layer is again a plain
-(units, n_keep, in) array, and neurons keep their old order among themselves.
+`keep`, (units, n_keep), holds the indices of the neurons that stay, ascending in every row. All units
+keep the same number of neurons, so the smaller layer is again a plain (units, n_keep, in) array, and the
+neurons keep their order. (For different numbers per unit, mask the others out: `apply_masks`.)
 """
 
 import numpy as np
@@ -11,14 +11,14 @@ from mnp.errors import MnpError
 
 
 def keep_top(order, n_keep):
-    """Pick the first n_keep neurons of every unit's ranking; the rest will be removed.
+    """Indices of the n_keep most relevant neurons of every unit; the others are to be removed.
 
         keep[u] = sort( order[u, 0], ..., order[u, n_keep - 1] )
 
     Parameters
     ----------
     order : (units, k) int
-        From `rank_neurons`: most relevant first. Ties were settled there, lowest index first.
+        From `rank_neurons`: most relevant first. Ties are resolved there, lowest index first.
     n_keep : int in [1, k]
         Neurons that stay in each unit. The paper removes one a round: n_keep = k - 1.
 
@@ -30,7 +30,7 @@ def keep_top(order, n_keep):
     Raises
     ------
     MnpError
-        If a row of `order` is no permutation of 0 .. k-1, or n_keep lies outside [1, k].
+        If a row of `order` is not a permutation of 0 .. k-1, or n_keep lies outside [1, k].
 
     >>> keep_top(np.array([[1, 0, 2], [2, 1, 0]]), n_keep=2)
     array([[0, 1],
@@ -48,12 +48,12 @@ def keep_top(order, n_keep):
 
 
 def keep_ever_winning(counts):
-    """Pick every neuron that ever won, and as few others as equal rows allow.
+    """Indices of every neuron that ever won, and as few others as rows of equal length need.
 
         n_keep = max_u #{ j : counts[u, j] > 0 }
 
-    A unit with fewer winners fills its row with never-winning neurons, lowest index first. What is
-    removed never won, so no output on the counted examples changes.
+    The row of a unit with fewer winners is filled with neurons that never won, lowest index first. No
+    removed neuron ever won, so no output on the counted examples changes.
 
     Parameters
     ----------
@@ -76,12 +76,12 @@ def keep_ever_winning(counts):
 
 
 def wins_lost(counts, keep):
-    """Count, unit by unit, the examples whose winner is about to be removed.
+    """Number of examples per unit whose winner is removed.
 
         lost[u] = sum_j counts[u, j] - sum_m counts[u, keep[u, m]]
 
-    An output can only change where the winner went, so at most lost[u] of the counted examples see
-    another value at unit u. An output never rises: a maximum over fewer values cannot.
+    An output can change only where its winner is removed, so for at most lost[u] of the counted
+    examples. An output never increases, as the maximum is taken over fewer values.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def wins_lost(counts, keep):
 
 
 def take_neurons(weight, bias, keep):
-    """Copy out the rows of the neurons that stay: the surgery itself.
+    """Weights and biases of the neurons that stay.
 
         new_weight[u, m, i] = weight[u, keep[u, m], i]
         new_bias[u, m]      = bias[u, keep[u, m]]
@@ -111,7 +111,7 @@ def take_neurons(weight, bias, keep):
     Parameters
     ----------
     weight : (units, k, in) any dtype
-        Weights, or anything laid out like them: a mask, a velocity.
+        Weights, or an array of the same layout: a mask, a velocity.
     bias : (units, k) any dtype
     keep : (units, n_keep) int
         Ascending in every row, from `keep_top`.
@@ -119,7 +119,7 @@ def take_neurons(weight, bias, keep):
     Returns
     -------
     new_weight : (units, n_keep, in), new_bias : (units, n_keep)
-        New arrays of the same dtype; the inputs are untouched.
+        New arrays of the same dtype; the inputs are unchanged.
 
     The authors' published code writes row u + m of the flattened (units * n_keep, in) weight where
     row u * n_keep + m is meant, which leaves most rows zero. Addressing by (u, m), as here, has no
@@ -128,7 +128,7 @@ def take_neurons(weight, bias, keep):
     Raises
     ------
     MnpError
-        If the shapes do not fit, or `keep` names a neuron that is not there or twice.
+        If the shapes do not fit, or `keep` holds an index out of range or twice.
 
     >>> w, b = take_neurons(np.arange(6.0).reshape(1, 3, 2), np.array([[7.0, 8.0, 9.0]]), np.array([[0, 2]]))
     >>> w[0], b[0]
@@ -145,7 +145,7 @@ def take_neurons(weight, bias, keep):
 
 
 def take_rows(array, keep):
-    """Rows keep[u] of every unit u, of a weight (units, k, in), a bias (units, k), or a mask of either.
+    """Rows keep[u] of every unit u of a weight (units, k, in), a bias (units, k), or a mask of either.
 
     >>> take_rows(np.array([[7.0, 8.0, 9.0]]), np.array([[0, 2]]))
     array([[7., 9.]])
@@ -155,12 +155,18 @@ def take_rows(array, keep):
 
 
 def check_keep(keep, units, k):
-    """Return `keep` as an int64 array, or say what is wrong with it.
+    """Return `keep` as an int64 array; MnpError if it does not fit a layer of this size.
 
     >>> check_keep([[0, 2]], units=1, k=3)
     array([[0, 2]])
     """
-    keep = np.asarray(keep)
+    try:
+        keep = np.asarray(keep)
+    except ValueError:  # rows of different lengths
+        raise MnpError(
+            "keep has rows of different lengths: every unit keeps the same number of neurons; to remove "
+            "more in some units, mask their neurons out with apply_masks"
+        ) from None
     if keep.ndim != 2 or keep.shape[0] != units or keep.shape[1] < 1 or keep.dtype.kind not in "iu":
         raise MnpError(
             f"keep is {keep.dtype} {keep.shape}: pass integers, one row for each of the {units} units"
@@ -168,7 +174,7 @@ def check_keep(keep, units, k):
     keep = keep.astype(np.int64)
     if keep.min() < 0 or keep.max() >= k:
         raise MnpError(
-            f"keep names neuron {keep.min() if keep.min() < 0 else keep.max()}: this layer has k={k}"
+            f"keep holds neuron {keep.min() if keep.min() < 0 else keep.max()}: this layer has k={k}"
         )
     if (np.diff(keep, axis=1) <= 0).any():
         raise MnpError("keep must ascend strictly in every row, no neuron twice: use keep_top")

@@ -1,4 +1,4 @@
-"""How much error does each layer's sparsity cost on its own? Before any retraining."""
+"""Sensitivity scan: error against the sparsity of one layer at a time, without retraining."""
 
 import math
 
@@ -8,16 +8,16 @@ from mnp.pruning.weights import magnitude_mask
 
 
 def sensitivity_scan(net, sparsities, evaluate, names=None):
-    """Prune one layer at a time to each sparsity, without retraining, and measure the error.
+    """Error of the network with one layer at a time pruned to each sparsity, without retraining.
 
     Parameters
     ----------
     net : Network
-        Untouched.
+        Unchanged.
     sparsities : iterable of float in [0, 1)
-        zeros / all of the one layer.
+        zeros / all of that layer.
     evaluate : callable
-        evaluate(network) -> error, a number: on validation data, not on the test set, if anything is
+        evaluate(network) -> error, a number. On validation data, not on the test set, if anything is
         chosen by it.
     names : iterable of str, optional
         Full names such as "fc3.weight"; all of `weight_names(net)` if not given.
@@ -25,13 +25,13 @@ def sensitivity_scan(net, sparsities, evaluate, names=None):
     Returns
     -------
     rows : list of dict
-        layer, sparsity (as asked), size, nonzero (weights of this layer that are left), error; the
-        names in their order, for each the sparsities in theirs.
+        layer, sparsity (as given), size, nonzero (remaining weights of this layer), error; in the order
+        of the names, and for each in the order of the sparsities.
 
     Raises
     ------
     MnpError
-        For a weight that is not there, and as `magnitude_mask`.
+        For an unknown weight, and as `magnitude_mask`.
 
     Source: Han et al. 2015, section 4 (figure "pruning sensitivity").
     """
@@ -39,7 +39,7 @@ def sensitivity_scan(net, sparsities, evaluate, names=None):
     names = weight_names(net) if names is None else list(names)
     for name in names:
         if name not in params:
-            raise MnpError(f"there is no weight {name!r} to scan: there are {', '.join(weight_names(net))}")
+            raise MnpError(f"no weight {name!r} to scan: there are {', '.join(weight_names(net))}")
     sparsities, rows = list(sparsities), []
     for name in names:
         for sparsity in sparsities:

@@ -1,43 +1,28 @@
-"""Make a masked network physically smaller where its zeros allow it: units that nobody listens to go."""
+"""Make a masked network physically smaller: remove units and filters without outgoing weights."""
 
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.nn import (
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dense,
-    Dropout,
-    Flatten,
-    MaxoutDense,
-    MaxPool2d,
-    Network,
-    ReLU,
-)
+from mnp.nn import BatchNorm2d, Conv2d, Flatten, MaxoutDense, Network
+from mnp.nn.network import LAYER_TYPES
 
-# What a layer calls the number of its outputs and of its inputs, and the axis of its weight for these.
-_NAMES = {
-    Conv2d: ("out_channels", "in_channels", 1),
-    Dense: ("out_features", "in_features", 1),
-    MaxoutDense: ("units", "in_features", 2),
-}
-_ONE_TO_ONE = (Flatten, BatchNorm2d, ReLU, Dropout, MaxPool2d, AvgPool2d)  # each output from one channel
+# Constructor arguments for the number of outputs and of inputs of a layer with weights.
+OUTPUTS, INPUTS = ("out_channels", "out_features", "units"), ("in_channels", "in_features")
 
 
 def remove_dead_units(net):
-    """Remove every unit and filter whose outputs the next layer multiplies by zeros only.
+    """Remove every unit and filter all of whose outgoing weights are zero.
 
-        unit u of a layer goes if weight_next[r, u] = 0 for all rows r that stay themselves
+        unit u of a layer is removed if weight_next[r, u] = 0 for all rows r that stay
 
-    From the last layer, whose outputs all count, to the first: a unit that goes takes its own weights
-    along, which may silence others before it. Behind a flattening, a filter goes if all its pixels are
-    unheard. A layer keeps one unit at least.
+    From the last layer, whose outputs all stay, to the first: a unit is removed with its own weights,
+    after which others before it may have no outgoing weight left. Before a Flatten, a filter is removed
+    if that holds for all its pixels. A layer keeps at least one unit.
 
     Parameters
     ----------
     net : Network
-        Untouched. Masks need not be there: what counts is which weights are zero.
+        Unchanged. It needs no masks: what counts is which weights are zero.
 
     Returns
     -------
@@ -45,9 +30,10 @@ def remove_dead_units(net):
         Smaller arrays, the same outputs (to rounding, as sums get shorter; for finite inputs). Masks
         and running statistics shrink with the layers.
 
-    Raises MnpError for a layer of another kind, such as a sparse one.
+    Raises MnpError for a layer of another type, such as a sparse one.
 
     >>> from mnp.kernels import textbook
+    >>> from mnp.nn import Dense
     >>> net = Network([("a", Dense(2, 3, backend=textbook)), ("b", Dense(3, 1, backend=textbook))])
     >>> net["b"].params["weight"][:] = [[5, 0, 7]]
     >>> small = remove_dead_units(net)
@@ -55,7 +41,7 @@ def remove_dead_units(net):
     ((2, 2), array([[5., 7.]], dtype=float32))
     """
     rows, pixels = _decide(net)
-    layers, kept = [], None  # kept: which outputs of the layer before are still there, None = all
+    layers, kept = [], None  # kept: indices of the previous layer's outputs that stay, None = all
     for name, layer in net.layers.items():
         if name in rows:
             layer = _smaller(layer, rows[name], kept)
@@ -71,45 +57,57 @@ def remove_dead_units(net):
 
 
 def _decide(net):
-    """From the last layer to the first: {layer: outputs that stay}, {flattening: pixels to a channel}."""
+    """Dicts of layer -> indices of the outputs that stay, and of Flatten layer -> pixels per channel."""
     layers, rows, pixels = list(net.layers.items()), {}, {}
-    heard = None  # bool, an entry for each output of the layer at hand; None = all
+    alive = None  # bool, one entry per output of the current layer; None = all
     for at in range(len(layers) - 1, -1, -1):
         name, layer = layers[at]
-        if type(layer) in _NAMES:
-            weight, axis = layer.params["weight"], _NAMES[type(layer)][2]
-            stay = np.arange(len(weight)) if heard is None else np.flatnonzero(heard)
+        if type(layer).__name__ not in LAYER_TYPES:
+            raise MnpError(f"layer {name!r} is a {type(layer).__name__}: remove units before converting it")
+        if _input_axis(layer):
+            weight = layer.params["weight"]
+            stay = np.arange(len(weight)) if alive is None else np.flatnonzero(alive)
             rows[name] = stay if len(stay) else np.zeros(1, dtype=np.int64)
-            others = tuple(i for i in range(weight.ndim) if i != axis)
-            heard = (weight[rows[name]] != 0).any(axis=others)
-        elif isinstance(layer, Flatten) and heard is not None:
-            before = [other for _, other in layers[:at] if type(other) in _NAMES]
+            others = tuple(i for i in range(weight.ndim) if i != _input_axis(layer))
+            alive = (weight[rows[name]] != 0).any(axis=others)
+        elif isinstance(layer, Flatten) and alive is not None:
+            before = [other for _, other in layers[:at] if _input_axis(other)]
             if not before:
-                break  # only the image itself lies before it
+                break  # nothing but the image is before it
             if not isinstance(before[-1], Conv2d):
-                continue  # flat already
+                continue  # its input is flat already
             channels = before[-1].out_channels
-            pixels[name] = heard.size // channels
-            heard = heard.reshape(channels, -1).any(axis=1)
-        elif not isinstance(layer, _ONE_TO_ONE):
-            raise MnpError(f"layer {name!r} is a {type(layer).__name__}: drop units before it is made so")
+            pixels[name] = alive.size // channels
+            alive = alive.reshape(channels, -1).any(axis=1)
     return rows, pixels
 
 
+def _input_axis(layer):
+    """Axis of the inputs in the weight of a layer with weights; 0 for other layers."""
+    weight = layer.params.get("weight")
+    return 0 if weight is None or weight.ndim < 2 else layer.params["bias"].ndim
+
+
 def _smaller(layer, rows, columns):
-    outputs, inputs, axis = _NAMES[type(layer)]
-    before = layer.params["weight"]
+    outputs, inputs = (next(name for name in names if hasattr(layer, name)) for names in (OUTPUTS, INPUTS))
+    before, axis = layer.params["weight"], _input_axis(layer)
     columns = np.arange(before.shape[axis]) if columns is None else columns
 
     def part(array):
         array = array[rows]
         return array.take(columns, axis=axis) if array.ndim == before.ndim else array
 
-    return _like(layer, {outputs: len(rows), inputs: len(columns)}, part)
+    small = _like(layer, {outputs: len(rows), inputs: len(columns)}, part)
+    if isinstance(layer, MaxoutDense) and small.masks.keys() >= {"weight", "bias"}:
+        # A neuron that lost its last unmasked weight stays a constant, unless it was masked out before.
+        out = layer.masked_out()
+        emptied = ~small.masks["weight"].any(axis=2)
+        small.masks["bias"] |= emptied if out is None else emptied & ~out[rows]
+    return small
 
 
 def _like(layer, changed, part):
-    """A layer of the same kind with some constructor arguments changed and a part of every array."""
+    """Layer of the same type with some constructor arguments changed and a part of every array."""
     new = type(layer)(**(layer.config() | changed), backend=layer.backend)
     for kind in ("params", "buffers", "masks"):
         arrays = getattr(layer, kind).items()

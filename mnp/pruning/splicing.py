@@ -1,8 +1,8 @@
-"""Dynamic network surgery: the one mode in which a pruned weight may come back.
+"""Dynamic network surgery (splicing): masks under which a pruned weight may return.
 
 The dense values are kept and trained beside the mask. The network computes with weight * mask, but
-the gradient of that product updates every dense value, also where the mask is False. A weight that
-was cut by mistake can so grow until it is worth having again: it is *spliced*.
+the gradient with respect to that product updates every dense value, also where the mask is False. So a
+weight that was pruned by mistake can grow until it is restored: it is *spliced*.
 
 Source: Guo, Yao and Chen 2016, *Dynamic Network Surgery for Efficient DNNs*, sections 3.2 and 3.3.
 """
@@ -14,7 +14,7 @@ from mnp.pruning.checks import check_masks, check_not_empty, check_weight, count
 
 
 def splice_mask(weight, mask, lower, upper):
-    """Prune what fell below one threshold, bring back what rose above another, leave the rest.
+    """Mask with hysteresis: prune below one threshold, restore above another, else leave unchanged.
 
         new[i] = False    if |weight[i]| < lower
                  mask[i]  if lower <= |weight[i]| < upper
@@ -26,12 +26,12 @@ def splice_mask(weight, mask, lower, upper):
         The dense values, beside the mask: where the mask is False they are not zero.
     mask : bool, shape of weight
     lower, upper : float, 0 <= lower <= upper
-        The gap between them is the hysteresis that keeps weights near the border from flickering.
+        The gap between them keeps weights near the threshold from switching on and off.
 
     Returns
     -------
     mask : bool, shape of weight
-        May be True where it was False: only here. Equal magnitudes in the gap keep their own state.
+        May be True where it was False, unlike all other masks. Within the gap each weight keeps its state.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def splice_mask(weight, mask, lower, upper):
 
 
 def splice_thresholds(weight, sparsity, margin=0.1):
-    """Place the two thresholds around the magnitude that a wanted sparsity would cut at.
+    """Thresholds around the smallest magnitude that a given sparsity would keep.
 
         t = the smallest magnitude that magnitude_mask(weight, sparsity) keeps
         lower, upper = (1 - margin) * t, (1 + margin) * t
@@ -70,7 +70,7 @@ def splice_thresholds(weight, sparsity, margin=0.1):
     Returns
     -------
     lower, upper : float
-        With margin 0 and no ties at the border, `splice_mask` gives `magnitude_mask`.
+        With margin 0 and no ties at the threshold, `splice_mask` gives `magnitude_mask`.
 
     >>> splice_thresholds(np.array([4.0, -3.0, 2.0, 1.0]), sparsity=0.5, margin=0.0)
     (3.0, 3.0)
@@ -84,7 +84,7 @@ def splice_thresholds(weight, sparsity, margin=0.1):
 
 
 def splice_thresholds_std(weight, factor, margin=0.1):
-    """Place the two thresholds by the mean and the deviation of the magnitudes: the authors' rule.
+    """Thresholds from the mean and standard deviation of the magnitudes: the rule of Guo et al.
 
         t = max(0, mean(|weight|) + factor * std(|weight|))
         lower, upper = (1 - margin) * t, (1 + margin) * t

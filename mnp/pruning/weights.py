@@ -1,4 +1,4 @@
-"""Which single weights stay: masks and schedules. Arrays in, masks out; no layer is known here.
+"""Weight pruning: masks by magnitude, and schedules. Arrays in, masks out; layers are not known here.
 
 A *mask* is a bool array in the shape of its weight, True = kept. *sparsity* is zeros / all: a share
 of **all** weights of the array, never of those that an earlier step left over. Counts are exact:
@@ -7,30 +7,18 @@ of **all** weights of the array, never of those that an earlier step left over. 
 
 Ties in magnitude: the weight with the lowest flat index (C order) comes first, so it stays longest.
 
-In every function but `splice_mask` a mask given as input can only shrink. The same weights under
-growing sparsities therefore give nested masks.
+A mask given as input can only shrink (but see `splicing`). The same weights under growing sparsities
+therefore give nested masks.
 """
 
 import numpy as np
 
 from mnp.errors import MnpError
 from mnp.pruning.checks import check_masks, check_not_empty, check_sparsity, check_weight, count_zeros
-from mnp.pruning.splicing import splice_mask, splice_thresholds, splice_thresholds_std
-
-__all__ = [
-    "cubic_schedule",
-    "global_magnitude_masks",
-    "iterative_schedule",
-    "magnitude_mask",
-    "splice_mask",
-    "splice_thresholds",
-    "splice_thresholds_std",
-    "std_threshold_mask",
-]
 
 
 def magnitude_mask(weight, sparsity, mask=None):
-    """Keep the largest weights of one array and mask the rest, by exact count.
+    """Mask of the weights of one array with the largest magnitudes, by exact count.
 
         mask[i] = True for the size - zeros(sparsity) largest |weight[i]|
 
@@ -38,10 +26,10 @@ def magnitude_mask(weight, sparsity, mask=None):
     ----------
     weight : array of any shape, float
     sparsity : float in [0, 1)
-        zeros / all after the step, not of what an earlier step left.
+        zeros / all afterwards: a share of all weights, not of those that an earlier mask left.
     mask : bool, shape of weight, optional
-        An earlier mask. What it removed stays removed, whatever value stands there; if it is already
-        sparser than asked, it comes back unchanged.
+        An earlier mask. What it removed stays removed, whatever its value; if it is already sparser than
+        requested, it is returned unchanged.
 
     Returns
     -------
@@ -67,10 +55,10 @@ def magnitude_mask(weight, sparsity, mask=None):
 
 
 def global_magnitude_masks(weights, sparsity, masks=None):
-    """Keep the largest weights of several arrays ranked together, by exact count over all of them.
+    """Masks of several arrays ranked together by magnitude, by exact count over all of them.
 
-    Every array lies behind the one before it in one long vector; the rule is `magnitude_mask`'s.
-    Layers of small weights lose more than others.
+    The arrays are concatenated to one vector; the rule is that of `magnitude_mask`. Layers with small
+    weights lose more than others.
 
     Parameters
     ----------
@@ -78,7 +66,7 @@ def global_magnitude_masks(weights, sparsity, masks=None):
     sparsity : float in [0, 1)
         zeros / all, over all arrays together.
     masks : dict name -> bool array, optional
-        Earlier masks; a name that is missing has nothing pruned yet. They only shrink.
+        Earlier masks; an array without one is not pruned yet. They only shrink.
 
     Returns
     -------
@@ -114,61 +102,21 @@ def global_magnitude_masks(weights, sparsity, masks=None):
     return result
 
 
-def std_threshold_mask(weight, factor, mask=None):
-    """Keep the weights that reach a multiple of the array's own standard deviation: Han's rule.
-
-        mask[i] = |weight[i]| >= factor * std(weight)
-
-    Parameters
-    ----------
-    weight : array of any shape, float
-    factor : float >= 0
-        Han's quality parameter; 0 keeps everything.
-    mask : bool, shape of weight, optional
-        An earlier mask: it only shrinks, and the standard deviation (around the mean, divided by the
-        count) is taken over what it left.
-
-    Returns
-    -------
-    mask : bool, shape of weight
-        The count follows from the threshold here; equal magnitudes share one fate.
-
-    Raises
-    ------
-    MnpError
-        If no weight would stay, the factor is negative, or as in `magnitude_mask`.
-
-    Source: Han et al. 2015, section 3; the threshold compares magnitudes.
-
-    >>> std_threshold_mask(np.array([3.0, -3.0, 1.0, -1.0]), factor=1.0)   # std = sqrt(5)
-    array([ True,  True, False, False])
-    """
-    if not factor >= 0:
-        raise MnpError(f"factor {factor}: a threshold is a multiple >= 0 of the standard deviation")
-    weight = check_weight("weight", weight)
-    before = check_masks({"weight": weight}, {} if mask is None else {"weight": mask}).get("weight")
-    before = np.ones(weight.shape, dtype=bool) if before is None else before
-    check_not_empty(before, "weight", "the mask passed in")
-    after = before & (np.abs(weight) >= factor * weight[before].std(dtype=np.float64))
-    check_not_empty(after, "weight", f"factor {factor}")
-    return after
-
-
 def iterative_schedule(final, steps, initial=0.0):
-    """List the sparsities of a prune-and-retrain loop in which every step removes the same share.
+    """Sparsities of a prune-and-retrain loop in which every round removes the same share.
 
         sparsity[i] = 1 - (1 - initial) * ((1 - final) / (1 - initial)) ** (i / steps),  i = 1..steps
 
     Parameters
     ----------
     final, initial : float in [0, 1)
-        Sparsity after the last step and before the first; initial <= final.
+        Sparsity after the last round and before the first; initial <= final.
     steps : int >= 1
 
     Returns
     -------
     sparsities : list of float, length steps
-        Never falling; the last one is exactly `final`.
+        Non-decreasing; the last one is exactly `final`.
 
     Source: Han et al. 2015, iterative pruning; the constant share is this project's choice.
 
@@ -183,7 +131,7 @@ def iterative_schedule(final, steps, initial=0.0):
 
 
 def cubic_schedule(step, begin, end, initial, final):
-    """Give the sparsity at one step of gradual pruning: fast at first, slow towards the end.
+    """Sparsity at one step of gradual pruning: fast at first, slow towards the end.
 
         s(t) = final + (initial - final) * (1 - (t - begin) / (end - begin)) ** 3
 
@@ -197,7 +145,7 @@ def cubic_schedule(step, begin, end, initial, final):
     Returns
     -------
     sparsity : float
-        Never falling in `step`.
+        Non-decreasing in `step`.
 
     Source: Zhu and Gupta 2017, *To prune, or not to prune*, equation 1.
 

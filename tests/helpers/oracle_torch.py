@@ -124,7 +124,7 @@ def remove_worst(net, plan, counts):
     return small, np.array(keep)
 
 
-def run(images, labels, plan, seed, dtype=torch.float64):
+def run(images, labels, plan, seed, dtype=torch.float64, states=None):
     """Train, then prune and retrain down to k = 1.
 
     Parameters
@@ -133,6 +133,8 @@ def run(images, labels, plan, seed, dtype=torch.float64):
     labels : (N,) int array
     plan : Plan
     seed : int
+    states : list of dict of name -> array, optional
+        What each stage ended with in another implementation: the next one then begins with that.
 
     Returns
     -------
@@ -145,6 +147,12 @@ def run(images, labels, plan, seed, dtype=torch.float64):
         if stage == 0:
             start(net, rng)
         else:
+            if states is not None:
+                own = net.state_dict()
+                before = {
+                    name: torch.tensor(a).reshape(own[name].shape) for name, a in states[stage - 1].items()
+                }
+                net.load_state_dict(before)
             counts = collect_win_counts(net, images)
             net, done.keep = remove_worst(net, plan, counts)
             done.counts = counts.numpy()

@@ -1,10 +1,11 @@
 """A pruning run of `mnp run` beside the same run in plain PyTorch (`oracle_torch.py`): the same decisions.
 
-After every round the same neurons are kept, win counts are equal, parameters agree to 1e-4; on three seeds,
-in float32 as runs are, and once in float64, where only rounding of 1e-16 separates the two.
+In float64 the two are one from the first step to the last: the same win counts and neurons, parameters to
+1e-10. In float32, as runs are, rounding may now and then give the maximum of a unit or a pooling window to
+another candidate; from there two right implementations part (PyTorch in float32 from PyTorch in float64 too:
+seed 2, by 1e-2 after the last round). So there each round begins with the run's own checkpoint of the round
+before: decisions are equal, and parameters differ by no more than one example's step.
 """
-
-import dataclasses
 
 import numpy as np
 import pytest
@@ -39,14 +40,18 @@ def digits():
     return data.train_images[:EXAMPLES], data.train_labels[:EXAMPLES]
 
 
-def compare_state(state, theirs, where):
+# What one example can move a parameter by in one step, with momentum, if its gradient is about 1.
+ONE_EXAMPLE = PLAN.lr / (1 - PLAN.momentum) / PLAN.batch_size
+
+
+def compare_state(state, theirs, where, bound):
     """Every parameter, the maxout's rows u * k + j beside our (unit, neuron)."""
     worst = 0.0
     assert state.keys() == theirs.keys()
     for name, ours in state.items():
         other = theirs[name].reshape(ours.shape)
         worst = max(worst, float(np.abs(ours - other).max()))
-    assert worst <= 1e-4, where
+    assert worst <= bound, where
     return worst
 
 
@@ -54,16 +59,17 @@ def compare_state(state, theirs, where):
 def test_mnp_run_makes_the_decisions_of_plain_pytorch(digits, seed, tmp_path):
     images, labels = digits
     run(Experiment("oracle", seed=seed, **EXPERIMENT), tmp_path / "run", log=lambda line: None)
-    rounds = oracle.run(images, labels, PLAN, seed, torch.float32)
     checkpoints = sorted((tmp_path / "run" / "checkpoints").glob("0*.npz"))
+    contents = [load_checkpoint(path)[0] for path in checkpoints]
+    states = [under(arrays, "state") for arrays in contents]
+    rounds = oracle.run(images, labels, PLAN, seed, torch.float32, states)
     assert len(checkpoints) == len(rounds) == K
     worst = []
-    for path, theirs in zip(checkpoints, rounds, strict=True):
-        arrays, _ = load_checkpoint(path)
+    for path, arrays, theirs in zip(checkpoints, contents, rounds, strict=True):
         if theirs.counts is not None:
             assert np.array_equal(arrays["counts/fc3"], theirs.counts), f"{path.name}: win counts"
             assert np.array_equal(arrays["keep/fc3"], theirs.keep), f"{path.name}: neurons kept"
-        worst.append(compare_state(with_prefix(arrays, "state"), theirs.state, path.name))
+        worst.append(compare_state(with_prefix(arrays, "state"), theirs.state, path.name, ONE_EXAMPLE))
     print(f"\nseed {seed}: largest difference of a parameter after each stage {worst}")
 
 
@@ -74,10 +80,11 @@ class Losses(list):
         self.append(loss)
 
 
-def test_in_float64_the_two_runs_are_one(digits):
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_in_float64_the_two_runs_are_one(digits, seed):
     images, labels = digits[0].astype(np.float64), digits[1]
-    seed, net, epochs = 3, None, (2, 1, 1, 1)
-    rounds = oracle.run(images, labels, dataclasses.replace(PLAN, epochs=epochs), seed)
+    net, epochs = None, PLAN.epochs
+    rounds = oracle.run(images, labels, PLAN, seed)
     for stage, theirs in enumerate(rounds):
         rng = oracle.generator(seed, stage)
         if net is None:
@@ -110,7 +117,7 @@ def test_in_float64_the_two_runs_are_one(digits):
                 progress=losses,
             )
         assert np.allclose(losses, theirs.losses, rtol=1e-10)
-        assert compare_state(net.params(), theirs.state, f"stage {stage}") < 1e-10
+        compare_state(net.params(), theirs.state, f"stage {stage}", 1e-10)
 
 
 def test_the_oracle_prunes_something_worth_pruning(digits):

@@ -14,6 +14,7 @@ from mnp.nn import (
     Conv2d,
     Dense,
     Flatten,
+    Layer,
     MaxoutDense,
     MaxPool2d,
     Network,
@@ -29,12 +30,11 @@ from mnp.pruning.sizes import (
     Sizes,
     compression,
     csr_bytes,
-    file_bytes,
     index_bytes,
-    ratios,
     reduction,
     without_maxout,
 )
+from mnp.sparse import sparse_network
 
 IMAGE = (1, 28, 28)
 
@@ -255,28 +255,19 @@ def test_without_maxout_through_two_maxout_layers():
     assert without_maxout(plain) == plain
 
 
-def test_ratios_name_their_baseline_and_their_formula():
+def test_masked_weights_are_zeros_and_every_column_has_its_formula():
     net = mixed()
     masked = apply_masks(net, {"fc.weight": magnitude_mask(net.params()["fc.weight"], 0.9)})
-    after, unpruned = count_sizes(masked, (2, 7, 6)), count_sizes(net, (2, 7, 6))
-    plain = count_sizes(without_maxout(net), (2, 7, 6))
-    rows = ratios(after, {"unpruned": unpruned, "without_maxout": plain})
-    assert [r["baseline"] for r in rows] == ["unpruned"] * len(COUNTED) + ["without_maxout"] * len(COUNTED)
-    found = {(r["baseline"], r["quantity"]): r for r in rows}
-    row = found["unpruned", "nonzero"]
-    assert (row["before"], row["after"]) == (unpruned.params, unpruned.params - 54)
-    assert row["reduction"] == 54 / unpruned.params and row["compression"] == row["before"] / row["after"]
-    assert found["without_maxout", "params"]["before"] == plain.params
-    assert found["unpruned", "nonzero_macs"]["before"] == unpruned.macs
-    assert found["unpruned", "csr_bytes"]["before"] == unpruned.dense_bytes
-    assert found["unpruned", "macs"]["reduction"] == 0
+    after, before = count_sizes(masked, (2, 7, 6)), count_sizes(net, (2, 7, 6))
+    assert (before.nonzero, after.nonzero) == (before.params, before.params - 54)
+    assert after.macs == before.macs and after.nonzero_macs == before.macs - 54
     assert set(COUNTED) | {"reduction", "compression", "sparsity"} == set(FORMULAS)
 
 
 def test_reduction_and_compression():
     assert reduction(100, 26) == 0.74 and reduction(5, 5) == 0
     assert compression(100, 25) == 4 and compression(3, 0) == math.inf
-    with pytest.raises(MnpError, match="something to reduce"):
+    with pytest.raises(MnpError, match="at least 1"):
         reduction(0, 0)
 
 
@@ -302,28 +293,28 @@ def test_sums_and_table():
     assert lines[1].split()[:3] == ["a", "2", "1,000"] and lines[-1].split()[:2] == ["total", "1,001"]
 
 
-def test_bytes_on_disk(tmp_path):
-    path = tmp_path / "net.bin"
-    path.write_bytes(b"x" * 1234)
-    assert file_bytes(path) == 1234 and file_bytes(str(path)) == 1234
-    with pytest.raises(MnpError, match=r"missing\.bin: No such file"):
-        file_bytes(tmp_path / "missing.bin")
-
-
 @pytest.mark.parametrize(
     "entry, shape, message",
     [
-        ({"type": "Dense", "in_features": 5, "out_features": 2}, (4,), r"takes \(in,\) with 5 first"),
-        ({"type": "Dense", "in_features": 4, "out_features": 2}, (1, 2, 2), r"shape \(1, 2, 2\)"),
-        ({"type": "MaxoutDense", "in_features": 5, "units": 2, "k": 2}, (4,), "5 first"),
-        ({"type": "Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 2}, (1, 4, 4), "3 first"),
+        (
+            {"type": "Dense", "in_features": 5, "out_features": 2},
+            (4,),
+            r"expects examples of shape \(5,\), got \(4,\)",
+        ),
+        ({"type": "Dense", "in_features": 4, "out_features": 2}, (1, 2, 2), r"got \(1, 2, 2\)"),
+        ({"type": "MaxoutDense", "in_features": 5, "units": 2, "k": 2}, (4,), r"shape \(5,\)"),
+        (
+            {"type": "Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 2},
+            (1, 4, 4),
+            r"\(3, H, W\)",
+        ),
         (
             {"type": "Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 5},
             (1, 4, 4),
             "does not fit",
         ),
-        ({"type": "BatchNorm2d", "channels": 3}, (1, 4, 4), "3 first"),
-        ({"type": "MaxPool2d", "size": 2}, (4,), r"takes \(C, H, W\)"),
+        ({"type": "BatchNorm2d", "channels": 3}, (1, 4, 4), r"\(3, H, W\)"),
+        ({"type": "MaxPool2d", "size": 2}, (4,), r"\(C, H, W\)"),
     ],
 )
 def test_a_layer_that_does_not_fit_is_named(entry, shape, message):
@@ -333,5 +324,22 @@ def test_a_layer_that_does_not_fit_is_named(entry, shape, message):
 
 
 def test_an_unknown_layer_is_refused():
-    with pytest.raises(MnpError, match=r"'odd' is of type 'LSTM'"):
+    with pytest.raises(MnpError, match=r"'odd'.*'LSTM'.*describes no layer"):
         count_sizes([{"name": "odd", "type": "LSTM"}], (4,))
+
+
+def test_a_layer_of_ones_own_says_its_multiply_adds_itself():
+    class Scale(Layer):
+        def __init__(self, *, backend=None):
+            super().__init__(backend)
+            self.params = {"weight": np.ones((3, 1, 1), np.float32)}
+
+    class CountedScale(Scale):
+        def macs(self, shape):
+            return math.prod(shape)
+
+    assert count_sizes(Network([("scale", CountedScale(backend=textbook))]), (3, 4, 5)).macs == 60
+    with pytest.raises(MnpError, match=r"layer 'scale': Scale .*define macs"):
+        count_sizes(Network([("scale", Scale(backend=textbook))]), (3, 4, 5))
+    with pytest.raises(MnpError, match="count the masked network"):
+        count_sizes(sparse_network(mixed(), ["fc"]), (2, 7, 6))

@@ -177,7 +177,7 @@ def test_a_network_with_one_neuron_a_unit_cannot_be_pruned_once_more():
 def test_pruning_refuses_a_keep_of_another_layer():
     with pytest.raises(MnpError, match="4 units"):
         prune_neurons(small_net(), "fc1", np.zeros((3, 1), dtype=int))
-    with pytest.raises(MnpError, match="names neuron 3"):
+    with pytest.raises(MnpError, match="holds neuron 3"):
         prune_neurons(small_net(), "fc1", np.full((4, 1), 3))
 
 
