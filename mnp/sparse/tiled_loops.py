@@ -36,6 +36,7 @@ _examples, _pixels, _pair = make_tile(1, LANES // 16), make_tile(1, SPAN // 16),
 @device
 def _by_lanes(x, width, first, present, xt):
     """xt[j * LANES + lane] = x[(first + lane) * width + j]; lanes without an example are 0."""
+    # The last block of examples may be short; its other lanes must not hold what was there before.
     if present < LANES:
         clear(xt, 0, xt.size)
     for j in range(0, width, GROUP):

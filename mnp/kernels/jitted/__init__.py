@@ -38,9 +38,8 @@ from mnp.kernels.jitted.units import (
     win_counts,
 )
 
-# Every kernel returns fresh arrays of megabytes, and the C library hands each back to the system and asks
-# for it anew, page by page: that took as long as a max pooling. glibc keeps blocks up to the size of the
-# largest that it has seen freed, so it is shown a large one. No page of it is ever touched.
+# glibc returns freed blocks to the system and pages them in again for the next result, which takes as long as
+# a max pooling; but it keeps blocks up to the largest it has seen freed. No page of this one is touched.
 np.empty((32 << 20) - (64 << 10), dtype=np.uint8)
 
 __all__ = [*mnp.kernels.KERNELS]

@@ -85,6 +85,7 @@ def gather(index, x, dy, shape, filters, padding, groups, size, sums):
 @shared(FLOATS, INT, INT, INT, INT, FLOATS, FLOATS)
 def reduce_groups(index, sums, channels, filters, groups, size, dweight, dbias):
     """dweight and dbias of filter `index`: the sums of all groups, then of their lanes."""
+    # Lanes were kept apart until here: to add them up once costs nothing, once per strip it would.
     weights = channels * TAPS
     for tap in range(weights + 1):
         at = (index * weights + tap if tap < weights else filters * weights + index) * LANES

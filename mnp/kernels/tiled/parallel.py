@@ -203,6 +203,7 @@ class Shared:
         def launch(address, count, arguments):  # pragma: no cover
             _run(address, count, _pack_args(arguments))
 
+        # Compiled alone and called by its address: inside a prange it would be compiled four times.
         body = self._compiled(body, INT, INT)
         self._launch = self._compiled(launch, INT, INT, types.Tuple(self.kinds))
         (code,) = body.overloads.values()

@@ -151,6 +151,7 @@ def _add_patches(dy, winner, row, count, places, xs, base, line, kh, part, at):
             bad |= q
             a = base_offset + get(places, 4 * count - 4 + (q & 3))
             t = _patch5.axpy(t, get(dy, row + count - 1), xs, a, line)
+        # The two tiles meet once per image, always in this order.
         _patch5.store(_patch5.add(t, u), part, at + i * _PATCH, 0, _PATCH)
     return bad > 3
 
@@ -187,6 +188,7 @@ def _spread_patches(dy, winner, row, filters, places, line, pixel, size, kh, ws,
 @device
 def _sum_lanes(values, first, count, before, sums, at):
     """sums[at : ][:16] += the values, lane by lane in turn; so many others came before them."""
+    # Value number e of all images goes to lane e % 16: whole vectors where lane 0 begins, the rest alone.
     e, t = 0, _lane16.load(sums, at, 0, 0)
     while before % 16 == 0 and e + 16 <= count:
         t = _lane16.add(t, _lane16.load(values, first + e, 0, 0))

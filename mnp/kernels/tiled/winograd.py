@@ -76,6 +76,7 @@ def _copy_rows(x, c, shape, padding, slots, used, rows, start, pitch):
 @device
 def _gather(kernel, rows, start, pitch, runs, count, pixels, to):
     """pixels[to + (u*(K+1) + v)*_PITCH + lane] = pixel (2*ty + u, 2*tx + v) of the square in that lane."""
+    # A lane per square: what lies side by side in a row of the image must come from every second pixel.
     side = kernel + 1
     for i in range(count):
         at = _FIELDS * i

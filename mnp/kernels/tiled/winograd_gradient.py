@@ -184,6 +184,7 @@ def multiply(index, xs, ds, channels16, filters16, squares, all_squares, product
 @shared(FLOATS, INT, INT, INT, FLOATS)
 def weights_of(index, products, channels, channels16, filters16, dweight):
     """dweight[f] for filter f = index from all the products."""
+    # 16 channels at a time: from 4x4 products to 4x3 along the columns, then to 3x3 along the rows.
     plane, half, three = filters16 * channels16, aligned(12 * 16), aligned(9 * channels16)
     for c in range(0, channels16, 16):
         at = index * channels16 + c
