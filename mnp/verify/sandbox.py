@@ -27,16 +27,7 @@ START_TIMEOUT = 120.0  # seconds for the interpreter and this package to start, 
 
 
 class Child:
-    """One child process and the messages that come from it.
-
-    Parameters
-    ----------
-    where : str
-        The candidate: a module's dotted name or its file.
-    seed : int
-    names : list of str, optional
-        The kernels wanted; None asks for the pruning round of a network.
-    """
+    """A process that runs `child_main` with these arguments, and the messages that come from it."""
 
     def __init__(self, where, seed, names=None):
         code = f"from mnp.verify.sandbox import child_main; child_main({where!r}, {seed!r}, {names!r})"
@@ -50,13 +41,11 @@ class Child:
         self.messages = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        try:
-            started = self.next(START_TIMEOUT)
-        except TimeoutError:
-            started = None
-        if started != STARTED:
-            errors = self.stop().splitlines() or ["no answer"]
-            raise MnpError(f"no child process could be started with {sys.executable}: {errors[-1][:300]}")
+        with contextlib.suppress(TimeoutError):
+            if self.next(START_TIMEOUT) == STARTED:
+                return
+        errors = self.stop().splitlines() or ["no answer"]
+        raise MnpError(f"no child process could be started with {sys.executable}: {errors[-1][:300]}")
 
     def _read(self):
         # An exception is the end of the pipe, or something that the candidate has written there itself.
@@ -99,40 +88,25 @@ class Child:
 
 
 def answers(where, only=None, seed=0, seconds=120.0):
-    """Collect what a candidate returns for every case, kernel by kernel.
-
-    Parameters
-    ----------
-    where : str
-        A module's dotted name or its file.
-    only : list of str, optional
-        These kernels and no others.
-    seed : int
-        Draws the cases.
-    seconds : float
-        Time limit of one kernel with all its cases, and of the import.
+    """Collect what a candidate returns for every case; arguments as in `conformance.check`.
 
     Yields
     ------
     kernel, answers : str, list of Answer or None
-        In the order of the interface. None: not implemented. A list that is shorter than the cases ends
-        with the problem that stopped the kernel.
-
-    Raises MnpError if the module does not import.
+        None: not implemented. A list that is shorter than the cases ends with the problem that stopped
+        the kernel.
     """
     names = list(only or reference.OUTPUTS)
     while names:
         child = Child(where, seed, names)
         try:
             implemented = _first_message(child, where, seconds)
-            while names:
-                name, stopped = names.pop(0), False
-                got = None
+            stopped = False
+            while names and not stopped:  # what stops a kernel ends its process: the next needs a new one
+                name, got = names.pop(0), None
                 if name in implemented:
                     got, stopped = _one_kernel(child, name, seed, seconds)
                 yield name, got
-                if stopped:  # the next kernel needs a new process
-                    break
         finally:
             child.stop()
 
@@ -160,6 +134,7 @@ def network_notes(where, seed=0, seconds=120.0):
 
 
 def _first_message(child, where, seconds):
+    """Return the kernels that a candidate implements; MnpError if it does not import."""
     try:
         message = child.next(seconds)
     except TimeoutError:
@@ -172,7 +147,7 @@ def _first_message(child, where, seconds):
 
 
 def _one_kernel(child, name, seed, seconds):
-    """Collect one kernel's answers; say whether the child is of no more use."""
+    """Collect one kernel's answers; return them and whether the child is of no more use."""
     got, deadline = [], time.monotonic() + seconds
     wanted = len(cases.generate(name, seed))
     while len(got) < wanted:

@@ -12,6 +12,7 @@ from mnp.kernels import textbook
 from mnp.verify.mistakes.change import changed, flipped, last_argmax, zero
 
 conv = partial(changed, "conv2d_forward")
+conv_backward = partial(changed, "conv2d_backward")
 fused = partial(changed, "conv2d_maxpool2d_forward")
 fused_backward = partial(changed, "conv2d_maxpool2d_backward")
 
@@ -80,16 +81,6 @@ def _conv_emptied(a, right):
     return {} if right["dx"] is None or a["padding"] else {"dx": right["dx"][:, :, :0, :0]}
 
 
-def _conv_dx(weight):
-    def mistake(a, right):
-        if right["dx"] is None:
-            return {}
-        w = weight(a["weight"])
-        return {"dx": textbook.conv2d_backward(a["dy"], a["x"], w, a["stride"], a["padding"])[0]}
-
-    return mistake
-
-
 def _overwritten(a, right):
     """dx in which a later window overwrites an earlier one."""
     if right["dx"] is None:
@@ -135,28 +126,20 @@ CONV_FORWARD = {
 }
 
 CONV_BACKWARD = {
-    "flipped kernel in dx": _conv_dx(lambda w: w[..., ::-1, ::-1]),
+    "flipped kernel in dx": conv_backward(("dx",), weight=flipped("weight")),
     "flipped kernel in dweight": lambda a, r: {"dweight": r["dweight"][..., ::-1, ::-1]},
     "padding not cut off dx, or at the wrong corner": _conv_uncropped,
     **{words: _shifted_backward(by) for words, by in SHIFTS.items()},
     "padding cut off dx by [padding:-padding], which leaves nothing where padding is 0": _conv_emptied,
-    "padding forgotten in dweight": lambda a, r: {
-        "dweight": textbook.conv2d_backward(
-            a["dy"], a["x"], a["weight"], a["stride"], 0 * a["padding"], need_dx=False
-        )[1]
-    },
+    "padding forgotten in dweight": conv_backward(("dweight",), padding=0),
     "overlapping windows overwrite dx instead of adding": _overwritten,
     "dbias summed over the images only": lambda a, r: {"dbias": a["dy"].sum(axis=0)},
     "dbias from the first pixel only": lambda a, r: {"dbias": a["dy"][:, :, 0, 0].sum(axis=0)},
     "only the last window counts in dweight (= instead of +=)": _last_window,
-    "only the last image counts in dweight (= instead of +=)": lambda a, r: {
-        "dweight": textbook.conv2d_backward(
-            a["dy"][-1:], a["x"][-1:], a["weight"], a["stride"], a["padding"], need_dx=False
-        )[1]
-    },
-    "need_dx ignored": lambda a, r: {
-        "dx": textbook.conv2d_backward(a["dy"], a["x"], a["weight"], a["stride"], a["padding"])[0]
-    },
+    "only the last image counts in dweight (= instead of +=)": conv_backward(
+        ("dweight",), dy=lambda a: a["dy"][-1:], x=lambda a: a["x"][-1:]
+    ),
+    "need_dx ignored": conv_backward(need_dx=True),
 }
 
 

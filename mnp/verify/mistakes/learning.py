@@ -11,39 +11,21 @@ def _softmax(logits, axis=1):
     return exps / exps.sum(axis=axis, keepdims=True)
 
 
-def _unshifted(a, right):
-    """exp without the row's maximum taken off: it overflows."""
-    n = len(a["logits"])
-    exps = np.exp(a["logits"])
-    prob = exps / exps.sum(axis=1, keepdims=True)
-    dlogits = prob.copy()
-    dlogits[np.arange(n), a["labels"]] -= 1
-    return {"loss": -np.log(prob[np.arange(n), a["labels"]]).mean(), "dlogits": dlogits / n}
+def _row_maximum(logits):
+    return logits.max(axis=1, keepdims=True)
 
 
-def _log_of_zero(a, right):
-    """The maximum is taken off, but the logarithm is taken of a probability that has become zero."""
-    n = len(a["logits"])
-    return {"loss": -np.log(_softmax(a["logits"])[np.arange(n), a["labels"]]).mean()}
-
-
-def _batch_shifted(a, right):
-    """The largest score of the whole batch taken off: rows far below it underflow to 0 / 0."""
-    n, picked = len(a["logits"]), (np.arange(len(a["logits"])), a["labels"])
-    exps = np.exp(a["logits"] - a["logits"].max())
-    prob = exps / exps.sum(axis=1, keepdims=True)
-    loss = -np.log(prob[picked]).mean()
-    dlogits = prob.copy()
-    dlogits[picked] -= 1
-    return {"loss": loss, "dlogits": dlogits / n}
-
-
-def _guarded(eps):
-    """A small number inside the logarithm, against the logarithm of zero."""
+def _by_softmax(outputs, shift=_row_maximum, eps=0.0):
+    """The loss as the logarithm of the softmax, which may be zero: `shift` is taken off, `eps` added."""
 
     def mistake(a, right):
-        prob = _softmax(a["logits"])[np.arange(len(a["logits"])), a["labels"]]
-        return {"loss": -np.log(prob + eps).mean()}
+        n, picked = len(a["labels"]), (np.arange(len(a["labels"])), a["labels"])
+        exps = np.exp(a["logits"] - shift(a["logits"]))
+        prob = exps / exps.sum(axis=1, keepdims=True)
+        loss = -np.log(prob[picked] + eps).mean()
+        prob[picked] -= 1
+        wrong = {"loss": loss, "dlogits": prob / n}
+        return {name: wrong[name] for name in outputs}
 
     return mistake
 
@@ -59,6 +41,7 @@ def _targets(a):
     return (a["labels"][:, None] == np.arange(a["logits"].shape[1])).astype(float)
 
 
+LOSS, BOTH = ("loss",), ("loss", "dlogits")
 SOFTMAX = {
     "loss and dlogits summed over the batch: a sum where a mean is agreed": lambda a, r: {
         "loss": r["loss"] * len(a["logits"]),
@@ -70,11 +53,13 @@ SOFTMAX = {
     "loss summed over the batch: a sum where a mean is agreed": lambda a, r: {
         "loss": r["loss"] * len(a["logits"])
     },
-    "the row's maximum is not taken off: exp overflows": _unshifted,
-    "logarithm of a probability that has become zero: use logits - log(sum(exp(logits)))": _log_of_zero,
-    "the batch's largest score taken off instead of the row's": _batch_shifted,
+    "the row's maximum is not taken off: exp overflows": _by_softmax(BOTH, lambda logits: 0.0),
+    "logarithm of a probability that has become zero: use logits - log(sum(exp(logits)))": _by_softmax(LOSS),
+    "the batch's largest score taken off instead of the row's": _by_softmax(BOTH, np.max),
     **{
-        f"{eps:g} added inside the logarithm: use logits - log(sum(exp(logits)))": _guarded(eps)
+        f"{eps:g} added inside the logarithm: use logits - log(sum(exp(logits)))": _by_softmax(
+            ("loss",), eps=eps
+        )
         for eps in (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15)
     },
     "dlogits[:, labels] -= 1 reaches all rows: dlogits[np.arange(N), labels] one of each": _whole_columns,
