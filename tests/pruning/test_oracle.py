@@ -61,7 +61,7 @@ def test_mnp_run_makes_the_decisions_of_plain_pytorch(digits, seed, tmp_path):
     run(Experiment("oracle", seed=seed, **EXPERIMENT), tmp_path / "run", log=lambda line: None)
     checkpoints = sorted((tmp_path / "run" / "checkpoints").glob("0*.npz"))
     contents = [load_checkpoint(path)[0] for path in checkpoints]
-    states = [under(arrays, "state") for arrays in contents]
+    states = [with_prefix(arrays, "state") for arrays in contents]
     rounds = oracle.run(images, labels, PLAN, seed, torch.float32, states)
     assert len(checkpoints) == len(rounds) == K
     worst = []
