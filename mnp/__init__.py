@@ -36,7 +36,7 @@ import importlib
 
 from mnp.errors import MnpError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _NAMES = {
     "mnp.data": ("Dataset", "load"),

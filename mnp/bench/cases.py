@@ -6,7 +6,8 @@ import numpy as np
 
 from mnp.bench import baselines
 from mnp.bench.timing import interleaved
-from mnp.nn import SGD, CapturedNetwork, evaluate, learning_rate, lenet5, loss_and_grads, train_epoch, vgg16
+from mnp.nn import SGD, evaluate, learning_rate, lenet5, loss_and_grads, train_epoch, vgg16
+from mnp.nn.captured import CapturedNetwork
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, collect_win_counts, prune_neurons, weight_names

@@ -32,12 +32,10 @@ from mnp.experiments.results import check_row, size_columns, to_csv
 from mnp.experiments.reuse import reuse_checkpoints
 from mnp.files import atomic_write, make_folder, to_json
 from mnp.kernels import textbook
-from mnp.kernels.compiling import notify_compilation
-from mnp.nn import SGD, MaxoutDense, Network, Progress, learning_rate, loss_and_grads, train_epoch
+from mnp.nn import SGD, MaxoutDense, Network, learning_rate, loss_and_grads, train_epoch
 from mnp.nn.base import backend_name
 from mnp.pruning.neurons import keep_top, wins_lost
 from mnp.pruning.relevance import rank_neurons
-from mnp.pruning.sizes import count_sizes
 from mnp.pruning.surgery import apply_masks, collect_win_counts, measure_relevance, prune_neurons
 
 
@@ -256,6 +254,7 @@ class Runner:
     def target(self, round):
         """What a round of weight pruning must reach."""
         from mnp.experiments.gradual import Target
+        from mnp.pruning.sizes import count_sizes
 
         remaining = round.remaining
         if round.match is not None:
@@ -283,6 +282,8 @@ class Runner:
         """Make one training step on a copy, so that every kernel is compiled; return the time after it."""
         if net.backend is textbook:
             return time.perf_counter()
+        from mnp.kernels.compiling import notify_compilation
+
         # A whole batch, because which kernels run may depend on the sizes.
         net, batch = net.copy(), self.experiment.train.batch_size
         x, y = self.data.train_images[:batch], self.data.train_labels[:batch]
@@ -302,6 +303,8 @@ class Runner:
 
     def train(self, round, state):
         """Train for the epochs that are left; save the state after each."""
+        from mnp.nn.progress import Progress
+
         epochs_left = round.epochs - state.epoch
         if epochs_left <= 0:
             return

@@ -6,7 +6,6 @@ for speed or convenience: fused, folding, captured, augment, progress.
 
 from mnp.nn.base import Layer
 from mnp.nn.batchnorm import BatchNorm2d
-from mnp.nn.captured import CapturedNetwork
 from mnp.nn.folding import fold_batchnorm
 from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.losses import loss_and_grads
@@ -14,14 +13,12 @@ from mnp.nn.maxout import MaxoutDense
 from mnp.nn.models import lenet5, mlp, units_of, vgg16
 from mnp.nn.network import Network
 from mnp.nn.optimizers import SGD, learning_rate
-from mnp.nn.progress import Progress
 from mnp.nn.training import EpochResult, Evaluation, evaluate, fit, train_epoch
 
 __all__ = [
     "SGD",
     "AvgPool2d",
     "BatchNorm2d",
-    "CapturedNetwork",
     "Conv2d",
     "Dense",
     "Dropout",
@@ -32,7 +29,6 @@ __all__ = [
     "MaxPool2d",
     "MaxoutDense",
     "Network",
-    "Progress",
     "ReLU",
     "evaluate",
     "fit",

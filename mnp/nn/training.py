@@ -12,7 +12,6 @@ from mnp.errors import MnpError
 from mnp.nn.base import as_array, as_generator, check_backend, check_int
 from mnp.nn.losses import loss_and_grads
 from mnp.nn.optimizers import SGD
-from mnp.nn.progress import Progress
 
 
 class EpochResult(NamedTuple):
@@ -82,6 +81,8 @@ def fit(
     per_epoch = len(images) // check_int("batch_size", batch_size)
     with contextlib.ExitStack() as stack:
         if progress is True:
+            from mnp.nn.progress import Progress
+
             stack.enter_context(_announce_compilation())
             progress = stack.enter_context(Progress(epochs * per_epoch, "training", epoch=per_epoch))
         return [

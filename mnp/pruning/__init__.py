@@ -15,6 +15,8 @@ Decisions are functions on arrays; surgery applies them to a Network and returns
 `mnp.sparse` stores pruned layers without their zeros.
 """
 
+import importlib
+
 from mnp.pruning.neurons import keep_ever_winning, keep_top, take_neurons, wins_lost
 from mnp.pruning.relevance import (
     activation_sums,
@@ -25,11 +27,7 @@ from mnp.pruning.relevance import (
     weight_norm,
     win_counts,
 )
-from mnp.pruning.sensitivity import sensitivity_scan
-from mnp.pruning.shrink import remove_dead_units
-from mnp.pruning.sizes import compression, count_sizes, reduction, without_maxout
 from mnp.pruning.splicing import splice_mask, splice_thresholds, splice_thresholds_std
-from mnp.pruning.splicing_sgd import SplicingSGD
 from mnp.pruning.surgery import (
     MEASURES,
     apply_masks,
@@ -49,7 +47,6 @@ from mnp.pruning.weights import (
 
 __all__ = [
     "MEASURES",
-    "SplicingSGD",
     "activation_sums",
     "apply_masks",
     "collect_win_counts",
@@ -82,3 +79,15 @@ __all__ = [
     "wins_lost",
     "without_maxout",
 ]
+
+LAZY = {  # not needed by a run before its end
+    "sensitivity_scan": "sensitivity",
+    "remove_dead_units": "shrink",
+    **dict.fromkeys(("compression", "count_sizes", "reduction", "without_maxout"), "sizes"),
+}
+
+
+def __getattr__(name):
+    if name in LAZY:
+        return getattr(importlib.import_module(f"mnp.pruning.{LAZY[name]}"), name)
+    raise AttributeError(f"module 'mnp.pruning' has no attribute {name!r}")

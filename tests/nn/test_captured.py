@@ -10,7 +10,6 @@ from mnp.kernels import tiled
 from mnp.kernels.shapes import ShapeError
 from mnp.nn import (
     SGD,
-    CapturedNetwork,
     Conv2d,
     Flatten,
     Layer,
@@ -20,6 +19,7 @@ from mnp.nn import (
     lenet5,
     loss_and_grads,
 )
+from mnp.nn.captured import CapturedNetwork
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import collect_win_counts, prune_neurons

@@ -7,7 +7,8 @@ import pytest
 
 from mnp.errors import MnpError
 from mnp.kernels import textbook
-from mnp.nn import SGD, Dense, Flatten, MaxoutDense, Network, Progress, evaluate, lenet5, train_epoch
+from mnp.nn import SGD, Dense, Flatten, MaxoutDense, Network, evaluate, lenet5, train_epoch
+from mnp.nn.progress import Progress
 from mnp.nn.training import check_finite, first_nonfinite
 
 

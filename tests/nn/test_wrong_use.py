@@ -13,7 +13,6 @@ from mnp.kernels import KERNELS, textbook
 from mnp.nn import (
     SGD,
     BatchNorm2d,
-    CapturedNetwork,
     Conv2d,
     Dense,
     Dropout,
@@ -29,8 +28,8 @@ from mnp.nn import (
     mlp,
     train_epoch,
 )
+from mnp.nn.captured import CapturedNetwork
 from mnp.pruning import (
-    SplicingSGD,
     apply_masks,
     collect_win_counts,
     keep_top,
@@ -41,6 +40,7 @@ from mnp.pruning import (
     random_relevance,
     rank_neurons,
 )
+from mnp.pruning.splicing_sgd import SplicingSGD
 from mnp.sparse import sparse_network
 
 T = {"backend": textbook, "dtype": np.float64}

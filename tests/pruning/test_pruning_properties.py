@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from mnp.kernels import textbook
 from mnp.nn import SGD, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network, ReLU, loss_and_grads
 from mnp.pruning import (
-    SplicingSGD,
     apply_masks,
     collect_win_counts,
     global_magnitude_masks,
@@ -25,6 +24,7 @@ from mnp.pruning import (
     wins_lost,
 )
 from mnp.pruning.shrink import remove_dead_units
+from mnp.pruning.splicing_sgd import SplicingSGD
 from mnp.sparse import sparse_network
 
 FAST = settings(max_examples=40, deadline=None)

@@ -8,7 +8,6 @@ from mnp.kernels import textbook
 from mnp.nn import SGD, Dense, Dropout, Flatten, MaxoutDense, Network, ReLU, lenet5, loss_and_grads
 from mnp.pruning import (
     MEASURES,
-    SplicingSGD,
     apply_masks,
     collect_win_counts,
     keep_top,
@@ -20,6 +19,7 @@ from mnp.pruning import (
     weight_names,
     winners,
 )
+from mnp.pruning.splicing_sgd import SplicingSGD
 
 
 def small_net(k=3, relu=True, dropout=0.5, dtype=np.float64, seed=0):
