@@ -13,13 +13,6 @@ from mnp.process import import_path, python_command
 ROOT = str(Path(mnp.__file__).parents[1])
 TRAIN = ["train.epochs=1", "prune.epochs=1", "train.batch_size=64"]
 TINY = [*TRAIN, "model.neurons=8", "model.conv1=2", "model.conv2=3"]
-    "train.epochs=1",
-    "prune.epochs=1",
-    "train.batch_size=64",
-    "model.neurons=8",
-    "model.conv1=2",
-    "model.conv2=3",
-]
 
 
 def test_the_standard_library_comes_first_and_the_working_folder_last(tmp_path, monkeypatch):
