@@ -16,10 +16,10 @@ from mnp.errors import MnpError
 from mnp.nn import Network
 from mnp.tables import text_table
 
-FORMULAS = {
+FORMULAS = {  # written to result files: a changed text is another file
     "params": "weights and biases, pruned or not",
-    "nonzero": "weights that are not zero, and all biases that are not masked",
-    "macs": "conv: F*C*K*K*OH*OW; dense: out*in; maxout: units*k*in; other layers: 0",
+    "nonzero": "weights that are not zero, and biases (dense) but for masked ones",
+    "macs": "conv: F*C*K*K*OH*OW; dense: out*in; maxout: units*k*in; the rest counts as nothing",
     "nonzero_macs": "as macs, with the non-zero weights only",
     "dense_bytes": "params * itemsize",
     "csr_bytes": "per weight of R rows: nnz * (itemsize + 4) + (R + 1) * 4, or dense if less; + biases",
