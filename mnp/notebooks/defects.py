@@ -1,7 +1,7 @@
 """Three defects of the published Caffe code, reproduced on arrays to measure their effect.
 
 The facts are those of the authors' MNIST scripts: (a) the copy loop of the smaller layer, (b) the table of
-win counts after the first round, (c) the mode in which wins are counted.
+win counts after the first round, (c) wins counted in training mode: `collect_win_counts(training=True)`.
 """
 
 import numpy as np
@@ -43,11 +43,3 @@ def keep_by_old_table(counts, columns):
     table[:, :k] = counts
     removed = np.minimum(table.argmin(axis=1), k - 1)
     return np.array([[j for j in range(k) if j != least] for least in removed], dtype=np.int64)
-
-
-def winners_in_training_mode(z, keep):
-    """Defect (c): wins counted behind ReLU and dropout, where a tie at zero goes to neuron 0.
-
-    z (N, units, k), keep (N, units, k) bool, False where dropout zeroes -> winner (N, units)
-    """
-    return (np.maximum(z, 0) * keep).argmax(axis=2)

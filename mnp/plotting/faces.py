@@ -30,7 +30,7 @@ def plot_roc(panels):
         ax.plot([0, 100], [100, 0], color=BLACK, linewidth=0.8, linestyle=":", label="equal error rates")
         ax.set(aspect="equal", xlim=(-1, 101), ylim=(-1, 101))
         label_axes(ax, "false-positive rate (%)", "true-positive rate (%)", title)
-        ax.legend(frameon=False, fontsize=8, loc="lower right")
+        ax.legend(framealpha=0.9, edgecolor="none", fontsize=8, loc="lower right")
     return figure
 
 

@@ -8,18 +8,9 @@ from mnp.errors import MnpError
 from mnp.experiments.checkpoint import load_checkpoint, with_prefix
 from mnp.experiments.registry import CHECKPOINTS, PAIRS, SUMMARY
 from mnp.files import read_json
+from mnp.plotting import style
 from mnp.plotting.faces import plot_roc, roc_of_run
-from mnp.plotting.style import (
-    LINES,
-    RED,
-    arm_label,
-    format_tick,
-    label_axes,
-    log_scale,
-    new_figure,
-    save_png,
-    shades,
-)
+from mnp.plotting.style import LINES, arm_label, format_tick, label_axes, log_scale, new_figure, save_png
 
 
 def plot_runs(runs):
@@ -164,10 +155,10 @@ def draw_win_counts(counts, keep, ax, ranks):
     bottom = np.zeros(len(tops))
     for j, top in enumerate(tops.T):
         if j < n_keep:
-            style = {"facecolor": shades(ranks)[j], "label": f"kept, rank {j + 1}"}
+            look = {"facecolor": style.shades(ranks)[j], "label": f"kept, rank {j + 1}"}
         else:
-            style = {"facecolor": "white", "hatch": "////", "edgecolor": RED, "label": "removed"}
-        ax.fill_between(np.arange(len(tops)), bottom, top, step="post", linewidth=0, **style)
+            look = {"facecolor": "white", "hatch": "////", "edgecolor": style.RED, "label": "removed"}
+        ax.fill_between(np.arange(len(tops)), bottom, top, step="post", linewidth=0, **look)
         bottom = top
     ax.set(xlim=(0, len(counts)), ylim=(0, 100), xlabel="unit, sorted by wins lost")
     ax.set_title(f"k = {counts.shape[1]}: {removed.mean():.1f} % of wins lost", fontsize=11)

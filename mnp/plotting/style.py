@@ -63,7 +63,7 @@ def format_tick(x, _position=None):
     """
     if 0 < x < 1e-4 or x >= 1e10:
         return f"$10^{{{np.log10(x):.0f}}}$"
-    return f"{x / 1e6:g} M" if x >= 1e6 else f"{x / 1e3:g} k" if x >= 1e4 else f"{x:,g}"
+    return f"{x / 1e6:,g} M" if x >= 1e6 else f"{x / 1e3:g} k" if x >= 1e4 else f"{x:,g}"
 
 
 def log_scale(axis):

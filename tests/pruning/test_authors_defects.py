@@ -7,13 +7,18 @@ import numpy as np
 
 from mnp.kernels import textbook
 from mnp.nn import MaxoutDense, Network
-from mnp.notebooks.defects import copy_to_wrong_rows, keep_by_old_table, winners_in_training_mode
+from mnp.notebooks.defects import copy_to_wrong_rows, keep_by_old_table
 from mnp.pruning import collect_win_counts, keep_top, prune_neurons, rank_neurons, take_neurons, win_counts
 
 UNITS, K = 3, 3
 WEIGHT = np.arange(1, 10).reshape(UNITS, K, 1)  # every neuron has one weight, its own number
 BIAS = -WEIGHT[:, :, 0]
 COUNTS = np.array([[5, 0, 5], [0, 7, 3], [4, 6, 0]])  # the least relevant: neuron 1, 0, 2
+
+
+def winners_in_training_mode(z, keep):
+    """Defect (c): wins are counted after ReLU and dropout."""
+    return (np.maximum(z, 0) * keep).argmax(axis=2)
 
 
 def test_a_the_copy_loop_leaves_rows_zero():
