@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mnp.__main__ import main
+from mnp.cli import main
 
 if __name__ == "__main__":
     sys.exit(main(["fetch", "fashion-mnist", *sys.argv[1:]]))

@@ -311,7 +311,7 @@ def save_results(args, experiment, results, out):
         name += f"-{digest(experiment)}"
     if isinstance(facts, dict) and "test_images" in facts:  # faces have several counts, in the summary
         log(format_data(facts))
-        if not facts.get("as_in_recipe", True):
+        if facts["name"] != experiment.data.name:  # not the official files
             name += f"-on-{facts['checksum'][:8]}"
     if not args.results:
         return

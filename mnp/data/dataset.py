@@ -71,12 +71,7 @@ class Dataset:
         Two data sets with the same images and labels in the same parts have the same checksum, whatever
         their name.
         """
-        digest = hashlib.sha256()
-        for part in PARTS:
-            for array in (getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")):
-                digest.update(f"{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array))
-        return digest.hexdigest()[:16]
+        return checksum(getattr(self, f"{part}_{what}") for part in PARTS for what in ("images", "labels"))
 
     def split_validation(self, n):
         """Set the last `n` training examples aside for validation; the test set is unchanged.
@@ -151,3 +146,12 @@ def _as_labels(labels, classes, where):
         span = f"{labels.min()} to {labels.max()}"
         raise MnpError(f"{where}: labels from {span}; {classes} classes allow 0 to {classes - 1}")
     return labels.astype(np.int64, copy=False)
+
+
+def checksum(arrays):
+    """The first 16 hexadecimal digits of the SHA-256 over the shapes and bytes of arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]

@@ -9,9 +9,9 @@ out/pairs.npz    what the network of each round said about the test pairs; with 
 
 import numpy as np
 
+from mnp.data.dataset import checksum
 from mnp.errors import MnpError
 from mnp.experiments import verification
-from mnp.experiments.classification import checksum
 from mnp.experiments.lfw_data import load_faces
 from mnp.experiments.registry import PAIRS, SUMMARY
 from mnp.experiments.results import FACE_COLUMNS

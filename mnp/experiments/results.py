@@ -187,19 +187,15 @@ def _format(rows, columns):
 
 
 def format_data(facts):
-    """The data of a run in one line, from its summary; an excerpt of a set is called one.
+    """The data of a run in one line, from its summary.
 
-    >>> format_data({"name": "mnist", "train_images": 90, "validation_images": 0, "test_images": 10,
-    ...              "whole_set": [60000, 10000], "checksum": "0123456789abcdef"})
-    'data: mnist, 90 training and 10 test images, an excerpt of 60,000 and 10,000; checksum 0123456789abcdef'
+    >>> format_data({"name": "digits", "train_images": 90, "test_images": 10, "checksum": "0123456789abcdef"})
+    'data: digits, 90 training and 10 test images; checksum 0123456789abcdef'
     """
     held_out = facts.get("validation_images", 0)
     text = f"data: {facts['name']}, {facts['train_images']:,} training"
     text += f", {held_out:,} validation" if held_out else ""
     text += f" and {facts['test_images']:,} test images"
-    counts = [facts["train_images"] + held_out, facts["test_images"]]
-    if facts.get("whole_set", counts) != counts:
-        text += ", an excerpt of {:,} and {:,}".format(*facts["whole_set"])
     return f"{text}; checksum {facts['checksum']}"
 
 

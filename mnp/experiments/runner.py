@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mnp.data.dataset import checksum
 from mnp.errors import MnpError
 from mnp.experiments.checkpoint import (
     load_checkpoint,
@@ -24,7 +25,7 @@ from mnp.experiments.checkpoint import (
     save_checkpoint,
     with_prefix,
 )
-from mnp.experiments.classification import Classification, checksum
+from mnp.experiments.classification import Classification
 from mnp.experiments.config import matches_type, to_dict
 from mnp.experiments.recipes import FacesExperiment, plan_rounds
 from mnp.experiments.registry import CHECKPOINTS, HISTORY, RECIPE, SUMMARY, open_run_folder

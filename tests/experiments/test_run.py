@@ -450,7 +450,7 @@ def test_summary_and_checkpoints_say_which_data(complete):
     for path in (complete["tiny"] / "checkpoints").iterdir():
         assert load_checkpoint(path)[1]["data"] == facts
     line = (
-        "data: digits, 60 training, 20 validation and 40 test images, an excerpt of 1,437 and 360; checksum "
+        "data: digits, 60 training, 20 validation and 40 test images; checksum "
     )
     assert format_data(facts).startswith(line)
 
