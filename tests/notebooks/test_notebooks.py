@@ -171,17 +171,20 @@ def test_synthetic_faces_keep_their_people_apart():
     assert data.train_images.shape == (6, 3, 32, 32) and data.classes == 3
     assert not data.people["train"] & data.people["test"] and len(data.images) == 10
     person = np.arange(10) // 2
-    for pairs in (data.chosen_by, data.tested):
+    for pairs in (data.threshold_pairs, data.test_pairs):
         assert 0 < pairs.same.sum() < len(pairs.same) and (pairs.first != pairs.second).all()
         assert np.array_equal(person[pairs.first] == person[pairs.second], pairs.same)
-    assert set(data.chosen_by.first) <= set(range(4)) and set(data.tested.first) <= set(range(4, 10))
+    assert set(data.threshold_pairs.first) <= set(range(4)) and set(data.test_pairs.first) <= set(
+        range(4, 10)
+    )
 
 
 def test_the_recipes_that_pages_name_exist():
-    for name in NAMES:
-        for text in map(source, code(read(name))):
-            for recipe in re.findall(r'named\("([^"]+)"\)', text):
-                get_experiment(recipe)
+    pages = "\n".join(source(cell) for name in NAMES for cell in code(read(name)))
+    recipes = re.findall(r'get_experiment\("([^"]+)"\)', pages)
+    assert recipes
+    for recipe in recipes:
+        get_experiment(recipe)
 
 
 # --- running them whole -----------------------------------------------------------------------------------
