@@ -8,6 +8,7 @@ import ast
 import base64
 import io
 import json
+import pdb
 import re
 from pathlib import Path
 
@@ -34,8 +35,8 @@ CELLS, LINES, FUNCTION_LINES = 30, 12, 2
 IMPORT = re.compile(r"(import|from) |\s+\w[\w, ]*\)?$")  # a line of an import, which tells nothing
 MACHINE = re.compile(r"/(?:root|home|work|tmp|Users|usr|opt|var)/|\\Users\\|site-packages|ipykernel_\d+")
 TROUBLE = re.compile(
-    r"Traceback \(most recent call last\)|\b\w*Warning\b:|\bWARNING\b|^\*\*\* \w+Error|^mnp\.errors\.", re.M
-)  # the last two: a debugger session that went wrong
+    r"Traceback \(most recent call last\)|\b\w*Warning\b:|\bWARNING\b|^\*\*\* \w+Error|^mnp\.errors\.|\x1b", re.M
+)  # the last three: a debugger session that went wrong, or in colours
 
 
 def read(name):
@@ -164,6 +165,18 @@ def test_the_debugger_steps_through_a_kernel():
     assert text.startswith("> mnp/kernels/jitted/") and text.endswith("(Pdb) p x.shape\n(1, 1, 4, 4)")
     text = helpers.debug_session(["r"], textbook.relu_forward, x)  # more commands than the function has lines
     assert "Return" in text
+
+
+def test_the_debugger_prints_the_same_in_a_kernel_that_replaces_pdb(monkeypatch):
+    class Coloured(pdb.Pdb):
+        def print_stack_entry(self, *arguments):
+            self.message("\x1b[32mcolours\x1b[0m")
+
+    x = np.arange(4.0).reshape(2, 2)
+    expected = helpers.debug_session(["n", "p x.shape"], textbook.relu_forward, x)
+    monkeypatch.setattr(pdb, "Pdb", Coloured)
+    assert helpers.debug_session(["n", "p x.shape"], textbook.relu_forward, x) == expected
+    assert "(Pdb) p x.shape\n(2, 2)" in expected and "\x1b" not in expected
 
 
 def test_synthetic_faces_keep_their_people_apart():
