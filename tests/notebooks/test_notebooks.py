@@ -35,7 +35,8 @@ CELLS, LINES, FUNCTION_LINES = 30, 12, 2
 IMPORT = re.compile(r"(import|from) |\s+\w[\w, ]*\)?$")  # a line of an import, which tells nothing
 MACHINE = re.compile(r"/(?:root|home|work|tmp|Users|usr|opt|var)/|\\Users\\|site-packages|ipykernel_\d+")
 TROUBLE = re.compile(
-    r"Traceback \(most recent call last\)|\b\w*Warning\b:|\bWARNING\b|^\*\*\* \w+Error|^mnp\.errors\.|\x1b", re.M
+    r"Traceback \(most recent call last\)|\b\w*Warning\b:|\bWARNING\b|^\*\*\* \w+Error|^mnp\.errors\.|\x1b",
+    re.M,
 )  # the last three: a debugger session that went wrong, or in colours
 
 
