@@ -133,7 +133,7 @@ def pruning_round(backend, seed=0):
 
     # Count the wins in evaluation mode, and remove the weakest neuron of each unit.
     counted = crops[:COUNTED].astype(np.float64)
-    counts = collect_win_counts(net, "fc3", [counted])
+    counts = collect_win_counts(net, "fc3", counted)
     order = rank_neurons(counts)
     keep = keep_top(order, n_keep=K - 1)
     note("counted_images", crops[:COUNTED])
