@@ -21,7 +21,7 @@ def execute(path):
         raise MnpError('this needs nbclient and nbformat: pip install "mnp[notebooks]"') from None
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
-    options = {"timeout": 900, "kernel_name": "python3", "record_timing": False}
+    options = {"timeout": 900, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
     nbclient.NotebookClient(notebook, resources=resources, **options).execute()
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})

@@ -87,7 +87,9 @@ def run_temporary(experiment, backend=None):
 def debug_session(commands, function, *args):
     """Transcript of a pdb session: step into function(*args) and enter the commands one after another."""
     output, entered = io.StringIO(), io.StringIO("\n".join([*commands, "q", ""]))
-    debugger = pdb.Pdb(stdin=entered, stdout=output, nosigint=True, readrc=False)
+    # A Jupyter kernel replaces pdb.Pdb by a subclass that prints colours and a context of several lines.
+    standard = next(cls for cls in pdb.Pdb.__mro__ if cls.__module__ == "pdb")
+    debugger = standard(stdin=entered, stdout=output, nosigint=True, readrc=False)
     with contextlib.suppress(bdb.BdbQuit):
         debugger.runcall(function, *args)
     start, *answers = output.getvalue().split(debugger.prompt)

@@ -222,7 +222,7 @@ def faces_table(results):
     The pairs, with McNemar's p, are those of a single run or of View 2's ten folds; several seeds have none.
     """
     columns = {
-        "done": lambda r: describe_round(r[0]),
+        "operation": lambda r: describe_round(r[0]),
         "parameters": lambda r: f"{r[0]['nonzero']:,}",
         "reduction": lambda r: TABLE["reduction"](r[0]),
         "without maxout": lambda r: TABLE["no maxout"](r[0]),

@@ -8,6 +8,7 @@ import ast
 import base64
 import io
 import json
+import pdb
 import re
 from pathlib import Path
 
@@ -34,8 +35,9 @@ CELLS, LINES, FUNCTION_LINES = 30, 12, 2
 IMPORT = re.compile(r"(import|from) |\s+\w[\w, ]*\)?$")  # a line of an import, which tells nothing
 MACHINE = re.compile(r"/(?:root|home|work|tmp|Users|usr|opt|var)/|\\Users\\|site-packages|ipykernel_\d+")
 TROUBLE = re.compile(
-    r"Traceback \(most recent call last\)|\b\w*Warning\b:|\bWARNING\b|^\*\*\* \w+Error|^mnp\.errors\.", re.M
-)  # the last two: a debugger session that went wrong
+    r"Traceback \(most recent call last\)|\b\w*Warning\b:|\bWARNING\b|^\*\*\* \w+Error|^mnp\.errors\.|\x1b",
+    re.M,
+)  # the last three: a debugger session that went wrong, or in colours
 
 
 def read(name):
@@ -166,22 +168,37 @@ def test_the_debugger_steps_through_a_kernel():
     assert "Return" in text
 
 
+def test_the_debugger_prints_the_same_in_a_kernel_that_replaces_pdb(monkeypatch):
+    class Coloured(pdb.Pdb):
+        def print_stack_entry(self, *arguments):
+            self.message("\x1b[32mcolours\x1b[0m")
+
+    x = np.arange(4.0).reshape(2, 2)
+    expected = helpers.debug_session(["n", "p x.shape"], textbook.relu_forward, x)
+    monkeypatch.setattr(pdb, "Pdb", Coloured)
+    assert helpers.debug_session(["n", "p x.shape"], textbook.relu_forward, x) == expected
+    assert "(Pdb) p x.shape\n(2, 2)" in expected and "\x1b" not in expected
+
+
 def test_synthetic_faces_keep_their_people_apart():
     data = synthetic_faces.make_faces(train=(3, 2), threshold=(2, 2), test=(3, 2))
     assert data.train_images.shape == (6, 3, 32, 32) and data.classes == 3
     assert not data.people["train"] & data.people["test"] and len(data.images) == 10
     person = np.arange(10) // 2
-    for pairs in (data.chosen_by, data.tested):
+    for pairs in (data.threshold_pairs, data.test_pairs):
         assert 0 < pairs.same.sum() < len(pairs.same) and (pairs.first != pairs.second).all()
         assert np.array_equal(person[pairs.first] == person[pairs.second], pairs.same)
-    assert set(data.chosen_by.first) <= set(range(4)) and set(data.tested.first) <= set(range(4, 10))
+    assert set(data.threshold_pairs.first) <= set(range(4)) and set(data.test_pairs.first) <= set(
+        range(4, 10)
+    )
 
 
 def test_the_recipes_that_pages_name_exist():
-    for name in NAMES:
-        for text in map(source, code(read(name))):
-            for recipe in re.findall(r'named\("([^"]+)"\)', text):
-                get_experiment(recipe)
+    pages = "\n".join(source(cell) for name in NAMES for cell in code(read(name)))
+    recipes = re.findall(r'get_experiment\("([^"]+)"\)', pages)
+    assert recipes
+    for recipe in recipes:
+        get_experiment(recipe)
 
 
 # --- running them whole -----------------------------------------------------------------------------------
