@@ -75,9 +75,10 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
         # A round is finished if its checkpoint is there and sound; only the others are run.
         finished = [runner.read_finished(round) for round in runner.plan]
         complete = all(finished) and all((out / name).exists() for name in runner.task.final_files)
-        if not all(finished):
+        if not all(finished) or data_folder is not None:  # a named folder must fit finished rounds, too
             # All that can be wrong with data and recipe is found here, not after hours of training.
             runner.prepare(finished)
+        if not all(finished):
             if source is not None:
                 for label in reuse_checkpoints(experiment, out, source, runner.data_facts["checksum"]):
                     log(f"{label}: copied from {source}")

@@ -8,7 +8,8 @@ A state_dict for PyTorch has one array for each entry of the matching `nn.Module
 
 A maxout layer is an `nn.Linear` of units * k outputs, row u * k + j being neuron j of unit u, followed by
 `z.reshape(N, units, k).amax(2)`: that is the one array whose shape differs from ours, (units, k, in).
-Masks are not exported: what they remove is zero in the weight.
+Masks are not exported: what they remove is zero in the weight. A neuron that the masks remove whole gets
+the lowest float32 as its bias, so that it does not win in the other program either.
 """
 
 import importlib
@@ -52,6 +53,8 @@ def layer_arrays(layer):
     """
     arrays = {key: np.array(array, order="C") for key, array in (layer.params | layer.buffers).items()}
     if isinstance(layer, MaxoutDense):
+        if (out := layer.masked_out()) is not None:
+            arrays["bias"][out] = np.finfo(np.float32).min  # finite in float32, too, which ONNX takes
         arrays = {key: a.reshape(layer.units * layer.k, *a.shape[2:]) for key, a in arrays.items()}
     return arrays
 

@@ -443,6 +443,16 @@ def test_a_run_is_not_resumed_with_other_data(complete, tmp_path, monkeypatch, c
     assert_same_bits(tmp_path / "out", complete["tiny"])
 
 
+def test_a_finished_run_is_not_shown_for_another_data_folder(complete, tmp_path, monkeypatch):
+    out = shutil.copytree(complete["tiny"], tmp_path / "out")
+    carry_out(NEURONS, out, data_folder=tmp_path)  # the same data: its table once more
+    monkeypatch.setattr(classification, "load_data", lambda *where: fewer(load_data(*where)))
+    carry_out(NEURONS, out)  # no folder was named: nothing is loaded
+    with pytest.raises(MnpError, match=r"was begun with other data .* choose another --out"):
+        carry_out(NEURONS, out, data_folder=tmp_path)
+    assert_same_bits(out, complete["tiny"])
+
+
 def test_summary_and_checkpoints_say_which_data(complete):
     facts = json.loads((complete["tiny"] / "summary.json").read_text())["data"]
     counts = {name: facts[f"{name}_images"] for name in ("train", "validation", "test")}

@@ -359,6 +359,32 @@ class Evil:
         return os.system, (f"touch {self.path}",)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("relu", [True, False])
+def test_a_masked_out_neuron_does_not_win_in_an_exported_network(relu, dtype, tmp_path):
+    options = {"rng": 0, "dtype": dtype, "backend": "textbook"}
+    net = Network([("fc", MaxoutDense(5, 4, 3, relu=relu, **options)), ("out", Dense(4, 2, **options))])
+    mask = np.ones_like(net["fc"].params["weight"], bool)
+    mask[:, 1] = False
+    mask[0, 2] = False
+    net["fc"].params["bias"][...] = -3  # a neuron of zeros would win
+    net = apply_masks(net, {"fc.weight": mask})
+    assert net["fc"].masked_out().sum() == 5
+    x = np.random.default_rng(1).normal(size=(50, 5)).astype(dtype)
+    expected = net.forward(x)
+    for target in ("onnx", "safetensors", "torch", "checkpoint"):
+        export(net, target, tmp_path / target)
+    session = pytest.importorskip("onnxruntime").InferenceSession(tmp_path / "onnx")
+    logits = {
+        "onnx": session.run(None, {"images": x.astype(np.float32)})[0],
+        "safetensors": from_state_dict(read_state(tmp_path / "safetensors"), net).forward(x),
+        "torch": from_state_dict(read_state(tmp_path / "torch"), net).forward(x),
+        "checkpoint": load_network(tmp_path / "checkpoint").forward(x),
+    }
+    for target, given in logits.items():
+        np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-5, err_msg=target)
+
+
 def test_a_pickle_in_a_pytorch_file_is_never_run(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"w": Evil(tmp_path / "ran")}, tmp_path / "evil.pt")
