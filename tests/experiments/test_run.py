@@ -459,9 +459,7 @@ def test_summary_and_checkpoints_say_which_data(complete):
     assert counts == {"train": 60, "validation": 20, "test": 40} and len(facts["checksum"]) == 16
     for path in (complete["tiny"] / "checkpoints").iterdir():
         assert load_checkpoint(path)[1]["data"] == facts
-    line = (
-        "data: digits, 60 training, 20 validation and 40 test images; checksum "
-    )
+    line = "data: digits, 60 training, 20 validation and 40 test images; checksum "
     assert format_data(facts).startswith(line)
 
 
