@@ -298,7 +298,7 @@ def repeat_command(args, experiment, seeds=None):
 def save_results(args, experiment, results, out):
     """Say on which data the results are; write DIR/<recipe>.json and, of one run of faces, its pairs.
 
-    A variant of a named recipe, or a run on an excerpt of the data, has a name of its own: it must not
+    A variant of a named recipe, or a run on an excerpt of the data, has its own name: it must not
     replace the recipe's own results.
     """
     from mnp.experiments.config import digest

@@ -1,7 +1,7 @@
 """Data sets: `load` gives plain arrays.
 
 `digits` is part of the package; `mnist` and `fashion-mnist` are four idx files each, which `mnp fetch`
-downloads. Labeled Faces in the Wild (`mnp.data.lfw`) consists of pairs and folds and has a class of its own.
+downloads. Labeled Faces in the Wild (`mnp.data.lfw`) consists of pairs and folds and has its own class.
 This package does not depend on `mnp.nn`.
 """
 

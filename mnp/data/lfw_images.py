@@ -1,7 +1,7 @@
 """The photographs of LFW as one array: decoded, cropped and reduced once, then read from the cache.
 
 The user's archive (or unpacked folder) is only read. The array goes to the per-user cache, under
-a name that holds a fingerprint of the source and the crop, so that each archive has an array of its own.
+a name that holds a fingerprint of the source and the crop, so that each archive has its own array.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""View 2 of LFW: a run for each of its ten folds, in a folder of its own; a row is the mean over the folds.
+"""View 2 of LFW: a run for each of its ten folds, in its own folder; a row is the mean over the folds.
 
 out/fold-F/      an ordinary run folder for each fold; finished, it no longer needs its checkpoints
 out/summary.json rows over all folds: accuracy with its standard error, tests against the unpruned network

@@ -1,4 +1,4 @@
-"""Several runs at the same time, each in a process of its own.
+"""Several runs at the same time, each in its own process.
 
 A process is `mnp run --resume --out FOLDER`, which anybody can call by hand as well. No kernel's result
 depends on its number of threads, so the number of processes changes no bit of the results.

@@ -65,7 +65,7 @@ class TrainRecipe:
 class PruneRecipe:
     """Neuron pruning: remove one neuron per unit, retrain, until `to_k` are left. None = no neuron pruning.
 
-    Each ranking is an arm of its own, from the same trained network and over the same batches.
+    Each ranking is a separate arm, from the same trained network and over the same batches.
     """
 
     to_k: int | None = 1

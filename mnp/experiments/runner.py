@@ -237,7 +237,7 @@ class Runner:
         Returns (pruned network, {"counts/<layer>": ..., "keep/<layer>": ...}, share of all wins lost).
         """
         rank_net, images = self.task.ranking_inputs(net, self.data)
-        # A generator of its own: what a ranking draws must not change the batches of the training.
+        # A separate generator: what a ranking draws must not change the batches of the training.
         rng = self.generator(round, ranking=True)
         arrays, keeps, wins, lost = {}, {}, 0, 0
         for name in self.experiment.prune.layers:

@@ -18,7 +18,7 @@ from mnp.files import atomic_write, read_json, to_json
 
 
 def run_seeds(experiment, seeds, out, *, jobs=1, command="", log=print, **options):
-    """Run an experiment for every seed, each in a folder of its own below `out`.
+    """Run an experiment for every seed, each in its own folder below `out`.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def run_seeds(experiment, seeds, out, *, jobs=1, command="", log=print, **option
     seeds : list of int
     out : str or Path
     jobs : int
-        How many run at the same time; above 1 each is a process of its own that writes seed-S/log.txt.
+        How many run at the same time; above 1 each is a separate process that writes seed-S/log.txt.
     command : str
         Written into the results: how to repeat them.
     log, data_folder, backend, source

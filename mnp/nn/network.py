@@ -60,7 +60,7 @@ class Network:
         if len(dict(layers)) < len(layers):
             names = [name for name, _ in layers]
             twice = next(name for name in names if names.count(name) > 1)
-            raise MnpError(f"layer name {twice!r} is used twice; every layer needs a name of its own")
+            raise MnpError(f"layer name {twice!r} is used twice; every layer needs its own name")
         if len({id(layer) for _, layer in layers}) < len(layers):
             raise MnpError("a layer object is used twice, but it has one cache only: make two layers")
         self.layers = MappingProxyType(dict(layers))

@@ -102,7 +102,7 @@ def run_as_script(where):
     """Let a candidate see `sys.argv` and its neighbours as a script would; for a child process only.
 
     An import statement in a file of the candidate's folder finds the modules of that folder first, and
-    nobody else's imports do: a candidate may have a `random.py` of its own, while NumPy keeps Python's.
+    nobody else's imports do: a candidate may have its own `random.py`, while NumPy keeps Python's.
     What such a module lacks is looked up in the one that it hides, so it does no harm to a candidate
     that wanted Python's.
     """

@@ -5,7 +5,7 @@
     mnp check mnp.kernels.jitted --network
 
 Each step has a module: `cases.generate` draws the inputs, `sandbox.answers` lets the candidate run on them
-in a process of its own, `judge.judge` compares, `diagnosis.guess` names the usual mistakes that fit.
+in its own process, `judge.judge` compares, `diagnosis.guess` names the usual mistakes that fit.
 """
 
 from mnp.errors import MnpError

@@ -4,7 +4,7 @@ For every kernel there is a table of wrong versions, each a line: the textbook w
 A wrong version explains a candidate if it gives the candidate's answers in all cases that were
 judged, the right ones included, and an error where the candidate had one. The table knows nothing
 of how the candidate was written. Two mistakes at once are named together if each has outputs of its
-own (dweight, dbias), and one after the other if each has cases of its own (ties, NaN).
+own (dweight, dbias), and one after the other if each has its own cases (ties, NaN).
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Run a candidate's kernels in a process of its own, with a time limit.
+"""Run a candidate's kernels in its own process, with a time limit.
 
 The parent sends a module's name, the kernels wanted and the seed; the child draws the same cases, calls the
 candidate and sends the answers back, pickled. So an exception, an exit, an endless loop or megabytes of

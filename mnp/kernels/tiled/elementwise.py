@@ -79,7 +79,7 @@ def _sgd_step(index, weights, grads, velocities, masks, lr, momentum, weight_dec
                 new = keep * get(v, i) + get(g, i) + decay * get(w, i)
                 put(v, i, new)
                 put(w, i, get(w, i) - rate * new)
-            # In a loop of its own: with a branch per element, neither would become SIMD code.
+            # In a separate loop: with a branch per element, neither would become SIMD code.
             if mask.size:
                 for i in range(start, end):
                     put(v, i, get(v, i) if get(mask, i) else np.float32(0))

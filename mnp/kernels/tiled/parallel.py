@@ -10,7 +10,7 @@
 It does what a `prange` loop does, with two differences that matter here. Numba compiles the body of a
 `prange` four times over on its way to machine code, which for register tiles takes a minute in all; here
 the body is compiled once, and a loop of three lines, compiled once for everything, calls it by its
-address. And every thread begins with a share of its own, the same one each time, so that what it left
+address. And every thread begins with its own share, the same one each time, so that what it left
 in its cache is still of use; when that is done it helps the others, so that a thread which the system put
 to sleep holds up only what it is doing.
 
@@ -147,7 +147,7 @@ def _run(address, count, arguments):  # pragma: no cover - it calls an address: 
         _call_address(address, 0, arguments)
         return
     shares = min(_threads(), count)
-    # One counter per share, each on a cache line of its own: its next index that nobody has taken.
+    # One counter per share, each on a separate cache line: its next index that nobody has taken.
     counters = np.empty(shares * _PITCH, np.int64)
     for t in range(shares):
         counters[t * _PITCH] = t * count // shares

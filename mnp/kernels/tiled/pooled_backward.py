@@ -18,7 +18,7 @@ read from that border on.
          `-' shift
 
 The winners of a filter are listed by their `shift`, in at most four lists (AVX2, with shorter vectors: two),
-as a pixel's channels are filled up to a multiple of 4. Each list has a sum of its own, from border to
+as a pixel's channels are filled up to a multiple of 4. Each list has its own sum, from border to
 border; at the end these are added up, each moved by its shift. With AVX-512 two rows of a patch are
 summed at once: a number and its place are then read once for both. Where a whole row of a patch fits 8
 lanes (one channel), all rows of a patch go through one tile instead, from where they are.
