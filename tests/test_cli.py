@@ -288,7 +288,7 @@ def test_results_on_an_excerpt_are_named_and_marked(capsys, tmp_path):
     small = ["train.epochs=0", "prune.epochs=0", "train.batch_size=20", "model.neurons=8"]
     status, out, _ = mnp(capsys, *words, "--set", *small)
     assert status == 0
-    assert "data: mnist, 40 training and 20 test images, an excerpt of 60,000 and 10,000; checksum " in out
+    assert "data: mnist (unofficial: 40 + 20 images), 40 training and 20 test images, an excerpt of" in out
     (path,) = (tmp_path / "res").iterdir()
     assert re.fullmatch(r"mnist-caffe-[0-9a-f]{8}-on-[0-9a-f]{8}\.json", path.name)
     facts = json.loads(path.read_text())["data"]

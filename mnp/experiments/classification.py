@@ -67,9 +67,10 @@ class Classification:
         """Number of examples and checksum, for the summary."""
         parts = ("train", "validation", "test")
         facts = {"name": data.name, **{f"{p}_images": len(getattr(data, f"{p}_labels")) for p in parts}}
-        if data.name in WHOLE_SETS:
+        recipe = self.experiment.data
+        if recipe.name in WHOLE_SETS:  # data.name says "unofficial" of other files
             # An excerpt under the files' usual names must not pass for the data set that the recipe means.
-            recipe, whole = self.experiment.data, WHOLE_SETS[data.name]
+            whole = WHOLE_SETS[recipe.name]
             limits = zip((recipe.train_images, recipe.test_images), whole, strict=True)
             counts = [facts["train_images"] + facts["validation_images"], facts["test_images"]]
             facts["whole_set"] = whole

@@ -77,11 +77,10 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
         if not all(finished) or data_folder is not None:  # a named folder must fit finished rounds, too
             # All that can be wrong with data and recipe is found here, not after hours of training.
             runner.prepare(finished)
-        if not all(finished):
-            if source is not None:
-                for label in reuse_checkpoints(experiment, out, source, runner.data_facts["checksum"]):
-                    log(f"{label}: copied from {source}")
-                finished = [runner.read_finished(round) for round in runner.plan]
+        if not all(finished) and source is not None:
+            for label in reuse_checkpoints(experiment, out, source, runner.data_facts["checksum"]):
+                log(f"{label}: copied from {source}")
+            finished = [runner.read_finished(round) for round in runner.plan]
         for round, meta in zip(runner.plan, finished, strict=True):
             if meta is None:
                 log(f"round {round.index} of {len(runner.plan) - 1}: {round.label}")
