@@ -17,6 +17,7 @@ from mnp.errors import MnpError
 from mnp.experiments.config import short_repr
 from mnp.files import atomic_write
 from mnp.nn import Network
+from mnp.nn.network import LAYER_TYPES
 
 FORMAT = "mnp checkpoint"
 VERSION = 2
@@ -98,7 +99,16 @@ def load_checkpoint(path):
 
 
 def network_entries(net):
-    """Return (arrays, meta) of a network: arrays under state/ and masks/, and the architecture."""
+    """Return (arrays, meta) of a network: arrays under state/ and masks/, and the architecture.
+
+    Raises MnpError for a layer that could not be read back: its type is not in LAYER_TYPES.
+    """
+    for name, layer in net.layers.items():
+        if LAYER_TYPES.get(type(layer).__name__) is not type(layer):
+            raise MnpError(
+                f"layer {name!r} is a {type(layer).__name__}, which a checkpoint cannot express: "
+                "save the masked network that a sparse one was made from"
+            )
     arrays = {f"state/{name}": array for name, array in net.state_dict().items()}
     arrays |= {f"masks/{name}": mask for name, mask in net.masks().items()}
     return arrays, {"architecture": net.architecture()}

@@ -80,6 +80,7 @@ def load_module(where):
     sys.exit included.
     """
     file, folder = file_of(where), folder_of(where)
+    own = file or Path(folder, *where.split(".")).with_suffix(".py")  # for the line number of an error
     if file and not file.is_file():
         raise MnpError(f"{where}: no such file: give the path of a Python file or a module's dotted name")
     if folder not in sys.path:
@@ -95,7 +96,7 @@ def load_module(where):
         spec.loader.exec_module(module)
         return module
     except BaseException as error:
-        raise MnpError(f"{where} does not import: {one_line(error)}{where_raised(error, file)}") from error
+        raise MnpError(f"{where} does not import: {one_line(error)}{where_raised(error, own)}") from error
 
 
 def run_as_script(where):

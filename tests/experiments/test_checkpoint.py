@@ -27,7 +27,9 @@ from mnp.experiments.checkpoint import (
     save_network,
 )
 from mnp.files import atomic_write, lock_folder, read_json, remove_partial_files, to_json
-from mnp.nn import lenet5
+from mnp.nn import Network, ReLU, lenet5
+from mnp.pruning import apply_masks, magnitude_mask
+from mnp.sparse import sparse_network
 
 ARRAYS = {
     "state/a": np.arange(6, dtype=np.float32).reshape(2, 3).T,  # Fortran-ordered
@@ -365,3 +367,15 @@ def test_a_version_of_several_lines_is_told_on_one(tmp_path):
     with pytest.raises(MnpError) as caught:
         load_checkpoint(tmp_path / "v.npz")
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_could_not_be_read_back_is_not_saved(tmp_path):
+    class LeakyReLU(ReLU):
+        """A user's own layer."""
+
+    net = lenet5(2, 2, 4, 2, rng=0, backend="textbook")
+    masked = apply_masks(net, {"fc3.weight": magnitude_mask(net.params()["fc3.weight"], 0.9)})
+    for unreadable in (sparse_network(masked), Network([("act", LeakyReLU(backend="textbook"))])):
+        with pytest.raises(MnpError, match="which a checkpoint cannot express"):
+            save_network(tmp_path / "net.npz", unreadable)
+    assert not list(tmp_path.iterdir())
