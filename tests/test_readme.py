@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mnp.experiments.registry import experiment_from
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "notebooks" / "results"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,18 +68,16 @@ def test_every_result_file_is_shown_with_its_command():
         assert text.count(results[name]["command"]) >= 1, name
 
 
-def test_controls_are_shown_when_there_are_any(tmp_path, monkeypatch):
+def test_a_control_is_the_last_round_of_its_run_or_not_yet_run():
     spec = importlib.util.spec_from_file_location("tables", RESULTS / "tables.py")
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
-    monkeypatch.setattr(tables, "HERE", tmp_path)
-    assert tables.control("mnist-caffe") == "not yet run"
-    lines = [
-        {"arm": arm, "error_mean": mean, "error_sd": 0.01}
-        for arm, mean in (("unpruned", 0.9), ("unpruned", 0.77), ("from_scratch", 0.92))
-    ]
-    (tmp_path / "mnist-caffe-controls.json").write_text(json.dumps({"aggregate": lines}))
-    assert tables.control("mnist-caffe") == "unpruned: 0.77 ± 0.01; from scratch: 0.92 ± 0.01"
+    assert tables.control("mnist-caffe") == "0.80 ± 0.07" and tables.control("lfw") == "not yet run"
+    control = json.loads((RESULTS / f"{tables.CONTROLS['mnist-caffe']}.json").read_text(encoding="utf-8"))
+    assert all(row["nonzero"] == 240_470 for row in control["rows"])  # nothing was removed
+    pruned = json.loads((RESULTS / "mnist-caffe.json").read_text(encoding="utf-8"))
+    first, second = (experiment_from(results["recipe"]) for results in (control, pruned))
+    assert (first.train, first.model, first.data) == (second.train, second.model, second.data)
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_header():

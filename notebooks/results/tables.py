@@ -21,6 +21,7 @@ CLAIMS = (  # task, what the paper's abstract states, the recipe that repeats it
     ("VGG16, LFW: neurons", "-61 %", "lfw-view2", 3),
     ("VGG16, LFW: neurons, then weights", "-80 %", "lfw-view2", 4),
 )
+CONTROLS = {"mnist-caffe": "mnist-caffe-a1b42c1f"}  # recipe: the same rounds with nothing removed
 VGG16 = 2622, 4, ["fc6"]  # classes, k, maxout layers: the row that fits the abstract's -61 %
 SPEED = (  # the rows of the README's short table
     ("LeNet training step", 64),
@@ -92,11 +93,19 @@ def claims_table():
 
 
 def control(recipe):
-    """Error of the networks from which nothing was removed, trained as long."""
-    if not (HERE / f"{recipe}-controls.json").exists():
-        return "not yet run"
-    last = {line["arm"]: line for line in read(f"{recipe}-controls")["aggregate"]}
-    return "; ".join(f"{stored.arm_label(line['arm'])}: {error(line)}" for line in last.values())
+    """Error of the networks from which nothing was removed, trained as long; "not yet run" without them."""
+    return error(read(CONTROLS[recipe])["aggregate"][-1]) if recipe in CONTROLS else "not yet run"
+
+
+def control_table(results):
+    """The error after each round of a control, beside that of the pruned networks."""
+    pruned = read(results["recipe"]["name"])["aggregate"]
+    epochs = [row["epochs"] for row in results["rows"] if row["seed"] == results["seeds"][0]]
+    rows = [
+        [str(sum(epochs[: i + 1])), error(line), f"k = {of_pruned['k']}", error(of_pruned)]
+        for i, (line, of_pruned) in enumerate(zip(results["aggregate"], pruned, strict=True))
+    ]
+    return ["epochs in all", "nothing removed, error %", "pruned to", "pruned, error %"], rows
 
 
 def ranking_sentence():
@@ -286,6 +295,7 @@ TABLES = {
     "ranking": ranking_sentence,
     "speed": speed_table,
     "mnist": mnist_table,
+    "mnist-control": lambda: table_of(CONTROLS["mnist-caffe"], control_table),
     "mnist-compare": lambda: table_of(
         "mnist-compare", lambda results: stored.arms_table(results["aggregate"])
     ),
