@@ -65,7 +65,7 @@ def hand_in(course, student, source, text):
     return folder
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(560)
 def test_a_course_graded_by_nbgrader(tmp_path):
     course = tmp_path / "course"
     make_it = [sys.executable, ASSIGNMENTS / "make.py", "nbgrader", "--out", course, "--seed", "4711"]
