@@ -52,7 +52,7 @@ def drive(course, jobs, tmp_path):
     # nbgrader calls alembic by its name.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     command = [sys.executable, "-c", DRIVER, str(course), json.dumps(jobs)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return {(who, task): (score, most) for who, task, score, most in json.loads(done.stdout.splitlines()[-1])}
 
