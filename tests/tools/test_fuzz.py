@@ -18,6 +18,8 @@ READERS = fuzz.readers()
 @pytest.mark.parametrize("name", READERS)
 def test_the_seeds_are_read(name, tmp_path):
     """Else every mutation would be refused, and the fuzzer would show nothing."""
+    if name in ("safetensors", "state"):
+        pytest.importorskip("safetensors")
     for seed in READERS[name].seeds:
         path = tmp_path / READERS[name].name
         path.write_bytes(seed)

@@ -272,8 +272,7 @@ def test_flattening_puts_neuron_j_of_unit_u_in_row_u_k_plus_j():
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
 def test_a_state_dict_comes_back_as_a_network(stages, images, suffix, tmp_path):
-    if suffix == "pt":
-        pytest.importorskip("torch")
+    pytest.importorskip({"pt": "torch"}.get(suffix, suffix))
     net, path = stages["k=2"], tmp_path / f"x.{suffix}"
     export(net, {"pt": "torch"}.get(suffix, suffix), path)
     for like in (net, json.loads(json.dumps(net.architecture()))):
@@ -423,6 +422,7 @@ def test_without_the_extra_one_line_says_how_to_get_it(monkeypatch, tmp_path, ca
 
 
 def test_the_command_exports_and_takes_back(tmp_path, capsys, images):
+    pytest.importorskip("safetensors")
     net = masked(lenet5(4, 4, 8, 3, rng=0))
     checkpoint, out = tmp_path / "net.npz", tmp_path / "net.safetensors"
     save_network(checkpoint, net)
