@@ -361,6 +361,8 @@ class Evil:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("relu", [True, False])
 def test_a_masked_out_neuron_does_not_win_in_an_exported_network(relu, dtype, tmp_path):
+    for library in ("onnx", "onnxruntime", "safetensors", "torch"):
+        pytest.importorskip(library)
     options = {"rng": 0, "dtype": dtype, "backend": "textbook"}
     net = Network([("fc", MaxoutDense(5, 4, 3, relu=relu, **options)), ("out", Dense(4, 2, **options))])
     mask = np.ones_like(net["fc"].params["weight"], bool)
