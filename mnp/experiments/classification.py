@@ -23,8 +23,11 @@ class Classification:
         """Load the data set, cut it to the recipe's limits, hold out its validation images."""
         return load_data(self.experiment.data, self.data_folder)
 
-    def build_network(self, data, rng, backend):
-        """Build the network that the run begins with; weights drawn from rng, or zeros for None."""
+    def build_network(self, data, rng, backend, k=None):
+        """Build the network that the run begins with; weights drawn from rng, or zeros for None.
+
+        k: neurons per unit, other than the recipe's; the number of units stays.
+        """
         model = self.experiment.model
         channels, height, width = data.image_shape
         if height != width:
@@ -33,7 +36,7 @@ class Classification:
             model.conv1,
             model.conv2,
             units_of(model.neurons, model.k),
-            model.k,
+            k or model.k,
             data.classes,
             relu=model.relu,
             dropout=model.dropout,
@@ -54,8 +57,8 @@ class Classification:
         return columns, {}
 
     def ranking_inputs(self, net, data):
-        """Return (network, images) on which the neurons are ranked."""
-        return net, data.train_images
+        """Return (network, images, labels) on which the neurons are ranked."""
+        return net, data.train_images, data.train_labels
 
     def describe_data(self, data):
         """Name, number of examples and checksum, for the summary."""

@@ -35,13 +35,13 @@ class LfwTask:
     def load_data(self):
         return load_faces(self.experiment.data, self.data_folder, self.photographs)
 
-    def build_network(self, data, rng, backend):
+    def build_network(self, data, rng, backend, k=None):
         m = self.experiment.model
         net = vgg16(
             m.width,
             data.image_shape[1],
             units_of(m.neurons, m.k),
-            m.k,
+            k or m.k,
             data.classes,
             batchnorm=m.batchnorm,
             relu=m.relu,
@@ -69,12 +69,13 @@ class LfwTask:
         return columns | {"test_loss": None, "validation_error": None}, arrays
 
     def ranking_inputs(self, net, data):
-        """The layers behind the convolutions, and the features that these make of the images."""
+        """The layers behind the convolutions, the features that these make of the images, the labels."""
         folded, images = fold_batchnorm(net), data.train_images
         batches = (images[i : i + BATCH] for i in range(0, len(images), BATCH))
         features = np.concatenate([folded.forward(x, until="flatten") for x in batches])
         names = list(net.layers)
-        return Network([(name, net[name]) for name in names[names.index("flatten") + 1 :]]), features
+        dense = Network([(name, net[name]) for name in names[names.index("flatten") + 1 :]])
+        return dense, features, data.train_labels
 
     def describe_data(self, data):
         """Counts of people, images and pairs, and checksums."""

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from mnp.errors import MnpError
 from mnp.experiments.config import above_zero, at_least, below_one, between, check_fields, choice, short_repr
 
-RANKINGS = ("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training")
+RANKINGS = (
+    *("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training"),
+    *("margin", "first_order"),
+)
 POLICIES = ("constant", "step", "inv", "cosine")
 INITS = ("caffe", "he")
 VARIANTS = ("deepfunneled", "funneled", "original")  # of LFW's photographs
@@ -123,11 +126,12 @@ class Experiment:
     plan  "sequence": train, then neurons (an arm for each ranking), then weights.
           "compare": neurons alone, weights alone, and weights after neurons, at equal numbers of remaining
           parameters and of training iterations (see `plan_rounds`).
+    "controls": what pruning is compared with, at equal numbers of training iterations (see `plan_rounds`).
     """
 
     name: str
     about: str = ""
-    plan: str = choice(("sequence", "compare"), "sequence")
+    plan: str = choice(("sequence", "compare", "controls"), "sequence")
     data: DataRecipe = field(default_factory=DataRecipe)
     model: ModelRecipe = field(default_factory=ModelRecipe)
     train: TrainRecipe = field(default_factory=TrainRecipe)
@@ -173,10 +177,13 @@ class Experiment:
             f"weights.ramp_epochs = {w.ramp_epochs} is not in 0..{w.epochs} (weights.epochs)",
         )
         require(not w.splice or w.schedule == "gradual", "weights.splice needs weights.schedule=gradual")
+        if self.plan != "sequence":
+            require(p.to_k is not None and p.to_k < m.k, f"plan {self.plan} needs a prune.to_k below model.k")
         if self.plan == "compare":
-            require(p.to_k is not None and p.to_k < m.k, "plan compare needs a prune.to_k below model.k")
             require(p.epochs == w.epochs, "plan compare needs prune.epochs equal to weights.epochs")
             require(len(p.rankings) == 1, "plan compare takes one ranking")
+        if self.plan == "controls":
+            require(not w.targets, "plan controls takes no weights.reductions and no weights.remaining")
 
     @property
     def has_folds(self):
@@ -287,7 +294,8 @@ class Round:
     """One row of a run: remove something (round 0: nothing), train, measure.
 
     index   position in the run; the row's `step`.
-    kind    "train" (round 0), "neurons", "weights" or "gradual".
+    kind    "train" (from new weights), "neurons", "weights", "gradual", "continue" (nothing is removed), or
+            "rewind" (the neurons that are left in the parent, set back to their first weights).
     parent  index of the round whose network this one begins with (-1 for the first).
     depth   number of rounds before it on its own path; it numbers the random stream, so that arms that
             branch from one network see the same batches.
@@ -335,6 +343,17 @@ def plan_rounds(experiment):
     so every column is one size and one number of training iterations, and each arm that can reach the
     size has a row there.
 
+    "controls", with k = 4 and the ranking win_counts as the example:
+
+        unpruned    train k=4    continue k=4    continue k=4    continue k=4
+        win_counts               neurons k=3     neurons k=2     neurons k=1
+        small       train k=1    continue k=1    continue k=1    continue k=1
+        rewound     rewind k=1   continue k=1    continue k=1    continue k=1
+
+    The first round is shared by the first two arms; each column has one number of epochs and one schedule,
+    and all arms see the same batches. "small" is trained from new weights. (After pruning to one neuron per
+    unit, the same structure with new weights is that network, so this is also the re-initialised control.)
+
     Returns
     -------
     list of Round
@@ -348,13 +367,12 @@ def plan_rounds(experiment):
     weights_kind = "gradual" if e.weights.schedule == "gradual" else "weights"
 
     def add(kind, arm, parent, k, epochs, **options):
-        depth = plan[parent].depth + 1 if parent >= 0 else 0
+        depth = plan[parent].depth + 1 if parent >= 0 and kind != "rewind" else 0
         plan.append(Round(len(plan), kind, arm, parent, depth, k, epochs, **options))
         return len(plan) - 1
 
     def add_neurons(arm, ranking, parent):
         indices = [parent]
-        to_k = e.model.k if e.prune.to_k is None else e.prune.to_k
         for k in range(e.model.k - 1, to_k - 1, -1):
             indices.append(add("neurons", arm, indices[-1], k, e.prune.epochs, ranking=ranking))
         return indices
@@ -363,6 +381,11 @@ def plan_rounds(experiment):
         for target in e.weights.targets:
             parent = add(weights_kind, arm, parent, plan[parent].k, e.weights.epochs, **target)
 
+    def add_continued(arm, parent):
+        for _ in range(to_k, e.model.k):
+            parent = add("continue", arm, parent, plan[parent].k, e.prune.epochs)
+
+    to_k = e.model.k if e.prune.to_k is None else e.prune.to_k
     root = last = add("train", "", -1, e.model.k, e.train.epochs)
     if e.plan == "compare":
         neurons = add_neurons("neurons", e.prune.rankings[0], root)
@@ -372,6 +395,11 @@ def plan_rounds(experiment):
         k = plan[neurons[-2]].k
         add(weights_kind, "after", neurons[-2], k, e.weights.epochs, match=neurons[-1])
         add_weights("after", neurons[-1])
+    elif e.plan == "controls":
+        add_continued("unpruned", root)
+        pruned = [add_neurons(ranking, ranking, root)[-1] for ranking in e.prune.rankings]
+        add_continued("small", add("train", "small", -1, to_k, e.train.epochs))
+        add_continued("rewound", add("rewind", "rewound", pruned[0], to_k, e.train.epochs))
     else:
         several = len(e.prune.rankings) > 1
         for ranking in e.prune.rankings:

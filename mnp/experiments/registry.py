@@ -29,6 +29,7 @@ PAIRS = "pairs.npz"  # only in that of face verification
 # --- the named experiments -----------------------------------------------------------------------------
 
 AUTHORS = ModelRecipe(conv1=20, conv2=52, neurons=256, k=4)
+AUTHORS_K8 = ModelRecipe(conv1=20, conv2=52, neurons=512, k=8)
 WIDE = ModelRecipe(conv1=20, conv2=50, neurons=2048, k=4)
 WIDER = ModelRecipe(conv1=20, conv2=52, neurons=2048, k=8)
 
@@ -91,7 +92,41 @@ EXPERIMENTS = {
             "mnist-ranking",
             "six rankings of the neurons, each from the same trained network",
             model=AUTHORS,
-            prune=PruneRecipe(rankings=RANKINGS, epochs=2),
+            prune=PruneRecipe(rankings=RANKINGS[:6], epochs=2),
+        ),
+        Experiment(
+            "mnist-caffe-controls",
+            "mnist-caffe beside its controls: nothing removed, random, small from scratch, rewound",
+            plan="controls",
+            model=AUTHORS,
+            prune=PruneRecipe(rankings=("win_counts", "random")),
+        ),
+        Experiment(
+            "mnist-controls",
+            "mnist beside the same controls",
+            plan="controls",
+            model=WIDE,
+            prune=PruneRecipe(rankings=("win_counts", "random")),
+        ),
+        Experiment(
+            "fashion-caffe-controls",
+            "the same on Fashion-MNIST, with the authors' network",
+            plan="controls",
+            data=DataRecipe("fashion-mnist"),
+            model=AUTHORS,
+            prune=PruneRecipe(rankings=("win_counts", "random")),
+        ),
+        Experiment(
+            "mnist-relevance",
+            "eight rankings without retraining, k = 8 to 1, each from the same trained network",
+            model=AUTHORS_K8,
+            prune=PruneRecipe(rankings=RANKINGS, epochs=0),
+        ),
+        Experiment(
+            "mnist-relevance-retrained",
+            "the same with one epoch of retraining after each removal",
+            model=AUTHORS_K8,
+            prune=PruneRecipe(rankings=RANKINGS, epochs=1),
         ),
         Experiment(
             "mnist-record",

@@ -119,6 +119,8 @@ def describe_round(row):
     """
     operation = {
         "train": "train",
+        "continue": "train on",
+        "rewind": "first weights, train",
         "neurons": f"neurons: {row['k'] + 1} -> {row['k']}",
         "weights": "weights",
         "gradual": "weights, gradually",

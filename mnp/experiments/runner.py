@@ -214,7 +214,9 @@ class Runner:
         """Load the parent's network, remove what this round removes, make a new optimiser."""
         rng = self.generator(round)
         if round.parent < 0:
-            net = self.task.build_network(self.data, rng, self.backend)
+            net = self.task.build_network(self.data, rng, self.backend, round.k)
+        elif round.kind == "rewind":
+            net = self.rewind(round, rng)
         else:
             arrays, meta = load_checkpoint(self.checkpoint_path(self.plan[round.parent]))
             net = network_from(arrays, meta, self.backend)
@@ -231,19 +233,31 @@ class Runner:
         optimizer = self.new_optimizer(round, net)
         return RoundState(net, optimizer, rng, wins_lost=lost, began=began, arrays=arrays)
 
+    def rewind(self, round, rng):
+        """The neurons that are left in the round's parent, with the weights that they began with."""
+        net, removals = self.task.build_network(self.data, rng, self.backend), []
+        parent = self.plan[round.parent]
+        while parent.kind == "neurons":
+            removals.append(with_prefix(load_checkpoint(self.checkpoint_path(parent))[0], "keep"))
+            parent = self.plan[parent.parent]
+        for keeps in reversed(removals):
+            for name, keep in keeps.items():
+                net = prune_neurons(net, name, keep)
+        return net
+
     def remove_neurons(self, net, round):
         """Remove from every unit of every maxout layer the neuron that the ranking puts last.
 
         Returns (pruned network, {"counts/<layer>": ..., "keep/<layer>": ...}, share of all wins lost).
         """
-        rank_net, images = self.task.ranking_inputs(net, self.data)
+        rank_net, images, labels = self.task.ranking_inputs(net, self.data)
         # A separate generator: what a ranking draws must not change the batches of the training.
         rng = self.generator(round, ranking=True)
         arrays, keeps, wins, lost = {}, {}, 0, 0
         for name in self.experiment.prune.layers:
             counts = relevance = collect_win_counts(rank_net, name, images)
             if round.ranking != "win_counts":
-                relevance = measure_relevance(rank_net, name, round.ranking, images, rng)
+                relevance = measure_relevance(rank_net, name, round.ranking, images, rng, labels=labels)
             keeps[name] = keep_top(rank_neurons(relevance), n_keep=round.k)
             arrays |= {f"counts/{name}": counts, f"keep/{name}": keeps[name]}
             wins, lost = wins + int(counts.sum()), lost + int(wins_lost(counts, keeps[name]).sum())
@@ -333,7 +347,8 @@ class Runner:
 
     def section(self, round):
         """The part of the recipe that a round's learning rate comes from."""
-        sections = {"train": self.experiment.train, "neurons": self.experiment.prune}
+        sections = dict.fromkeys(("train", "rewind"), self.experiment.train)
+        sections |= dict.fromkeys(("neurons", "continue"), self.experiment.prune)
         return sections.get(round.kind, self.experiment.weights)
 
     def ramp(self, round):

@@ -8,7 +8,7 @@ from mnp.nn.base import Layer
 from mnp.nn.batchnorm import BatchNorm2d
 from mnp.nn.folding import fold_batchnorm
 from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
-from mnp.nn.losses import loss_and_grads
+from mnp.nn.losses import loss_and_grads, output_gradient
 from mnp.nn.maxout import MaxoutDense
 from mnp.nn.models import lenet5, mlp, units_of, vgg16
 from mnp.nn.network import Network
@@ -37,6 +37,7 @@ __all__ = [
     "lenet5",
     "loss_and_grads",
     "mlp",
+    "output_gradient",
     "train_epoch",
     "units_of",
     "vgg16",

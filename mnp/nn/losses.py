@@ -36,3 +36,32 @@ def loss_and_grads(net, x, labels, rng=None, training=True):
     loss, dlogits = net.backend.softmax_cross_entropy(logits, as_array(labels, "labels"))
     net.backward(dlogits)
     return float(loss), logits
+
+
+def output_gradient(net, name, y, labels):
+    """Gradient of each example's loss with respect to the output of a layer, as the network is evaluated.
+
+        dy[n] = d loss[n] / d y[n],    loss[n] = -log softmax(logits[n])[labels[n]]
+
+    Parameters
+    ----------
+    net : Network
+        The gradients of the layers after `name` are overwritten.
+    name : str
+        A layer of it.
+    y : (N, ...) float
+        The output of that layer, ``net.forward(x, until=name)``.
+    labels : (N,) int64
+
+    Returns
+    -------
+    dy : float, in the shape of the layer's output
+    """
+    names = list(net.layers)
+    later = [net[other] for other in names[names.index(name) + 1 :]]
+    for layer in later:
+        y = layer.forward(y)
+    dy = net.backend.softmax_cross_entropy(y, as_array(labels, "labels"))[1] * y.dtype.type(len(y))
+    for layer in reversed(later):
+        dy = layer.backward(dy, True)
+    return dy

@@ -20,6 +20,7 @@ import importlib
 from mnp.pruning.neurons import keep_ever_winning, keep_top, take_neurons, wins_lost
 from mnp.pruning.relevance import (
     activation_sums,
+    margin_sums,
     mean_activation,
     random_relevance,
     rank_neurons,
@@ -58,6 +59,7 @@ __all__ = [
     "keep_ever_winning",
     "keep_top",
     "magnitude_mask",
+    "margin_sums",
     "mean_activation",
     "measure_relevance",
     "prune_neurons",

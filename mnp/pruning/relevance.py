@@ -14,6 +14,7 @@ from mnp.kernels.textbook import win_counts
 
 __all__ = [
     "activation_sums",
+    "margin_sums",
     "mean_activation",
     "random_relevance",
     "rank_neurons",
@@ -168,6 +169,51 @@ def activation_sums(z, relu=False):
     if z.ndim != 3:
         raise MnpError(f"z has shape {z.shape}: pass the values before the maximum, (N, units, k)")
     return (np.maximum(z, 0) if relu else z).sum(axis=0, dtype=np.float64)
+
+
+def margin_sums(z, relu=False, dy=None):
+    """Sum, over the examples of a batch, of what a unit's output loses when its winner is removed.
+
+        y[n, u]    = max_j z[n, u, j],    winner[n, u] = argmax_j z[n, u, j]
+        sums[u, j] = sum_n [winner[n, u] = j] * (y[n, u] - runner_up[n, u])
+
+    runner_up is the second largest of the unit's values. A win count says how often a neuron wins, the
+    margin by how much: without neuron j, the outputs of unit u on these examples sum to sums[u, j] less.
+
+    Parameters
+    ----------
+    z : (N, units, k) float
+        The values before the maximum, k of at least 2.
+    relu : bool
+        True if the layer has a ReLU before its maximum: max(z, 0) instead of z.
+    dy : (N, units) float, optional
+        Gradient of each example's loss with respect to y. Then every margin is weighted by abs(dy[n, u]):
+        the change of the loss to first order, its sign left out.
+
+    Returns
+    -------
+    sums : (units, k) float64
+        The relevance; sums of two batches add (to rounding), so a data set may be streamed.
+
+    Source: `dy` as Molchanov et al. 2017, arXiv 1611.06440, weight an activation.
+
+    >>> margin_sums(np.array([[[1.0, 4.0, 3.5]], [[2.0, 0.0, -1.0]]]))
+    array([[2. , 0.5, 0. ]])
+    >>> margin_sums(np.array([[[1.0, 4.0, 3.5]], [[2.0, 0.0, -1.0]]]), dy=np.array([[-2.0], [0.0]]))
+    array([[0., 1., 0.]])
+    """
+    z = np.asarray(z)
+    if z.ndim != 3 or z.shape[2] < 2:
+        raise MnpError(f"z has shape {z.shape}: pass the values before the maximum, (N, units, k), k >= 2")
+    values = np.maximum(z, 0) if relu else z
+    runner_up, y = np.moveaxis(np.partition(values, -2, axis=2)[:, :, -2:], 2, 0).astype(np.float64)
+    margin = y - runner_up
+    if dy is not None:
+        if np.shape(dy) != margin.shape:
+            raise MnpError(f"dy has shape {np.shape(dy)}: for this z it must be {margin.shape}")
+        margin = margin * np.abs(dy)
+    won = z.argmax(axis=2)[:, :, None] == np.arange(z.shape[2])
+    return (won * margin[:, :, None]).sum(axis=0)
 
 
 def mean_activation(sums, examples):

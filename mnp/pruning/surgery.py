@@ -10,12 +10,13 @@ prune_round does all three.
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.nn import Dense, Dropout, MaxoutDense, ReLU
+from mnp.nn import Dense, Dropout, MaxoutDense, ReLU, output_gradient
 from mnp.nn.base import as_generator, check_backend
 from mnp.nn.training import batches, check_finite, check_images
 from mnp.pruning.neurons import check_keep, keep_top, take_rows
 from mnp.pruning.relevance import (
     activation_sums,
+    margin_sums,
     mean_activation,
     random_relevance,
     rank_neurons,
@@ -23,7 +24,10 @@ from mnp.pruning.relevance import (
     weight_norm,
 )
 
-MEASURES = ("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training")
+MEASURES = (
+    *("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training"),
+    *("margin", "first_order"),
+)
 
 
 def winners(net, name, x):
@@ -96,7 +100,7 @@ def collect_win_counts(net, name, images, batch_size=1000, *, training=False, rn
     return counts
 
 
-def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000):
+def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000, labels=None):
     """Relevance of the neurons of one maxout layer, by one of several measures.
 
         win_counts           the paper's: wins in evaluation mode
@@ -105,6 +109,8 @@ def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000
         weight_norm          norm of the neuron's weights and bias; no images needed
         mean_activation      mean of the neuron's value before the maximum (after the layer's ReLU)
         win_counts_training  wins after ReLU and dropout, drawn from rng
+        margin               what the unit's outputs lose in all without the neuron
+        first_order          the same, each weighted by the loss's gradient at that output
 
     Parameters
     ----------
@@ -117,6 +123,8 @@ def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000
         As in `collect_win_counts`.
     rng : numpy.random.Generator or seed
         Needed by "random" and, if the layer has dropout, by "win_counts_training".
+    labels : (N,) int64
+        Needed by "first_order".
 
     Returns
     -------
@@ -124,14 +132,14 @@ def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000
         Larger means keep: pass it to `rank_neurons`. A neuron that is masked out has the lowest value.
     """
     layer = _maxout(net, name)
-    relevance = _measured(net, name, layer, measure, images, rng, batch_size)
+    relevance = _measured(net, name, layer, measure, images, rng, batch_size, labels)
     out = layer.masked_out()
     if out is not None:
         relevance[out] = np.iinfo(np.int64).min if relevance.dtype.kind == "i" else -np.inf
     return relevance
 
 
-def _measured(net, name, layer, measure, images, rng, batch_size):
+def _measured(net, name, layer, measure, images, rng, batch_size, labels):
     if measure == "random":
         return random_relevance(layer.units, layer.k, as_generator(rng))
     if measure == "weight_norm":
@@ -141,6 +149,18 @@ def _measured(net, name, layer, measure, images, rng, batch_size):
         for _ in _forward_batches(net, name, images, batch_size):
             sums += activation_sums(_before_maximum(layer), layer.relu)
         return mean_activation(sums, len(images))
+    if measure in ("margin", "first_order"):
+        if measure == "first_order" and (labels is None or len(labels) != len(images)):
+            raise MnpError('measure "first_order" needs labels, one for each image')
+        sums, dy, out = np.zeros((layer.units, layer.k)), None, layer.masked_out()
+        for start in _forward_batches(net, name, images, batch_size):
+            z = _before_maximum(layer)
+            if out is not None:
+                z[:, out] = z.min()  # below every neuron that takes part
+            if measure == "first_order":
+                dy = output_gradient(net, name, layer.cache.y, labels[start : start + batch_size])
+            sums += margin_sums(z, layer.relu, dy)
+        return sums
     if measure not in MEASURES:
         raise MnpError(f"unknown measure {measure!r}: choose one of {', '.join(MEASURES)}")
     training = measure == "win_counts_training"
@@ -148,7 +168,7 @@ def _measured(net, name, layer, measure, images, rng, batch_size):
     return reversed_counts(counts) if measure == "reversed" else counts
 
 
-def prune_round(net, name, images, n_keep=None, measure="win_counts", rng=None, batch_size=1000):
+def prune_round(net, name, images, n_keep=None, measure="win_counts", rng=None, batch_size=1000, labels=None):
     """One pruning round of a maxout layer: measure the neurons, rank them, keep the best n_keep per unit.
 
     Parameters
@@ -161,7 +181,7 @@ def prune_round(net, name, images, n_keep=None, measure="win_counts", rng=None, 
         The training images.
     n_keep : int, optional
         Neurons per unit that stay; None removes one, as the paper does.
-    measure, rng, batch_size
+    measure, rng, batch_size, labels
         As in `measure_relevance`.
 
     Returns
@@ -175,7 +195,7 @@ def prune_round(net, name, images, n_keep=None, measure="win_counts", rng=None, 
     2
     """
     layer = _maxout(net, name)
-    order = rank_neurons(measure_relevance(net, name, measure, images, rng, batch_size))
+    order = rank_neurons(measure_relevance(net, name, measure, images, rng, batch_size, labels))
     return prune_neurons(net, name, keep_top(order, layer.k - 1 if n_keep is None else n_keep))
 
 

@@ -50,7 +50,8 @@ def test_every_recipe_of_the_issues_is_there():
     }
     assert set(EXPERIMENTS) >= {"mnist-compare", "mnist-ranking", "mnist-record"}
     assert all(name == e.name and e.about for name, e in EXPERIMENTS.items())
-    assert get_experiment("mnist-ranking").prune.rankings == RANKINGS
+    assert get_experiment("mnist-ranking").prune.rankings == RANKINGS[:6]
+    assert get_experiment("mnist-relevance").prune.rankings == RANKINGS
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -215,6 +216,9 @@ def test_rounds_are_numbered_and_follow_their_parents(name):
     assert [s.index for s in plan] == list(range(len(plan)))
     assert plan[0].kind == "train" and plan[0].parent == -1
     for s in plan[1:]:
+        if s.kind in ("train", "rewind"):  # from first weights again
+            assert s.depth == 0 and s.k == 1
+            continue
         assert 0 <= s.parent < s.index and s.depth == plan[s.parent].depth + 1
         assert s.k == plan[s.parent].k - (s.kind == "neurons")
     assert len({s.label for s in plan}) == len(plan)
@@ -244,9 +248,22 @@ def test_weights_alone_leaves_the_neurons():
 def test_rankings_are_arms_of_one_trained_network_over_the_same_batches():
     plan = plan_rounds(get_experiment("mnist-ranking"))
     firsts = [s for s in plan if s.parent == 0]
-    assert [s.ranking for s in firsts] == list(RANKINGS)
-    for arm in RANKINGS:
+    assert [s.ranking for s in firsts] == list(RANKINGS[:6])
+    for arm in RANKINGS[:6]:
         assert [(s.k, s.depth) for s in plan if s.arm == arm] == [(3, 1), (2, 2), (1, 3)]
+
+
+def test_controls_have_equal_numbers_of_epochs_and_schedules():
+    plan = plan_rounds(get_experiment("mnist-caffe-controls"))
+    root, *rest = plan
+    arms = {arm: [s for s in rest if s.arm == arm] for arm in dict.fromkeys(s.arm for s in rest)}
+    assert list(arms) == ["unpruned", "win_counts", "random", "small", "rewound"]
+    for arm, rounds in arms.items():
+        path = rounds if arm in ("small", "rewound") else [root, *rounds]
+        assert [s.depth for s in path] == [0, 1, 2, 3]
+        assert [s.epochs for s in path] == [5, 5, 5, 5]
+    assert {s.k for s in arms["unpruned"]} == {4} and {s.k for s in arms["small"]} == {1}
+    assert plan[arms["rewound"][0].parent] == arms["win_counts"][-1]
 
 
 def test_compare_has_equal_sizes_after_equal_iterations():
@@ -271,14 +288,16 @@ def test_compare_has_equal_sizes_after_equal_iterations():
     ("changes", "words"),
     [
         ({"prune": PruneRecipe(to_k=None)}, "to_k below model.k"),
+        ({"plan": "controls", "prune": PruneRecipe(to_k=None)}, "to_k below model.k"),
+        ({"plan": "controls", "weights": WeightRecipe(reductions=(0.5,))}, "takes no weights.reductions"),
         ({"weights": WeightRecipe(epochs=3)}, "equal"),
         ({"prune": PruneRecipe(rankings=("random", "reversed"))}, "one ranking"),
         ({"model": ModelRecipe(neurons=10, k=1)}, "to_k below model.k"),
     ],
 )
-def test_compare_refuses_what_it_cannot_compare(changes, words):
+def test_plans_refuse_what_they_cannot_compare(changes, words):
     with pytest.raises(MnpError, match=words):
-        Experiment("x", plan="compare", **changes)
+        Experiment("x", **{"plan": "compare"} | changes)
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "../up", ".hidden", "two words", "é"])

@@ -51,6 +51,36 @@ def rows_of(out):
     return json.loads((out / "summary.json").read_text())["rows"]
 
 
+def test_controls_begin_where_they_say(tmp_path):
+    controls = dataclasses.replace(
+        NEURONS,
+        name="tiny-controls",
+        plan="controls",
+        train=dataclasses.replace(NEURONS.train, epochs=0),  # so round 0 holds the first weights
+        prune=PruneRecipe(epochs=1, rankings=("win_counts", "random")),
+    )
+    rows, _ = carry_out(controls, tmp_path / "run")
+    plan = plan_rounds(controls)
+    saved = {s.label: load_checkpoint(tmp_path / "run/checkpoints" / f"{s.label}.npz")[0] for s in plan}
+    by_arm = {}
+    for s in plan:
+        by_arm.setdefault(s.arm, []).append(saved[s.label])
+    whole = [row for row in rows if row["arm"] == "unpruned"]
+    assert [row["params"] for row in whole] == [rows[0]["params"]] * 2
+    assert {row["params"] for row in rows if row["arm"] in ("small", "rewound")} == {rows[4]["params"]}
+    # the neurons that pruning left, with the weights of round 0
+    weight, bias = (saved[plan[0].label][f"state/fc3.{key}"] for key in ("weight", "bias"))
+    for removed in by_arm["win_counts"]:
+        keep = removed["keep/fc3"]
+        weight, bias = np.take_along_axis(weight, keep[:, :, None], 1), np.take_along_axis(bias, keep, 1)
+    rewound = by_arm["rewound"][0]
+    assert np.array_equal(rewound["state/fc3.weight"], weight[:, 0])
+    assert np.array_equal(rewound["state/fc3.bias"], bias[:, 0])
+    assert np.array_equal(rewound["state/conv1.weight"], saved[plan[0].label]["state/conv1.weight"])
+    small = by_arm["small"][0]["state/fc3.weight"]
+    assert small.shape == rewound["state/fc3.weight"].shape and not np.array_equal(small, weight[:, 0])
+
+
 # --- what a run leaves -----------------------------------------------------------------------------------
 
 

@@ -145,3 +145,25 @@ def test_activations_refuse_bad_input():
 def test_the_first_nan_is_named():
     with pytest.raises(MnpError, match=r"neuron \(0, 1\) is NaN"):
         rel.rank_neurons(np.array([[1.0, np.nan, 2.0], [np.nan, 0.0, np.nan]]))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_margins_are_what_the_outputs_lose_without_each_neuron(relu):
+    rng = np.random.default_rng(3)
+    z = rng.standard_normal((40, 3, 4))
+    values = np.maximum(z, 0) if relu else z
+    sums = rel.margin_sums(z, relu)
+    for j in range(4):
+        without = np.delete(values, j, axis=2).max(axis=2)
+        np.testing.assert_allclose(sums[:, j], (values.max(axis=2) - without).sum(axis=0), atol=1e-12)
+    dy = rng.standard_normal((40, 3))
+    one_by_one = sum(rel.margin_sums(z[n : n + 1], relu) * np.abs(dy[n])[:, None] for n in range(40))
+    np.testing.assert_allclose(rel.margin_sums(z, relu, dy), one_by_one, atol=1e-12)
+
+
+def test_margins_of_ties_and_of_one_neuron():
+    assert rel.margin_sums(np.zeros((5, 2, 3))).tolist() == [[0, 0, 0], [0, 0, 0]]
+    with pytest.raises(MnpError, match="k >= 2"):
+        rel.margin_sums(np.zeros((5, 2, 1)))
+    with pytest.raises(MnpError, match="dy has shape"):
+        rel.margin_sums(np.zeros((5, 2, 3)), dy=np.zeros((2, 5)))

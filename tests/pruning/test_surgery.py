@@ -19,6 +19,7 @@ from mnp.pruning import (
     weight_names,
     winners,
 )
+from mnp.pruning.relevance import margin_sums
 from mnp.pruning.splicing_sgd import SplicingSGD
 
 
@@ -99,7 +100,25 @@ def test_every_measure_by_its_name():
     trained = measure_relevance(net, "fc1", "win_counts_training", x, rng=np.random.default_rng(3))
     same = collect_win_counts(net, "fc1", x, training=True, rng=np.random.default_rng(3))
     assert np.array_equal(trained, same)
-    assert len(MEASURES) == 6
+    assert np.allclose(measure_relevance(net, "fc1", "margin", x, batch_size=7), margin_sums(z, relu=True))
+    assert len(MEASURES) == 8
+
+
+def test_first_order_weights_the_margins_by_the_gradient_at_the_output():
+    net, x = small_net(), images(30)
+    labels = np.arange(30) % net.classes
+    layer = net["fc1"]
+    y = net.forward(x, until="fc1").copy()
+    z = np.einsum("ni,uji->nuj", x.reshape(30, 6), layer.params["weight"]) + layer.params["bias"]
+    logits = y @ net["fc2"].params["weight"].T + net["fc2"].params["bias"]
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    dy = (softmax - np.eye(net.classes)[labels]) @ net["fc2"].params["weight"]
+    expected = margin_sums(z, layer.relu, dy)
+    for batch_size in (30, 7):
+        found = measure_relevance(net, "fc1", "first_order", x, batch_size=batch_size, labels=labels)
+        assert np.allclose(found, expected, rtol=1e-4)
+    with pytest.raises(MnpError, match="needs labels"):
+        measure_relevance(net, "fc1", "first_order", x)
 
 
 def test_measures_refuse_bad_input():
