@@ -299,12 +299,12 @@ def save_results(args, experiment, results, out):
     """Say on which data the results are; write DIR/<recipe>.json and, of one run of faces, its pairs.
 
     A variant of a named recipe, or a run on an excerpt of the data, has its own name: it must not
-    replace the recipe's own results.
+    replace the recipe's own results. Nor may fewer seeds replace more.
     """
     from mnp.experiments.config import digest
     from mnp.experiments.registry import PAIRS, is_variant
     from mnp.experiments.results import format_data
-    from mnp.files import atomic_write, make_folder, to_json
+    from mnp.files import atomic_write, make_folder, read_json, to_json
 
     name, facts = experiment.name, results.get("data")
     if is_variant(experiment):
@@ -317,6 +317,12 @@ def save_results(args, experiment, results, out):
         return
     make_folder(args.results)
     path = Path(args.results) / f"{name}.json"
+    before = read_json(path, "a result file").get("seeds", []) if path.exists() else []
+    if not set(before) <= set(results["seeds"]):
+        raise MnpError(
+            f"{path}: has seeds {before}, this run {results['seeds']}; not replaced: run all of them "
+            "(--seeds), or choose another --results"
+        )
     atomic_write(path, to_json(results))
     log(f"results: {path}")
     if out is not None and (Path(out) / PAIRS).exists():

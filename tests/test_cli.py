@@ -137,6 +137,12 @@ def test_results_of_one_seed(capsys, tmp_path):
     results = json.loads(variant(tmp_path / "res").read_text())
     assert status == 0 and results["aggregate"][0]["change_low"] is None
     assert "--results" not in results["command"]  # an absolute path is this machine's own affair
+    # a file of more seeds stays
+    path = variant(tmp_path / "res")
+    path.write_text(json.dumps(results | {"seeds": [0, 1, 2]}))
+    status, _, err = mnp(capsys, *RUN, "--results", tmp_path / "res", "--no-figures", "--set", *SMALL)
+    assert status == 2 and "has seeds [0, 1, 2], this run [0]" in err
+    assert json.loads(path.read_text())["seeds"] == [0, 1, 2]
 
 
 def test_figures_are_drawn_again(capsys, tmp_path):
