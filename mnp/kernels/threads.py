@@ -26,8 +26,8 @@ from llvmlite import ir
 
 from mnp.errors import MnpError
 
-# Median of the LeNet's step of 64 on two cores, two threads. On a quiet machine 3.4 ms at 100 turns, 3.2 at 1,000
-# and at 10,000, 3.2 without a limit. Beside one busy process 6.1, 6.4 and 12.0 ms; one thread 5.7.
+# Median of the LeNet's step of 64 on two cores, two threads. On a quiet machine 3.4 ms at 100 turns, 3.2 at
+# 1,000, 3.2 at 10,000, 3.2 without a limit. Beside one busy process 6.1, 6.4 and 12.0 ms; one thread 5.7.
 SPIN_COUNT = 1000
 
 _alone = ctypes.c_int64(0)  # 1: run loops in the calling thread
