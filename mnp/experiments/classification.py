@@ -42,6 +42,7 @@ class Classification:
             dropout=model.dropout,
             image_size=height,
             channels=channels,
+            conv_k=model.conv_k if k is None else min(k, model.conv_k),
             rng=rng,
             init=model.init,
             backend=backend,

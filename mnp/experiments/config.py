@@ -49,9 +49,14 @@ def choice(names, default):
     return _field(default, lambda value: value in names, f"one of {', '.join(names)}")
 
 
+def added(field):
+    """A field that a later version added: left out of dicts while it has its default, so digests stay."""
+    return dataclasses.field(default=field.default, metadata={**field.metadata, "added": True})
+
+
 def check_fields(section, path=""):
     """Check the type of every field, then the rule in its metadata; MnpError names the field."""
-    rules = {f.name: f.metadata for f in dataclasses.fields(section) if f.metadata}
+    rules = {f.name: f.metadata for f in dataclasses.fields(section) if "rule" in f.metadata}
     for name, hint in fields_of(section):
         value = getattr(section, name)
         if dataclasses.is_dataclass(hint):
@@ -75,6 +80,11 @@ def fields_of(section):
     kind = section if isinstance(section, type) else type(section)
     hints = typing.get_type_hints(kind)
     return [(f.name, hints[f.name]) for f in dataclasses.fields(kind)]
+
+
+def added_fields(section):
+    """Name and default of the fields that a later version added."""
+    return {f.name: f.default for f in dataclasses.fields(section) if f.metadata.get("added")}
 
 
 def suggest(name, names):
@@ -138,6 +148,8 @@ def to_dict(section):
     values = {}
     for name, hint in fields_of(section):
         value = getattr(section, name)
+        if name in added_fields(section) and value == added_fields(section)[name]:
+            continue
         values[name] = to_dict(value) if dataclasses.is_dataclass(hint) else to_builtin(value, hint)
     return values
 
@@ -156,7 +168,7 @@ def from_dict(kind, values, path=""):
     hints = dict(fields_of(kind))
     if not isinstance(values, dict):
         raise MnpError(f"{path[:-1] or 'the recipe'} = {short_repr(values)}, where a section is expected")
-    values = {RENAMED.get(name, name): value for name, value in values.items()}
+    values = added_fields(kind) | {RENAMED.get(name, name): value for name, value in values.items()}
     for name in values:
         if name not in hints:
             raise MnpError(f"no field {path}{short_repr(name)}{suggest(name, hints)}")

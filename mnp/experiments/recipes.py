@@ -8,7 +8,16 @@ import string
 from dataclasses import dataclass, field
 
 from mnp.errors import MnpError
-from mnp.experiments.config import above_zero, at_least, below_one, between, check_fields, choice, short_repr
+from mnp.experiments.config import (
+    above_zero,
+    added,
+    at_least,
+    below_one,
+    between,
+    check_fields,
+    choice,
+    short_repr,
+)
 
 RANKINGS = (
     *("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training"),
@@ -34,7 +43,10 @@ class DataRecipe:
 
 @dataclass(frozen=True)
 class ModelRecipe:
-    """LeNet-5 with `neurons` in its wide dense layer, k of them to a maxout unit."""
+    """LeNet-5 with `neurons` in its wide dense layer, k of them to a maxout unit.
+
+    conv1 and conv2 count filters; with conv_k above 1, units of conv_k filters each.
+    """
 
     conv1: int = between(1, MAX_WIDTH, 20)
     conv2: int = between(1, MAX_WIDTH, 50)
@@ -43,6 +55,7 @@ class ModelRecipe:
     relu: bool = True
     dropout: float = below_one(0.5)
     init: str = choice(INITS, "caffe")
+    conv_k: int = added(between(1, MAX_WIDTH, 1))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from mnp.experiments.results import check_row, size_columns, to_csv
 from mnp.experiments.reuse import reuse_checkpoints
 from mnp.files import atomic_write, make_folder, to_json
 from mnp.kernels import textbook
-from mnp.nn import SGD, MaxoutDense, Network, learning_rate, loss_and_grads, train_epoch
+from mnp.nn import SGD, Maxout, Network, learning_rate, loss_and_grads, train_epoch
 from mnp.nn.base import backend_name
 from mnp.pruning.neurons import keep_top, wins_lost
 from mnp.pruning.relevance import rank_neurons
@@ -168,8 +168,10 @@ class Runner:
         self.backend, self.unpruned = net.backend, net.architecture()
         if any(round.kind == "neurons" for round in self.plan):
             for name in e.prune.layers:
-                if not isinstance(net[name], MaxoutDense):
+                if not isinstance(net[name], Maxout):
                     raise MnpError(f"prune.layers: {name!r} is not a maxout layer")
+                if net[name].k != e.model.k:
+                    raise MnpError(f"prune.layers: {name!r} has k = {net[name].k}, not {e.model.k} (model.k)")
         # The size of a round that must match another one is not known yet.
         for round in self.plan:
             if round.reduction is not None or round.remaining is not None:
@@ -203,7 +205,7 @@ class Runner:
         # By then the neurons of its maxout layers are pruned; zeros stand for weights, only sizes count.
         layers = self.experiment.prune.layers
         entries = [
-            entry | {"k": round.k} if entry["type"] == "MaxoutDense" and entry["name"] in layers else entry
+            entry | {"k": round.k} if "k" in entry and entry["name"] in layers else entry
             for entry in self.unpruned
         ]
         check_target(Network.from_architecture(entries, backend=self.backend), self.target(round))

@@ -9,7 +9,7 @@ from mnp.nn.batchnorm import BatchNorm2d
 from mnp.nn.folding import fold_batchnorm
 from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.losses import loss_and_grads, output_gradient
-from mnp.nn.maxout import MaxoutDense
+from mnp.nn.maxout import Maxout, MaxoutConv2d, MaxoutDense
 from mnp.nn.models import lenet5, mlp, units_of, vgg16
 from mnp.nn.network import Network
 from mnp.nn.optimizers import SGD, learning_rate
@@ -27,6 +27,8 @@ __all__ = [
     "Flatten",
     "Layer",
     "MaxPool2d",
+    "Maxout",
+    "MaxoutConv2d",
     "MaxoutDense",
     "Network",
     "ReLU",

@@ -1,11 +1,13 @@
-"""The layer that the paper prunes: maximum over the k neurons of each unit."""
+"""The layers that are pruned: maximum over the k neurons, or the k feature maps, of each unit."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from mnp.errors import MnpError
+from mnp.kernels.shapes import conv2d_output_size
 from mnp.nn.base import Layer, check_int, check_probability, draw_keep
+from mnp.nn.layers import Conv2d, Dense, Dropout, ReLU
 
 
 class MaxoutCache(NamedTuple):
@@ -17,7 +19,40 @@ class MaxoutCache(NamedTuple):
     training: bool
 
 
-class MaxoutDense(Layer):
+class MaxoutConvCache(NamedTuple):
+    x: np.ndarray  # (N, C, H, W), the input
+    winner: np.ndarray  # (N*OH*OW, units) int, the neuron that supplied the maximum at each pixel
+    y: np.ndarray  # (N, units, OH, OW), the output
+
+
+class Maxout(Layer):
+    """What the maxout layers share. weight is (units, k, ...), bias (units, k); `cache.winner` (rows, units).
+
+    A row is an example, or, of feature maps, a pixel of an example.
+    """
+
+    def masked_out(self, masks=None):
+        """Bool (units, k), True for a neuron whose weights and bias are all masked; None if there is none.
+
+        masks: weight and bias masks to look at instead of the layer's own. MnpError if a unit would be
+        left without any neuron.
+        """
+        masks = self.masks if masks is None else masks
+        if "weight" not in masks or "bias" not in masks or masks["bias"].all():
+            return None
+        out = ~(masks["weight"].reshape(self.units, self.k, -1).any(axis=2) | masks["bias"])
+        if out.all(axis=1).any():
+            unit = int(out.all(axis=1).argmax())
+            raise MnpError(
+                f"the masks remove every neuron of unit {unit}: keep a weight or the bias of one of them"
+            )
+        return out if out.any() else None
+
+    def check_masks(self, masks):
+        self.masked_out(masks)
+
+
+class MaxoutDense(Maxout):
     """Affine layer, then the maximum over the k neurons of each unit; the lowest index wins a tie.
 
         z[n, u, j] = bias[u, j] + sum_i x[n, i] * weight[u, j, i]
@@ -112,25 +147,30 @@ class MaxoutDense(Layer):
         y, winner = self.backend.maxout_forward(z)
         return z, y, winner
 
-    def masked_out(self, masks=None):
-        """Bool (units, k), True for a neuron whose weights and bias are all masked; None if there is none.
+    def before_maximum(self):
+        """z (N, units, k) of the last forward pass, computed again: a fused kernel does not store it."""
+        weight, bias = self.params["weight"], self.params["bias"]
+        z = self.backend.dense_forward(
+            self._saved().x, weight.reshape(-1, self.in_features), bias.reshape(-1)
+        )
+        return z.reshape(-1, self.units, self.k)
 
-        masks: weight and bias masks to look at instead of the layer's own. MnpError if a unit would be
-        left without any neuron.
-        """
-        masks = self.masks if masks is None else masks
-        if "weight" not in masks or "bias" not in masks or masks["bias"].all():
-            return None
-        out = ~(masks["weight"].any(axis=2) | masks["bias"])
-        if out.all(axis=1).any():
-            unit = int(out.all(axis=1).argmax())
-            raise MnpError(
-                f"the masks remove every neuron of unit {unit}: keep a weight or the bias of one of them"
-            )
-        return out if out.any() else None
+    def rows(self, y):
+        """An array in the shape of the output as (rows, units)."""
+        return y
 
-    def check_masks(self, masks):
-        self.masked_out(masks)
+    def with_neurons(self, n_keep, name):
+        """New layers, with zero weights, for n_keep neurons per unit: a list of (name, layer)."""
+        common = {"dtype": self.dtype, "backend": self.backend}
+        if n_keep > 1:
+            options = {"relu": self.relu, "dropout": self.dropout, **common}
+            return [(name, MaxoutDense(self.in_features, self.units, n_keep, **options))]
+        layers = [(name, Dense(self.in_features, self.units, **common))]
+        if self.relu:
+            layers.append((f"{name}_relu", ReLU(backend=self.backend)))
+        if self.dropout > 0:
+            layers.append((f"{name}_dropout", Dropout(self.dropout, backend=self.backend)))
+        return layers
 
     def backward(self, dy, need_dx=True):
         cache = self._saved()
@@ -163,3 +203,115 @@ class MaxoutDense(Layer):
     def macs(self, shape):
         """units * k * in_features."""
         return self.params["weight"].size
+
+
+class MaxoutConv2d(Maxout):
+    """Convolution, then at every pixel the maximum over the k feature maps of each unit.
+
+        z[n, u, j, p, q] = bias[u, j] + sum_{c, a, b} weight[u, j, c, a, b]
+                                        * x[n, c, p*stride + a - padding, q*stride + b - padding]
+        y[n, u, p, q]    = max_j z[n, u, j, p, q];  the lowest j wins a tie
+
+    A unit has k filters, the neurons that `prune_neurons` removes; their win counts are over all examples and
+    all pixels. With one filter left per unit the layer becomes an ordinary `Conv2d`.
+
+    Parameters
+    ----------
+    in_channels, units, k, kernel_size, stride, padding : int
+        params: weight (units, k, in_channels, K, K), bias (units, k).
+    rng, init, dtype, backend
+        As in `Conv2d`. rng=None gives zero weights, ready to be loaded.
+
+    Errors: ShapeError if the channels of x differ, MnpError if its dtype does, and for masks that leave a
+    unit no neuron.
+    Source: Goodfellow et al. 2013, arXiv 1302.4389, section 2 (a maxout feature map).
+
+    >>> conv = MaxoutConv2d(1, units=6, k=2, kernel_size=5, rng=0, backend="textbook")
+    >>> conv.forward(np.ones((3, 1, 28, 28), np.float32)).shape, conv.cache.winner.shape
+    ((3, 6, 24, 24), (1728, 6))
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        units,
+        k,
+        kernel_size,
+        stride=1,
+        padding=0,
+        *,
+        rng=None,
+        dtype=np.float32,
+        init="caffe",
+        backend=None,
+    ):
+        super().__init__(backend)
+        self.in_channels = check_int("in_channels", in_channels)
+        self.units = check_int("units", units)
+        self.k = check_int("k", k)
+        self.kernel_size = check_int("kernel_size", kernel_size)
+        self.stride = check_int("stride", stride)
+        self.padding = check_int("padding", padding, minimum=0)
+        size = self.kernel_size
+        self._init_params((self.units, self.k), (self.in_channels, size, size), rng, init, dtype)
+
+    def forward(self, x, training=False, rng=None):
+        x = self._check_input(x, (self.in_channels, "H", "W"))
+        z = self._convolve(x)
+        out = self.masked_out()
+        if out is not None:
+            z[:, out] = -np.inf
+        y, winner = self.backend.maxout_forward(z)
+        n, *image = x.shape
+        units, oh, ow = self.output_shape(image)
+        y = np.ascontiguousarray(y.reshape(n, oh, ow, units).transpose(0, 3, 1, 2))
+        self.cache = MaxoutConvCache(x, winner, y)
+        return y
+
+    def backward(self, dy, need_dx=True):
+        x, winner, y = self._saved()
+        n, _, oh, ow = y.shape
+        dz = self.backend.maxout_backward(self.rows(dy), winner, self.k)  # (rows, units, k)
+        dz = np.ascontiguousarray(dz.reshape(n, oh, ow, -1).transpose(0, 3, 1, 2))
+        dx, dweight, dbias = self.backend.conv2d_backward(
+            dz, x, self._filters()[0], self.stride, self.padding, need_dx
+        )
+        self.grads["weight"] = dweight.reshape(self.params["weight"].shape)
+        self.grads["bias"] = dbias.reshape(self.units, self.k)
+        return dx
+
+    def _filters(self):
+        """Weight and bias of an ordinary convolution: k adjacent filters are the neurons of a unit."""
+        weight = self.params["weight"]
+        return weight.reshape(-1, *weight.shape[2:]), self.params["bias"].reshape(-1)
+
+    def _convolve(self, x):
+        """z as (rows, units, k): one row per pixel, so that the kernels of a dense maxout layer serve."""
+        z = self.backend.conv2d_forward(x, *self._filters(), self.stride, self.padding)
+        return np.ascontiguousarray(z.transpose(0, 2, 3, 1)).reshape(-1, self.units, self.k)
+
+    def before_maximum(self):
+        """z (rows, units, k) of the last forward pass, computed again."""
+        return self._convolve(self._saved().x)
+
+    def rows(self, y):
+        """An array in the shape of the output as (rows, units)."""
+        return np.ascontiguousarray(y.transpose(0, 2, 3, 1)).reshape(-1, self.units)
+
+    def with_neurons(self, n_keep, name):
+        """New layers, with zero weights, for n_keep neurons per unit: a list of (name, layer)."""
+        sizes = (self.kernel_size, self.stride, self.padding)
+        common = {"dtype": self.dtype, "backend": self.backend}
+        if n_keep > 1:
+            return [(name, MaxoutConv2d(self.in_channels, self.units, n_keep, *sizes, **common))]
+        return [(name, Conv2d(self.in_channels, self.units, *sizes, **common))]
+
+    def output_shape(self, shape):
+        _, h, w = self._check_input_shape(shape, (self.in_channels, "H", "W"))
+        size = self.kernel_size
+        return (self.units, *conv2d_output_size(h, w, size, size, self.stride, self.padding))
+
+    def macs(self, shape):
+        """units * k * C * K * K * OH * OW."""
+        _, oh, ow = self.output_shape(shape)
+        return self.params["weight"].size * oh * ow

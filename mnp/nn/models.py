@@ -17,7 +17,7 @@ from mnp.errors import MnpError
 from mnp.nn.base import as_generator, check_int
 from mnp.nn.batchnorm import BatchNorm2d
 from mnp.nn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
-from mnp.nn.maxout import MaxoutDense
+from mnp.nn.maxout import MaxoutConv2d, MaxoutDense
 from mnp.nn.network import Network
 
 
@@ -47,6 +47,7 @@ def lenet5(
     maxout=True,
     image_size=28,
     channels=1,
+    conv_k=1,
     **layer_options,
 ):
     """Build LeNet-5 as Caffe has it, with a maxout layer of `units` units of k neurons.
@@ -56,7 +57,8 @@ def lenet5(
 
     No ReLU after the convolutions, as in the authors' network; that one is
     lenet5(20, 52, 64, 4). With maxout=False or k = 1 there is no maximum to take: fc3 is a Dense layer
-    followed by fc3_relu and fc3_dropout, the form that pruning down to k = 1 ends in.
+    followed by fc3_relu and fc3_dropout, the form that pruning down to k = 1 ends in. With conv_k above 1
+    the convolutions are maxout layers too: conv1 and conv2 count units of conv_k filters.
     layer_options: rng, dtype, init, backend (see `mnp.nn.models`).
 
     Source: LeCun et al. 1998; Caffe's examples/mnist; the authors' published Caffe network.
@@ -69,9 +71,9 @@ def lenet5(
     options = _checked(layer_options)
     backend = options["backend"]
     layers = [
-        ("conv1", Conv2d(channels, conv1, 5, **options)),
+        ("conv1", _convolution(channels, conv1, conv_k, options)),
         ("pool1", MaxPool2d(2, backend=backend)),
-        ("conv2", Conv2d(conv1, conv2, 5, **options)),
+        ("conv2", _convolution(conv1, conv2, conv_k, options)),
         ("pool2", MaxPool2d(2, backend=backend)),
         ("flatten", Flatten(backend=backend)),
     ]
@@ -190,6 +192,13 @@ def vgg16(
         fc, width = _maxout_or_dense(name, width, units, k, name in names, relu, dropout, options)
         layers += fc
     return Network([*layers, ("fc8", Dense(width, classes, **options))])
+
+
+def _convolution(channels, units, k, options):
+    """A 5x5 convolution, with k filters for each unit."""
+    if k == 1:
+        return Conv2d(channels, units, 5, **options)
+    return MaxoutConv2d(channels, units, k, 5, **options)
 
 
 def _maxout_or_dense(name, width, units, k, maxout, relu, dropout, options):

@@ -9,12 +9,15 @@ from mnp.nn.base import Layer, as_array, as_generator, backend_name, check_kerne
 from mnp.nn.batchnorm import BatchNorm2d
 from mnp.nn.fused import fuse
 from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
-from mnp.nn.maxout import MaxoutDense
+from mnp.nn.maxout import Maxout, MaxoutConv2d, MaxoutDense
 from mnp.tables import text_table
 
 LAYER_TYPES = {
     layer.__name__: layer
-    for layer in (Conv2d, MaxPool2d, AvgPool2d, ReLU, Dropout, Flatten, Dense, MaxoutDense, BatchNorm2d)
+    for layer in (
+        *(Conv2d, MaxPool2d, AvgPool2d, ReLU, Dropout, Flatten, Dense),
+        *(MaxoutDense, MaxoutConv2d, BatchNorm2d),
+    )
 }
 
 
@@ -311,8 +314,8 @@ class Network:
         return Network(changed)
 
     def maxout_layers(self):
-        """Names of the layers whose neurons can be pruned: MaxoutDense with k of at least 2."""
-        return [name for name, layer in self.layers.items() if isinstance(layer, MaxoutDense) and layer.k > 1]
+        """Names of the layers whose neurons can be pruned: maxout layers with k of at least 2."""
+        return [name for name, layer in self.layers.items() if isinstance(layer, Maxout) and layer.k > 1]
 
     def count_params(self):
         """Number of learned values: pruned ones count too, running statistics do not."""

@@ -145,12 +145,12 @@ def take_neurons(weight, bias, keep):
 
 
 def take_rows(array, keep):
-    """Rows keep[u] of every unit u of a weight (units, k, in), a bias (units, k), or a mask of either.
+    """Rows keep[u] of every unit u of a weight (units, k, ...), a bias (units, k), or a mask of either.
 
     >>> take_rows(np.array([[7.0, 8.0, 9.0]]), np.array([[0, 2]]))
     array([[7., 9.]])
     """
-    index = keep[:, :, None] if array.ndim == 3 else keep
+    index = keep.reshape(keep.shape + (1,) * (array.ndim - 2))
     return np.ascontiguousarray(np.take_along_axis(array, index, axis=1))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.nn import BatchNorm2d, Conv2d, Flatten, MaxoutDense, Network
+from mnp.nn import BatchNorm2d, Conv2d, Flatten, Maxout, MaxoutConv2d, Network
 from mnp.nn.network import LAYER_TYPES
 
 # Constructor arguments for the number of outputs and of inputs of a layer with weights.
@@ -74,9 +74,9 @@ def _decide(net):
             before = [other for _, other in layers[:at] if _input_axis(other)]
             if not before:
                 break  # nothing but the image is before it
-            if not isinstance(before[-1], Conv2d):
+            if not isinstance(before[-1], Conv2d | MaxoutConv2d):
                 continue  # its input is flat already
-            channels = before[-1].out_channels
+            channels = len(before[-1].params["weight"])
             pixels[name] = alive.size // channels
             alive = alive.reshape(channels, -1).any(axis=1)
     return rows, pixels
@@ -98,10 +98,10 @@ def _smaller(layer, rows, columns):
         return array.take(columns, axis=axis) if array.ndim == before.ndim else array
 
     small = _like(layer, {outputs: len(rows), inputs: len(columns)}, part)
-    if isinstance(layer, MaxoutDense) and small.masks.keys() >= {"weight", "bias"}:
+    if isinstance(layer, Maxout) and small.masks.keys() >= {"weight", "bias"}:
         # A neuron that lost its last unmasked weight stays a constant, unless it was masked out before.
         out = layer.masked_out()
-        emptied = ~small.masks["weight"].any(axis=2)
+        emptied = ~small.masks["weight"].reshape(*small.masks["bias"].shape, -1).any(axis=2)
         small.masks["bias"] |= emptied if out is None else emptied & ~out[rows]
     return small
 

@@ -125,8 +125,9 @@ def without_maxout(architecture):
     """Architecture of the same network with every neuron feeding the next layer: the paper's baseline.
 
         MaxoutDense(in, units, k)  ->  Dense(in, units * k)  [-> ReLU] [-> Dropout]
+        MaxoutConv2d(in, units, k, size)  ->  Conv2d(in, units * k, size)
 
-    and the next dense or maxout layer takes units * k inputs instead of units.
+    and the next layer with weights takes k times as many inputs.
 
     Parameters
     ----------
@@ -147,9 +148,15 @@ def without_maxout(architecture):
     result, wider = [], 1
     for entry in architecture:
         entry = dict(entry)
-        if "in_features" in entry:
-            entry["in_features"] *= wider
-            wider = 1
+        if "channels" in entry:  # batch normalisation
+            entry["channels"] *= wider
+        for key in ("in_features", "in_channels"):
+            if key in entry:
+                entry[key] *= wider
+                wider = 1
+        if entry["type"] == "MaxoutConv2d":
+            wider, units = entry.pop("k"), entry.pop("units")
+            entry |= {"type": "Conv2d", "out_channels": units * wider}
         if entry["type"] != "MaxoutDense":
             result.append(entry)
             continue

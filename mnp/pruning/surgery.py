@@ -10,7 +10,7 @@ prune_round does all three.
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.nn import Dense, Dropout, MaxoutDense, ReLU, output_gradient
+from mnp.nn import Maxout, output_gradient
 from mnp.nn.base import as_generator, check_backend
 from mnp.nn.training import batches, check_finite, check_images
 from mnp.pruning.neurons import check_keep, keep_top, take_rows
@@ -39,16 +39,17 @@ def winners(net, name, x):
     ----------
     net : Network
     name : str
-        A MaxoutDense layer of it.
+        A maxout layer of it.
     x : (N, C, H, W) or (N, in) float
         What the network's first layer takes.
 
     Returns
     -------
     winner : (N, units) int
-        Ties: the lowest index. Taken before the ReLU, so a unit whose neurons are all negative still
-        has one true winner. (The authors' code counts in training mode after ReLU and dropout, where
-        such a unit is a tie at zero that always goes to neuron 0.)
+        Of a MaxoutConv2d (N*OH*OW, units), one row for each pixel. Ties: the lowest index. Taken before
+        the ReLU, so a unit whose neurons are all negative still has one true winner. (The authors' code
+        counts in training mode after ReLU and dropout, where such a unit is a tie at zero that always
+        goes to neuron 0.)
 
     Raises
     ------
@@ -69,7 +70,7 @@ def collect_win_counts(net, name, images, batch_size=1000, *, training=False, rn
     ----------
     net : Network
     name : str
-        A MaxoutDense layer of it.
+        A maxout layer of it.
     images : (N, C, H, W) or (N, in) float
         What the network's first layer takes: the training images.
     batch_size : int
@@ -83,7 +84,7 @@ def collect_win_counts(net, name, images, batch_size=1000, *, training=False, rn
     Returns
     -------
     counts : (units, k) int64
-        Every row sums to N. Counts of two data sets add.
+        Every row sums to N (of a MaxoutConv2d to N*OH*OW: every pixel counts). Counts of two data sets add.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000
     ----------
     net : Network
     name : str
-        A MaxoutDense layer of it.
+        A maxout layer of it.
     measure : str
         One of MEASURES, the names above.
     images, batch_size
@@ -140,26 +141,28 @@ def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000
 
 
 def _measured(net, name, layer, measure, images, rng, batch_size, labels):
+    relu = getattr(layer, "relu", False)
     if measure == "random":
         return random_relevance(layer.units, layer.k, as_generator(rng))
     if measure == "weight_norm":
-        return weight_norm(layer.params["weight"], layer.params["bias"])
+        return weight_norm(layer.params["weight"].reshape(layer.units, layer.k, -1), layer.params["bias"])
     if measure == "mean_activation":
-        sums = np.zeros((layer.units, layer.k))
+        sums, rows = np.zeros((layer.units, layer.k)), 0
         for _ in _forward_batches(net, name, images, batch_size):
-            sums += activation_sums(_before_maximum(layer), layer.relu)
-        return mean_activation(sums, len(images))
+            sums += activation_sums(layer.before_maximum(), relu)
+            rows += len(layer.cache.winner)
+        return mean_activation(sums, rows)
     if measure in ("margin", "first_order"):
         if measure == "first_order" and (labels is None or len(labels) != len(images)):
             raise MnpError('measure "first_order" needs labels, one for each image')
         sums, dy, out = np.zeros((layer.units, layer.k)), None, layer.masked_out()
         for start in _forward_batches(net, name, images, batch_size):
-            z = _before_maximum(layer)
+            z = layer.before_maximum()
             if out is not None:
                 z[:, out] = z.min()  # below every neuron that takes part
             if measure == "first_order":
-                dy = output_gradient(net, name, layer.cache.y, labels[start : start + batch_size])
-            sums += margin_sums(z, layer.relu, dy)
+                dy = layer.rows(output_gradient(net, name, layer.cache.y, labels[start : start + batch_size]))
+            sums += margin_sums(z, relu, dy)
         return sums
     if measure not in MEASURES:
         raise MnpError(f"unknown measure {measure!r}: choose one of {', '.join(MEASURES)}")
@@ -176,7 +179,7 @@ def prune_round(net, name, images, n_keep=None, measure="win_counts", rng=None, 
     net : Network
         Unchanged.
     name : str
-        A MaxoutDense layer with k >= 2 (`net.maxout_layers()` lists them).
+        A maxout layer with k >= 2 (`net.maxout_layers()` lists them).
     images : (N, C, H, W) float
         The training images.
     n_keep : int, optional
@@ -202,18 +205,18 @@ def prune_round(net, name, images, n_keep=None, measure="win_counts", rng=None, 
 def prune_neurons(net, name, keep):
     """Remove all neurons of a maxout layer but those in `keep`; return the smaller network.
 
-        weight (units, k, in) -> (units, n_keep, in),   bias (units, k) -> (units, n_keep)
+        weight (units, k, ...) -> (units, n_keep, ...),   bias (units, k) -> (units, n_keep)
 
     With one neuron per unit there is no maximum to take: the layer becomes a Dense of `units` neurons,
-    followed by "<name>_relu" and "<name>_dropout" if the maxout layer had them inside. Its outputs are
-    those of a maxout layer with k = 1.
+    followed by "<name>_relu" and "<name>_dropout" if the maxout layer had them inside, or a Conv2d of
+    `units` filters. Its outputs are those of a maxout layer with k = 1.
 
     Parameters
     ----------
     net : Network
         Unchanged; the result shares no array with it.
     name : str
-        A MaxoutDense layer with k >= 2.
+        A maxout layer with k >= 2.
     keep : (units, n_keep) int
         From `keep_top`: ascending in every row.
 
@@ -238,20 +241,8 @@ def prune_neurons(net, name, keep):
     if out is not None and take_rows(out, keep).all(axis=1).any():
         unit = int(take_rows(out, keep).all(axis=1).argmax())
         raise MnpError(f"unit {unit} of layer {name!r} would keep only masked-out neurons; keep another one")
-    n_keep = keep.shape[1]
-    common = {"dtype": layer.dtype, "backend": layer.backend}
-    if n_keep > 1:
-        small = MaxoutDense(
-            layer.in_features, layer.units, n_keep, relu=layer.relu, dropout=layer.dropout, **common
-        )
-        result = [(name, small)]
-    else:
-        small = Dense(layer.in_features, layer.units, **common)
-        result = [(name, small)]
-        if layer.relu:
-            result.append((f"{name}_relu", ReLU(backend=layer.backend)))
-        if layer.dropout > 0:
-            result.append((f"{name}_dropout", Dropout(layer.dropout, backend=layer.backend)))
+    result = layer.with_neurons(keep.shape[1], name)
+    small = result[0][1]
     shapes = {key: array.shape for key, array in small.params.items()}
     for mine, theirs in ((small.params, layer.params), (small.masks, layer.masks)):
         mine.update({key: take_rows(array, keep).reshape(shapes[key]) for key, array in theirs.items()})
@@ -310,11 +301,13 @@ def apply_masks(net, masks, allow_regrowth=False):
     masked.set_masks(masks)
     for name, layer in masked.layers.items():
         weight, bias = f"{name}.weight", f"{name}.bias"
-        if isinstance(layer, MaxoutDense) and weight in masks and bias not in masks:
-            kept = layer.masks["weight"].any(axis=2)
-            whole = before.get(weight, True) & kept[:, :, None]  # the mask that removes whole neurons only
+        if isinstance(layer, Maxout) and weight in masks and bias not in masks:
+            mask = layer.masks["weight"]
+            kept = mask.reshape(layer.units, layer.k, -1).any(axis=2)
+            # the mask that removes whole neurons only
+            whole = before.get(weight, True) & kept.reshape(kept.shape + (1,) * (mask.ndim - 2))
             kept |= ~kept.any(axis=1, keepdims=True)  # a unit without any weights left is its constants
-            if not kept.all() and (layer.masks["weight"] == whole).all():
+            if not kept.all() and (mask == whole).all():
                 masked.set_masks({bias: layer.masks.get("bias", True) & kept})
     return masked
 
@@ -333,9 +326,9 @@ def weight_names(net):
 
 def _maxout(net, name):
     layer = net[name]
-    if not isinstance(layer, MaxoutDense):
+    if not isinstance(layer, Maxout):
         raise MnpError(
-            f"layer {name!r} is a {type(layer).__name__}: neuron pruning needs a MaxoutDense layer "
+            f"layer {name!r} is a {type(layer).__name__}: neuron pruning needs a maxout layer "
             f"({', '.join(net.maxout_layers()) or 'this network has none'})"
         )
     return layer
@@ -351,10 +344,3 @@ def _forward_batches(net, name, images, batch_size, training=False, rng=None):
             check_finite(x, f"images from {start} on" if start else "images")
             raise MnpError(f"layer {name!r} gives NaN or infinity: train again, nothing can be ranked by it")
         yield start
-
-
-def _before_maximum(layer):
-    """z (N, units, k) of the layer's last forward pass, computed again: a fused kernel does not store it."""
-    weight, bias = layer.params["weight"], layer.params["bias"]
-    z = layer.backend.dense_forward(layer.cache.x, weight.reshape(-1, layer.in_features), bias.reshape(-1))
-    return z.reshape(-1, layer.units, layer.k)

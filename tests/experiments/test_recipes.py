@@ -253,6 +253,15 @@ def test_rankings_are_arms_of_one_trained_network_over_the_same_batches():
         assert [(s.k, s.depth) for s in plan if s.arm == arm] == [(3, 1), (2, 2), (1, 3)]
 
 
+def test_a_field_that_was_added_later_changes_no_digest_and_may_be_missing():
+    plain = get_experiment("mnist-caffe")
+    values = to_dict(plain)
+    assert "conv_k" not in values["model"] and from_dict(Experiment, values) == plain
+    assert default_folder(plain).name == "mnist-caffe-ebe3949e"
+    wide = override(plain, "model.conv_k=4")
+    assert from_dict(Experiment, to_dict(wide)) == wide and default_folder(wide) != default_folder(plain)
+
+
 def test_controls_have_equal_numbers_of_epochs_and_schedules():
     plan = plan_rounds(get_experiment("mnist-caffe-controls"))
     root, *rest = plan

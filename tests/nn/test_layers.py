@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from mnp.errors import MnpError
 from mnp.kernels import ShapeError, textbook
-from mnp.nn import AvgPool2d, BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxoutDense, MaxPool2d, ReLU
+from mnp.nn import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxoutConv2d,
+    MaxoutDense,
+    MaxPool2d,
+    ReLU,
+)
 from mnp.nn.network import LAYER_TYPES
 
 F64 = np.float64
@@ -44,6 +55,8 @@ def each_layer(backend=textbook, dtype=F64):
         (Dense(6, 5, rng=rng, **rest), rows),
         (MaxoutDense(6, 3, 4, rng=rng, **rest), rows),
         (MaxoutDense(6, 3, 4, relu=True, dropout=0.5, rng=rng, **rest), rows),
+        (MaxoutConv2d(2, 3, 4, 2, rng=rng, **rest), images),
+        (MaxoutConv2d(2, 2, 3, 3, stride=2, padding=1, rng=rng, **rest), images),
         (BatchNorm2d(2, **rest), images),
     ]
 
