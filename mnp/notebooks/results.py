@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.experiments.results import SEEDS_TABLE, TABLE, describe_round, format_summary
+from mnp.experiments.results import SEEDS_TABLE, TABLE, describe_round, format_summary, paired_interval
 from mnp.files import read_json
 from mnp.plotting.style import arm_label
 from mnp.tables import markdown_table, text_table
 
 FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
 RECORDS = ("mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record")
-LEFT = ("operation", "method", "removed", "arXiv")  # columns of words; the others are numbers
+LEFT = ("operation", "method", "network", "removed", "arXiv")  # columns of words; the others are numbers
 RUN = ("round", "operation", "parameters", "reduction", "no maxout", "error before", "error after")
 COLUMNS_OF_RUN = {name: TABLE[name] for name in RUN}
 PAIRED = "change: against the unpruned network of the same seed, in percentage points"
@@ -147,16 +147,77 @@ def arms_table(aggregate):
     return ("parameters", "reduction", *columns), rows
 
 
+def control_lines(results):
+    """What each arm of a plan "controls" ends at, compared with the same seeds' network with nothing removed.
+
+    Returns
+    -------
+    lines : list of dict
+        First the unpruned network after its first training, with arm ""; then the last round of each arm.
+        The columns of `aggregate`; change, change_low, change_high are the paired 95 % interval of the error
+        against the arm "unpruned", which was trained for as many epochs.
+    """
+    aggregate, rows = results["aggregate"], results["rows"]
+    ends = {line["arm"]: line for line in aggregate}  # the last of each
+
+    def errors(line):
+        return [row["error"] for row in rows if row["step"] == line["step"]]  # by seed
+
+    lines = []
+    for arm, line in ends.items():
+        interval = paired_interval(errors(line), errors(ends["unpruned"]))
+        changes = dict(zip(("change", "change_low", "change_high"), interval, strict=True))
+        lines.append(line | changes | {"label": arm_label(arm) or "unpruned, first training only"})
+    return lines
+
+
+def controls_table(results):
+    """The table of `control_lines`."""
+    first = [row for row in results["rows"] if row["seed"] == results["seeds"][0]]
+
+    def epochs(line):
+        row, total = first[line["step"]], 0
+        while True:
+            total += row["epochs"]
+            if row["parent"] < 0 or row["kind"] == "rewind":
+                return str(total)
+            row = first[row["parent"]]
+
+    columns = {
+        "network": lambda line: line["label"],
+        "k": lambda line: str(line["k"]),
+        "parameters": lambda line: f"{line['nonzero']:,.0f}",
+        "epochs in all": epochs,
+        "error, %": lambda line: format_sd(line["error_mean"], line["error_sd"]),
+        "against nothing removed, 95 % interval": lambda line: (
+            "" if line["arm"] == "unpruned" else format_change(line)
+        ),
+    }
+    return table_of(columns, control_lines(results))
+
+
+def rankings_table(aggregate):
+    """The error of each ranking, in %, against the number of neurons per unit."""
+    lines = [line for line in aggregate if line["arm"]]
+    columns = {"k": lambda at_k: str(at_k[0]["k"])}
+    for i, arm in enumerate(dict.fromkeys(line["arm"] for line in lines)):
+        columns[arm_label(arm)] = lambda at_k, i=i: format_sd(at_k[i]["error_mean"], at_k[i]["error_sd"])
+    sizes = sorted({line["k"] for line in lines}, reverse=True)
+    return table_of(columns, [[line for line in lines if line["k"] == k] for k in sizes])
+
+
 # --- records: LeNet-5 on MNIST ------------------------------------------------------------------------
 
 
 def own_records(folder=None, names=RECORDS):
     """This project's runs as records: every round of weight pruning, or else the last of neuron pruning.
 
-    Compression is LeNet-5's number of parameters over those left, whatever the run began with; rounds that
-    leave more than LeNet-5 has are left out.
+    Compression is LeNet-5's number of parameters over those left, whatever the run began with;
+    weights_compression is the same without biases, the count of most papers. Rounds that leave more than
+    LeNet-5 has are left out.
     """
-    base, records = read_results("published", folder)["lenet5_parameters"], []
+    published, records = read_results("published", folder), []
+    base, base_weights = published["lenet5_parameters"], published["lenet5_weights"]
     for name in names:
         results = read_results(name, folder)
         unpruned, *lines = results["aggregate"]
@@ -174,6 +235,9 @@ def own_records(folder=None, names=RECORDS):
                 "counted": "parameters",
                 "source": results["command"],
             }
+            model = results["recipe"]["model"]
+            biases = model["conv1"] + model["conv2"] + model["neurons"] // model["k"] * line["k"] + 10
+            record["weights_compression"] = base_weights / (line["nonzero"] - biases)
             records += [record] if line["nonzero"] < base else []
     return records
 
@@ -199,6 +263,7 @@ def records_table(records):
             (f"{r['compression']:.3g}x" if r["compression"] < 1000 else f"{r['compression']:,.0f}x")
             + " in bytes" * (r["counted"] == "bytes")
         ),
+        "of weights": lambda r: f"{r['weights_compression']:.3g}x" if "weights_compression" in r else "",
         "arXiv": lambda r: r["source"].removeprefix("arXiv ") if "year" in r else "",
     }
     return table_of(columns, records)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mnp.plotting.style import BLACK, BLUE, GREY, LINES, label_axes, log_scale, new_figure
+from mnp.plotting.style import BLACK, BLUE, GREY, LINES, arm_label, label_axes, log_scale, new_figure
 
 REMOVED = {  # what a method removes: marker, legend
     "weights": ("s", "weights removed"),
@@ -47,6 +47,35 @@ def plot_arms(sizes, unpruned, title):
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+def plot_rankings(panels):
+    """Test error of every ranking over the neurons that are left per unit, +- one sd over seeds.
+
+    Parameters
+    ----------
+    panels : {title: aggregate}
+        Of runs with an arm for each ranking, as `mnp.experiments.results.aggregate` gives them.
+    """
+    figure, axes = new_figure(len(panels), size=(9.6, 4.4), sharey=True, squeeze=False)
+    for ax, (title, aggregate) in zip(axes.flat, panels.items(), strict=True):
+        root, *lines = aggregate
+        for arm, (colour, marker, dash) in zip(
+            dict.fromkeys(line["arm"] for line in lines), LINES * 2, strict=False
+        ):
+            path = [root, *(line for line in lines if line["arm"] == arm)]
+            k, y = (np.array([line[name] for line in path]) for name in ("k", "error_mean"))
+            sd = np.array([line["error_sd"] or 0 for line in path])
+            style = {"color": colour, "linestyle": dash, "linewidth": 1.4, "markersize": 5}
+            ax.plot(k, y, marker=marker, label=arm_label(arm), **style)
+            ax.fill_between(k, np.maximum(y - sd, 0.8 * y), y + sd, color=colour, alpha=0.12)
+        log_scale(ax.yaxis)
+        ax.invert_xaxis()
+        ax.set_xticks(range(1, root["k"] + 1))
+        label_axes(ax, "neurons per unit", "test error (%)", title)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 

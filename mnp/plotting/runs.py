@@ -73,7 +73,7 @@ def paths(rows):
     arms = {}
     for i, row in enumerate(rows):
         if row["arm"] or not any(r["arm"] for r in rows):
-            start = [row["parent"]] if row["parent"] >= 0 else []
+            start = [row["parent"]] if row["parent"] >= 0 and row["kind"] != "rewind" else []
             arms.setdefault(row["arm"], start).append(i)
     return arms
 

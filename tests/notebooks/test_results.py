@@ -12,11 +12,17 @@ from mnp.experiments.recipes import PruneRecipe, WeightRecipe
 from mnp.experiments.results import aggregate
 from mnp.experiments.seeds import make_results
 from mnp.notebooks import results
-from mnp.plotting.comparisons import REMOVED, plot_arms, plot_records
+from mnp.plotting.comparisons import REMOVED, plot_arms, plot_rankings, plot_records
 from mnp.plotting.faces import plot_accuracy
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 RANKING = replace(NEURONS, prune=PruneRecipe(epochs=1, to_k=2, rankings=("win_counts", "reversed", "random")))
+CONTROLS = replace(
+    NEURONS,
+    plan="controls",
+    prune=PruneRecipe(epochs=1, rankings=("win_counts", "random")),
+    weights=WeightRecipe(),
+)
 RECORD = replace(
     NEURONS,
     weights=WeightRecipe(remaining=(300, 150), schedule="gradual", scope="global", epochs=1, ramp_epochs=1),
@@ -38,6 +44,7 @@ def folder(tmp_path_factory):
     written(folder, "mnist-compare", COMPARE, 2)
     written(folder, "mnist-ranking", RANKING, 2)
     written(folder, "mnist-record", RECORD, 1)
+    written(folder, "mnist-caffe-controls", CONTROLS, 2)
     (folder / "published.json").write_text((RESULTS / "published.json").read_text())
     return folder
 
@@ -114,11 +121,31 @@ def test_a_recipe_without_arms_has_its_rounds(folder):
     assert "change" in text and text.count("2 seeds") == 1
 
 
+def test_controls_are_compared_with_nothing_removed(folder):
+    found = results.read_results("mnist-caffe-controls", folder)
+    lines = results.control_lines(found)
+    assert [line["arm"] for line in lines] == ["", "unpruned", "win_counts", "random", "small", "rewound"]
+    ends = {
+        (row["seed"], row["arm"]): row["error"]
+        for row in found["rows"]
+        if row["arm"]  # the last of each
+    }
+    for line in lines[1:]:
+        changes = [ends[seed, line["arm"]] - ends[seed, "unpruned"] for seed in (0, 1)]
+        assert line["change"] == pytest.approx(sum(changes) / 2)
+        assert line["change_low"] <= line["change"] <= line["change_high"]
+    _, cells = results.controls_table(found)
+    assert [cell[3] for cell in cells] == ["2", "4", "4", "4", "4", "4"]
+    assert cells[1][-1] == "" and cells[4][0] == "small from scratch"
+
+
 def test_records_count_against_lenet5(folder):
     names = ("mnist-record",)
     (first, last) = results.own_records(folder, names)
     assert (first["left"], last["left"]) == (300, 150)
     assert last["compression"] == pytest.approx(431_080 / 150) and last["removed"] == "both"
+    biases = 2 + 2 + 12 // 3 + 10
+    assert last["weights_compression"] == pytest.approx(430_500 / (150 - biases))
     records = results.all_records(folder, names)
     assert [record["number"] for record in records] == list(range(1, 20))
     assert [record["compression"] for record in records] == sorted(r["compression"] for r in records)
@@ -137,6 +164,7 @@ def test_runs_that_end_larger_than_lenet5_are_no_compression_of_it():
 def test_published_records_name_what_they_removed_and_counted():
     published = results.read_results("published", RESULTS)
     assert published["lenet5_parameters"] == 20 * 26 + 50 * 501 + 500 * 801 + 10 * 501
+    assert published["lenet5_weights"] == published["lenet5_parameters"] - (20 + 50 + 500 + 10)
     assert len(published["mnist"]) >= 13 and len(published["lfw"]) == 5
     for record in published["mnist"]:
         assert record["removed"] in REMOVED and record["source"].startswith("arXiv ")
@@ -173,11 +201,14 @@ def test_comparison_figures_are_white_and_labelled(folder):
         plot_records(results.all_records(RESULTS), "records"),
         plot_accuracy(faces, {"lfw-view2": faces_of(folds=3)["folds"]}, published),
         plot_accuracy({"lfw": results.accuracies(faces_of(seeds=2))}),
+        plot_rankings({"not retrained": lines, "retrained": lines}),
     ]
     for figure in figures:
         assert figure._repr_png_().startswith(b"\x89PNG") and figure.get_facecolor() == (1, 1, 1, 1)
         for ax in figure.axes:
             assert ax.get_xlabel() and "%" in ax.get_ylabel()
+    header, rows = results.rankings_table(lines)
+    assert header == ("k", "win counts", "reversed", "random") and [row[0] for row in rows] == ["2"]
     markers = [bar.lines[0].get_marker() for bar in figures[0].axes[1].containers]
     assert len(set(markers)) == len(markers) == 3  # told apart without colour
     low, high = figures[3].axes[0].get_xlim()
