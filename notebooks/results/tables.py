@@ -21,7 +21,7 @@ CLAIMS = (  # task, what the paper's abstract states, the recipe that repeats it
     ("VGG16, LFW: neurons", "-61 %", "lfw-view2", 3),
     ("VGG16, LFW: neurons, then weights", "-80 %", "lfw-view2", 4),
 )
-CONTROLS = {"mnist-caffe": "mnist-caffe-a1b42c1f"}  # recipe: the same rounds with nothing removed
+CONTROLS = {"mnist": "mnist-controls", "mnist-caffe": "mnist-caffe-controls"}  # recipe: that of its controls
 VGG16 = 2622, 4, ["fc6"]  # classes, k, maxout layers: the row that fits the abstract's -61 %
 SPEED = (  # the rows of the README's short table
     ("LeNet training step", 64),
@@ -84,28 +84,21 @@ def claims_table():
             spreads = {line["step"]: line["error_sd"] for line in (first, last)}
         errors = (stored.format_sd(line["error_mean"], spreads[line["step"]]) for line in (first, last))
         removed = f"-{percent(last['reduction'])} (-{percent(last['reduction_without_maxout'])})"
-        rows.append([task, claim, f"`{recipe}`", removed, " → ".join(errors), control(recipe)])
-    columns = ["task", "abstract", "recipe", "removed here", "test error, %", "control"]
+        controls = (control(recipe, arm) for arm in ("unpruned", "small"))
+        rows.append([task, claim, f"`{recipe}`", removed, " → ".join(errors), *controls])
+    columns = ["task", "abstract", "recipe", "removed here", "test error, %"]
+    columns += ["nothing removed", "small from scratch"]
     vgg = next(r for r in read("vgg16-sizes")["rows"] if (r["classes"], r["k"], r["layers"]) == VGG16)
     full = f"VGG16 in full size, counted ({vgg['classes']:,} classes, k = {vgg['k']} in fc6)"
     removed = percent(vgg["reduction_without_maxout"])
     return f"{table(columns, rows)}\n\n{full}: -{removed} of the network without maxout."
 
 
-def control(recipe):
-    """Error of the networks from which nothing was removed, trained as long; "not yet run" without them."""
-    return error(read(CONTROLS[recipe])["aggregate"][-1]) if recipe in CONTROLS else "not yet run"
-
-
-def control_table(results):
-    """The error after each round of a control, beside that of the pruned networks."""
-    pruned = read(results["recipe"]["name"])["aggregate"]
-    epochs = [row["epochs"] for row in results["rows"] if row["seed"] == results["seeds"][0]]
-    rows = [
-        [str(sum(epochs[: i + 1])), error(line), f"k = {of_pruned['k']}", error(of_pruned)]
-        for i, (line, of_pruned) in enumerate(zip(results["aggregate"], pruned, strict=True))
-    ]
-    return ["epochs in all", "nothing removed, error %", "pruned to", "pruned, error %"], rows
+def control(recipe, arm):
+    """Error at the end of an arm of the recipe's controls; "not yet run" without them."""
+    if recipe not in CONTROLS:
+        return "not yet run"
+    return next(error(line) for line in stored.control_lines(read(CONTROLS[recipe])) if line["arm"] == arm)
 
 
 def ranking_sentence():
@@ -295,7 +288,11 @@ TABLES = {
     "ranking": ranking_sentence,
     "speed": speed_table,
     "mnist": mnist_table,
-    "mnist-control": lambda: table_of(CONTROLS["mnist-caffe"], control_table),
+    "mnist-caffe-controls": lambda: table_of("mnist-caffe-controls", stored.controls_table),
+    "mnist-controls": lambda: table_of("mnist-controls", stored.controls_table),
+    "mnist-relevance": lambda: table_of(
+        "mnist-relevance", lambda results: stored.rankings_table(results["aggregate"])
+    ),
     "mnist-compare": lambda: table_of(
         "mnist-compare", lambda results: stored.arms_table(results["aggregate"])
     ),
