@@ -232,18 +232,15 @@ def call_case(function, case):
     for name, value in case.args.items():
         if name not in in_place and not _same(value, args[name]):
             return Answer(problem=f"changed its input {name}: compute into a new array")
-    names = reference.OUTPUTS[case.kernel]
     if in_place:
         if returned is not None:
             return Answer(problem=f"returned {_kind(returned)}; it works in place and returns None")
-        return Answer({name: args[name] for name in names})
-    if len(names) > 1:
-        if not isinstance(returned, (tuple, list)) or len(returned) != len(names):
-            many = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else _kind(returned)
-            return Answer(problem=f"returned {many}; expected {len(names)}: {', '.join(names)}")
-    else:
-        returned = (returned,)
-    return Answer({name: _plain(value) for name, value in zip(names, returned, strict=True)})
+        return Answer({name: args[name] for name in in_place})
+    names = reference.OUTPUTS[case.kernel]
+    if len(names) > 1 and (not isinstance(returned, (tuple, list)) or len(returned) != len(names)):
+        many = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else _kind(returned)
+        return Answer(problem=f"returned {many}; expected {len(names)}: {', '.join(names)}")
+    return Answer({name: _plain(value) for name, value in reference.named(case.kernel, returned).items()})
 
 
 def _same(a, b):
