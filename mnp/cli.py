@@ -405,6 +405,12 @@ def bench(args):
     "check",
     "test a module of kernels, complete or in part, against the textbook; exit status 0 only if all passes",
     argument("module", nargs="?", metavar="MODULE_OR_FILE", help="a dotted name, or a Python file"),
+    argument(
+        "--command",
+        metavar="WORDS",
+        help='in place of a module: a program in any language, such as "node mine.js"; '
+        "`mnp stub --language` writes one to begin with",
+    ),
     argument("--only", metavar="NAME", nargs="+", action="extend", help="test these kernels only"),
     argument("--network", action="store_true", help="then run one pruning round with the module"),
     argument("--seed", type=int, default=0, help="draw other numbers (default 0)"),
@@ -413,15 +419,17 @@ def bench(args):
     ),
 )
 def check(args):
-    from mnp.verify import reference
+    from mnp.verify import program, reference
     from mnp.verify.conformance import report
 
-    operand_from(args, "module", "only", lambda word: set(word.split(",")) <= set(reference.OUTPUTS))
-    if args.module is None:
-        raise MnpError("name a MODULE_OR_FILE (`mnp check --help` says more)")
+    if args.command is None:
+        operand_from(args, "module", "only", lambda word: set(word.split(",")) <= set(reference.OUTPUTS))
+    if (args.module is None) == (args.command is None):
+        raise MnpError("name either a MODULE_OR_FILE or a --command (`mnp check --help` says more)")
+    where = args.module if args.command is None else program.PREFIX + args.command
     check_seed(args.seed)
     only = [name for words in args.only or [] for name in words.replace(",", " ").split()]
-    return 0 if report(args.module, only, args.network, args.seed, args.seconds) else 1
+    return 0 if report(where, only, args.network, args.seed, args.seconds) else 1
 
 
 def check_seed(seed):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.verify import reference
+from mnp.verify import program, reference
 
 MAX_BYTES = 1 << 26  # bytes of one returned array; anything larger is described, not kept
 
@@ -52,9 +52,9 @@ def where_raised(error, file):
 
 
 def file_of(where):
-    """Return the resolved path of a candidate that is given as a file, None for a dotted name."""
+    """Return the resolved path of a candidate that is given as a Python file, None for any other."""
     is_file = where.endswith(".py") or os.sep in where or "/" in where
-    return Path(where).resolve() if is_file else None
+    return Path(where).resolve() if is_file and not where.startswith(program.PREFIX) else None
 
 
 def folder_of(where):
@@ -64,13 +64,14 @@ def folder_of(where):
 
 
 def load_module(where):
-    """Import a module by its dotted name or its file.
+    """Import a module by its dotted name or its file, or start a program.
 
     Parameters
     ----------
     where : str
         "package.module", or a path that ends in .py or holds a separator. The modules beside the file (in
         the working folder, for a dotted name) can be imported but hide no others: they come last.
+        "command: WORDS" is a `program.Program`.
 
     Returns
     -------
@@ -79,6 +80,8 @@ def load_module(where):
     Raises MnpError in one line for a file that is not found and for whatever an import can raise,
     sys.exit included.
     """
+    if where.startswith(program.PREFIX):
+        return program.Program(where.removeprefix(program.PREFIX))
     file, folder = file_of(where), folder_of(where)
     own = file or Path(folder, *where.split(".")).with_suffix(".py")  # for the line number of an error
     if file and not file.is_file():
@@ -221,6 +224,8 @@ def call_case(function, case):
             returned = function(*positional, **keywords)
     except NotImplementedError:
         return Answer(problem="NotImplementedError")
+    except program.ProgramError as error:
+        return Answer(problem=str(error))
     except (Exception, SystemExit) as error:
         file = getattr(getattr(function, "__code__", None), "co_filename", "")
         hint = (

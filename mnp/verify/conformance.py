@@ -3,6 +3,7 @@
     mnp check my_kernels.py
     mnp check tests/frameworks/torch_kernels.py --only conv2d_forward
     mnp check mnp.kernels.jitted --network
+    mnp check --command "node mine.js"
 
 Each step has a module: `cases.generate` draws the inputs, `sandbox.answers` lets the candidate run on them
 in its own process, `judge.judge` compares, `diagnosis.guess` names the usual mistakes that fit.
@@ -20,7 +21,8 @@ def check(where, only=None, seed=0, seconds=120.0):
     Parameters
     ----------
     where : str
-        A dotted module name or the path of a Python file.
+        A dotted module name, the path of a Python file, or "command: WORDS" for a program in any
+        language; see `mnp.verify.program`.
     only : list of str, optional
         These kernels and no others.
     seed : int

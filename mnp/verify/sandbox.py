@@ -10,9 +10,11 @@ import itertools
 import os
 import pickle
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -20,6 +22,7 @@ from mnp.errors import MnpError
 from mnp.process import python_command
 from mnp.verify import candidate, cases, reference
 from mnp.verify.candidate import Answer
+from mnp.verify.program import how_it_ended
 
 MAX_TIMEOUT = 1e6  # seconds; an endless limit would overflow
 STARTED = "started"
@@ -31,12 +34,14 @@ class Child:
 
     def __init__(self, where, seed, names=None):
         code = f"from mnp.verify.sandbox import child_main; child_main({where!r}, {seed!r}, {names!r})"
+        self.folder = tempfile.mkdtemp(prefix="mnp-check-")
         self.process = subprocess.Popen(
             python_command(code, candidate.folder_of(where)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            env={**os.environ, "TMPDIR": self.folder},  # what is left there goes with the process
         )
         self.messages = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -69,22 +74,10 @@ class Child:
         self.process.kill()
         self.process.wait()
         self.reader.join(5.0)
+        shutil.rmtree(self.folder, ignore_errors=True)
         self.process.stdout.close()
         with self.process.stderr as stderr:
             return stderr.read().decode(errors="replace").strip()
-
-    def how_it_ended(self):
-        """Describe the end of a process that sends no more messages."""
-        try:
-            status = self.process.wait(5.0)
-        except subprocess.TimeoutExpired:  # it has closed its end of the pipe and runs on
-            return "closed its output"
-        if status >= 0:
-            return f"exit status {status}"
-        try:
-            return f"{signal.Signals(-status).name}: {signal.strsignal(-status)}"
-        except ValueError:
-            return f"signal {-status}"
 
 
 def answers(where, only=None, seed=0, seconds=120.0):
@@ -125,7 +118,7 @@ def network_notes(where, seed=0, seconds=120.0):
     try:
         message = child.next(seconds)
         if message is None:
-            return {}, f"ended the process ({child.how_it_ended()})"
+            return {}, f"ended the process ({how_it_ended(child.process)})"
         return message if isinstance(message, tuple) else ({}, message)
     except TimeoutError:
         return {}, f"did not return within {seconds:g} s"
@@ -140,7 +133,7 @@ def _first_message(child, where, seconds):
     except TimeoutError:
         raise MnpError(f"{where} does not import: no answer within {seconds:g} s") from None
     if message is None:
-        raise MnpError(f"{where} does not import: it ended its process ({child.how_it_ended()})")
+        raise MnpError(f"{where} does not import: it ended its process ({how_it_ended(child.process)})")
     if isinstance(message, str):
         raise MnpError(message)
     return message
@@ -157,7 +150,7 @@ def _one_kernel(child, name, seed, seconds):
             done = f", with {len(got)} of {wanted} cases done: --seconds gives more" if got else ""
             return [*got, Answer(problem=f"did not return within {seconds:g} s{done}")], True
         if answer is None:
-            return [*got, Answer(problem=f"ended the process ({child.how_it_ended()})")], True
+            return [*got, Answer(problem=f"ended the process ({how_it_ended(child.process)})")], True
         got.append(answer)
         if answer.problem == "NotImplementedError":
             break
