@@ -442,15 +442,31 @@ def check_seed(seed):
     "write the kernel interface as a module to fill in: signatures and docstrings",
     argument("names", metavar="NAME", nargs="*", help="kernels (default: all plain ones)"),
     argument("--out", metavar="FILE", help="write to a new file instead of the screen"),
+    argument(
+        "--language",
+        choices=("python", "c", "javascript", "rust"),
+        default="python",
+        help="of the file (default: python); a program is checked by `mnp check --command`",
+    ),
+    argument("--example", action="store_true", help="of another language: with five or more kernels written"),
 )
 def stub(args):
     from mnp.files import cannot_write
-    from mnp.verify.stub import stub_source
+    from mnp.verify.stub import program_source, stub_source
 
+    if args.language == "python":
+        if args.example:
+            raise MnpError(
+                "--example belongs to another --language; mnp.kernels.textbook is Python's example"
+            )
+        source = stub_source(args.names, Path(args.out or "my_kernels.py").name)
+    elif args.names:
+        raise MnpError(f"{args.names[0]}: NAMEs belong to Python; another --language is one file as a whole")
+    else:
+        source = program_source(args.language, args.example)
     if args.out is None:
-        print(stub_source(args.names), end="")
+        print(source, end="")
         return
-    source = stub_source(args.names, Path(args.out).name)
     try:
         with Path(args.out).open("x", encoding="utf-8") as file:  # never over somebody's work
             file.write(source)
@@ -458,7 +474,12 @@ def stub(args):
         raise MnpError(f"{args.out} already exists: choose another --out") from None
     except OSError as error:
         raise cannot_write(args.out, error) from None
-    print(f"wrote {args.out}; `mnp check {args.out}` tests it")
+    how = (
+        f"`mnp check {args.out}` tests it"
+        if args.language == "python"
+        else "its first lines say how to check it"
+    )
+    print(f"wrote {args.out}; {how}")
 
 
 @command(

@@ -56,7 +56,8 @@ class Program(types.ModuleType):
     def __init__(self, command):
         super().__init__("program")
         self.words, self.process = shlex.split(command), None
-        self.folder = Path(tempfile.mkdtemp(prefix="mnp-check-"))
+        self.temporary = tempfile.TemporaryDirectory(prefix="mnp-check-")
+        self.folder = Path(self.temporary.name)
         try:
             names = self.ask({"kernel": "list"}).split()
         except (ProgramError, OSError, IndexError) as error:
