@@ -411,6 +411,12 @@ def bench(args):
         help='in place of a module: a program in any language, such as "node mine.js"; '
         "`mnp stub --language` writes one to begin with",
     ),
+    argument(
+        "--model",
+        metavar="FILE:FUNCTION",
+        help="in place of a module: a function that returns a whole network in PyTorch, and what lies beside "
+        "it in the file; python -c 'help(\"mnp.verify.models\")' says more",
+    ),
     argument("--only", metavar="NAME", nargs="+", action="extend", help="test these kernels only"),
     argument("--network", action="store_true", help="then run one pruning round with the module"),
     argument("--seed", type=int, default=0, help="draw other numbers (default 0)"),
@@ -419,17 +425,28 @@ def bench(args):
     ),
 )
 def check(args):
-    from mnp.verify import program, reference
+    from mnp.verify import candidate, program, reference
     from mnp.verify.conformance import report
 
-    if args.command is None:
+    if args.command is None and args.model is None:
         operand_from(args, "module", "only", lambda word: set(word.split(",")) <= set(reference.OUTPUTS))
-    if (args.module is None) == (args.command is None):
-        raise MnpError("name either a MODULE_OR_FILE or a --command (`mnp check --help` says more)")
-    where = args.module if args.command is None else program.PREFIX + args.command
+    given = [
+        prefix + where
+        for prefix, where in (
+            ("", args.module),
+            (program.PREFIX, args.command),
+            (candidate.MODEL, args.model),
+        )
+        if where is not None
+    ]
+    if len(given) != 1 or (args.model and (args.only or args.network)):
+        raise MnpError(
+            "name a MODULE_OR_FILE, a --command or a --model, which has no --only and no --network"
+            " (`mnp check --help` says more)"
+        )
     check_seed(args.seed)
     only = [name for words in args.only or [] for name in words.replace(",", " ").split()]
-    return 0 if report(where, only, args.network, args.seed, args.seconds) else 1
+    return 0 if report(given[0], only, args.network, args.seed, args.seconds) else 1
 
 
 def check_seed(seed):

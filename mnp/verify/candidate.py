@@ -19,6 +19,7 @@ import numpy as np
 from mnp.errors import MnpError
 from mnp.verify import program, reference
 
+MODEL = "model: "  # of a candidate that is a whole model, "model: FILE:function"
 MAX_BYTES = 1 << 26  # bytes of one returned array; anything larger is described, not kept
 
 
@@ -53,8 +54,11 @@ def where_raised(error, file):
 
 def file_of(where):
     """Return the resolved path of a candidate that is given as a Python file, None for any other."""
-    is_file = where.endswith(".py") or os.sep in where or "/" in where
-    return Path(where).resolve() if is_file and not where.startswith(program.PREFIX) else None
+    if where.startswith(program.PREFIX):
+        return None
+    if where.startswith(MODEL):
+        where = where.removeprefix(MODEL).rpartition(":")[0]
+    return Path(where).resolve() if where.endswith(".py") or os.sep in where or "/" in where else None
 
 
 def folder_of(where):

@@ -93,15 +93,11 @@ class Program(types.ModuleType):
 
     def kernel(self, name):
         """Make the function that has the program run one kernel."""
-        signature = inspect.signature(reference.function(name))
 
         def call(*args, **keywords):
-            given = signature.bind(*args, **keywords)
-            given.apply_defaults()
+            given = reference.bind(name, args, keywords)
             arrays, outputs = {}, self.folder / "outputs.safetensors"
-            described = {
-                key: safetensors_file.store(arrays, key, value) for key, value in given.arguments.items()
-            }
+            described = {key: safetensors_file.store(arrays, key, value) for key, value in given.items()}
             files = {"inputs": "inputs.safetensors", "npz": "inputs.npz", "outputs": outputs.name}
             files = {key: str(self.folder / file) for key, file in files.items()}
             Path(files["inputs"]).write_bytes(safetensors_file.to_bytes(arrays))
@@ -115,14 +111,14 @@ class Program(types.ModuleType):
                 raise ProgramError(f"says: {answer[:280]}")
             found = read_outputs(outputs)
             for key in reference.IN_PLACE.get(name, ()):
-                for i, array in enumerate(given.arguments[key]):
+                for i, array in enumerate(given[key]):
                     if f"{key}.{i}" not in found:
                         raise ProgramError(f"wrote no output {key}.{i}")
                     array[...] = found[f"{key}.{i}"]
             returned = tuple(found.get(key) for key in reference.OUTPUTS[name])
             return None if name in reference.IN_PLACE else returned if len(returned) > 1 else returned[0]
 
-        call.__signature__ = signature
+        call.__signature__ = inspect.signature(reference.function(name))
         return call
 
 

@@ -1,6 +1,7 @@
 """The reference: the textbook's kernels, and the fused pairs composed of them."""
 
 import difflib
+import inspect
 
 import numpy as np
 
@@ -99,6 +100,13 @@ def widen(value):
     if isinstance(value, np.ndarray):
         return np.array(value, np.float64 if value.dtype.kind == "f" else value.dtype, order="C")
     return value
+
+
+def bind(kernel, args, keywords):
+    """Name the arguments of a call of a kernel, defaults included."""
+    given = inspect.signature(function(kernel)).bind(*args, **keywords)
+    given.apply_defaults()
+    return dict(given.arguments)
 
 
 def named(kernel, returned):

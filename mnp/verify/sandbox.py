@@ -114,14 +114,37 @@ def network_notes(where, seed=0, seconds=120.0):
     remark : str
         How many kernels were the candidate's, or the problem.
     """
+    (message,) = _messages(where, seed, seconds, 1)
+    return message if isinstance(message, tuple) else ({}, message)
+
+
+def stages(where, seed=0, seconds=120.0):
+    """Run the stages of a model in a process of their own; yields what `torch_model.measure` does.
+
+    Raises MnpError for a model that cannot be checked at all. A stage that ends the process or takes longer
+    than `seconds` is the last one.
+    """
+    from mnp.verify.models import STAGES
+
+    for stage, message in zip(STAGES, _messages(where, seed, seconds, len(STAGES)), strict=False):
+        if isinstance(message, str) and stage == STAGES[0]:
+            raise MnpError(message)
+        yield message if isinstance(message, tuple) else (stage, {}, message)
+
+
+def _messages(where, seed, seconds, count):
+    """Yield the messages of a child, the last one a str if something has stopped it."""
     child = Child(where, seed)
     try:
-        message = child.next(seconds)
-        if message is None:
-            return {}, f"ended the process ({how_it_ended(child.process)})"
-        return message if isinstance(message, tuple) else ({}, message)
+        for _ in range(count):
+            message = child.next(seconds)
+            if message is None:
+                message = f"ended the process ({how_it_ended(child.process)})"
+            yield message
+            if isinstance(message, str):
+                return
     except TimeoutError:
-        return {}, f"did not return within {seconds:g} s"
+        yield f"did not return within {seconds:g} s"
     finally:
         child.stop()
 
@@ -164,9 +187,15 @@ def serve(where, seed, names=None):
     ------
     message : str, list, Answer or tuple
         A str is the error that ends everything. Otherwise first the list of those `names` that are
-        implemented, then the Answer to each of their cases; without names, (notes, remark) of a network.
+        implemented, then the Answer to each of their cases; without names, (notes, remark) of a network,
+        or the stages of a model.
     """
     try:
+        if where.startswith(candidate.MODEL):
+            from mnp.verify import torch_model
+
+            yield from torch_model.measure(where, seed)
+            return
         module = candidate.load_module(where)
     except MnpError as error:
         yield str(error)
