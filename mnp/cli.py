@@ -411,6 +411,18 @@ def bench(args):
     "check",
     "test a module of kernels, complete or in part, against the textbook; exit status 0 only if all passes",
     argument("module", nargs="?", metavar="MODULE_OR_FILE", help="a dotted name, or a Python file"),
+    argument(
+        "--command",
+        metavar="WORDS",
+        help='in place of a module: a program in any language, such as "node mine.js"; '
+        "`mnp stub --language` writes one to begin with",
+    ),
+    argument(
+        "--model",
+        metavar="FILE:FUNCTION",
+        help="in place of a module: a function that returns a whole network in PyTorch, and what lies beside "
+        "it in the file; python -c 'help(\"mnp.verify.models\")' says more",
+    ),
     argument("--only", metavar="NAME", nargs="+", action="extend", help="test these kernels only"),
     argument("--network", action="store_true", help="then run one pruning round with the module"),
     argument("--seed", type=int, default=0, help="draw other numbers (default 0)"),
@@ -419,15 +431,28 @@ def bench(args):
     ),
 )
 def check(args):
-    from mnp.verify import reference
+    from mnp.verify import candidate, program, reference
     from mnp.verify.conformance import report
 
-    operand_from(args, "module", "only", lambda word: set(word.split(",")) <= set(reference.OUTPUTS))
-    if args.module is None:
-        raise MnpError("name a MODULE_OR_FILE (`mnp check --help` says more)")
+    if args.command is None and args.model is None:
+        operand_from(args, "module", "only", lambda word: set(word.split(",")) <= set(reference.OUTPUTS))
+    given = [
+        prefix + where
+        for prefix, where in (
+            ("", args.module),
+            (program.PREFIX, args.command),
+            (candidate.MODEL, args.model),
+        )
+        if where is not None
+    ]
+    if len(given) != 1 or (args.model and (args.only or args.network)):
+        raise MnpError(
+            "name a MODULE_OR_FILE, a --command or a --model, which has no --only and no --network"
+            " (`mnp check --help` says more)"
+        )
     check_seed(args.seed)
     only = [name for words in args.only or [] for name in words.replace(",", " ").split()]
-    return 0 if report(args.module, only, args.network, args.seed, args.seconds) else 1
+    return 0 if report(given[0], only, args.network, args.seed, args.seconds) else 1
 
 
 def check_seed(seed):
@@ -440,15 +465,31 @@ def check_seed(seed):
     "write the kernel interface as a module to fill in: signatures and docstrings",
     argument("names", metavar="NAME", nargs="*", help="kernels (default: all plain ones)"),
     argument("--out", metavar="FILE", help="write to a new file instead of the screen"),
+    argument(
+        "--language",
+        choices=("python", "c", "javascript", "rust"),
+        default="python",
+        help="of the file (default: python); a program is checked by `mnp check --command`",
+    ),
+    argument("--example", action="store_true", help="of another language: with five or more kernels written"),
 )
 def stub(args):
     from mnp.files import cannot_write
-    from mnp.verify.stub import stub_source
+    from mnp.verify.stub import program_source, stub_source
 
+    if args.language == "python":
+        if args.example:
+            raise MnpError(
+                "--example belongs to another --language; mnp.kernels.textbook is Python's example"
+            )
+        source = stub_source(args.names, Path(args.out or "my_kernels.py").name)
+    elif args.names:
+        raise MnpError(f"{args.names[0]}: NAMEs belong to Python; another --language is one file as a whole")
+    else:
+        source = program_source(args.language, args.example)
     if args.out is None:
-        print(stub_source(args.names), end="")
+        print(source, end="")
         return
-    source = stub_source(args.names, Path(args.out).name)
     try:
         with Path(args.out).open("x", encoding="utf-8") as file:  # never over somebody's work
             file.write(source)
@@ -456,7 +497,12 @@ def stub(args):
         raise MnpError(f"{args.out} already exists: choose another --out") from None
     except OSError as error:
         raise cannot_write(args.out, error) from None
-    print(f"wrote {args.out}; `mnp check {args.out}` tests it")
+    how = (
+        f"`mnp check {args.out}` tests it"
+        if args.language == "python"
+        else "its first lines say how to check it"
+    )
+    print(f"wrote {args.out}; {how}")
 
 
 @command(

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.verify import reference
+from mnp.verify import program, reference
 
+MODEL = "model: "  # of a candidate that is a whole model, "model: FILE:function"
 MAX_BYTES = 1 << 26  # bytes of one returned array; anything larger is described, not kept
 
 
@@ -52,9 +53,12 @@ def where_raised(error, file):
 
 
 def file_of(where):
-    """Return the resolved path of a candidate that is given as a file, None for a dotted name."""
-    is_file = where.endswith(".py") or os.sep in where or "/" in where
-    return Path(where).resolve() if is_file else None
+    """Return the resolved path of a candidate that is given as a Python file, None for any other."""
+    if where.startswith(program.PREFIX):
+        return None
+    if where.startswith(MODEL):
+        where = where.removeprefix(MODEL).rpartition(":")[0]
+    return Path(where).resolve() if where.endswith(".py") or os.sep in where or "/" in where else None
 
 
 def folder_of(where):
@@ -64,13 +68,14 @@ def folder_of(where):
 
 
 def load_module(where):
-    """Import a module by its dotted name or its file.
+    """Import a module by its dotted name or its file, or start a program.
 
     Parameters
     ----------
     where : str
         "package.module", or a path that ends in .py or holds a separator. The modules beside the file (in
         the working folder, for a dotted name) can be imported but hide no others: they come last.
+        "command: WORDS" is a `program.Program`.
 
     Returns
     -------
@@ -79,6 +84,8 @@ def load_module(where):
     Raises MnpError in one line for a file that is not found and for whatever an import can raise,
     sys.exit included.
     """
+    if where.startswith(program.PREFIX):
+        return program.Program(where.removeprefix(program.PREFIX))
     file, folder = file_of(where), folder_of(where)
     own = file or Path(folder, *where.split(".")).with_suffix(".py")  # for the line number of an error
     if file and not file.is_file():
@@ -221,6 +228,8 @@ def call_case(function, case):
             returned = function(*positional, **keywords)
     except NotImplementedError:
         return Answer(problem="NotImplementedError")
+    except program.ProgramError as error:
+        return Answer(problem=str(error))
     except (Exception, SystemExit) as error:
         file = getattr(getattr(function, "__code__", None), "co_filename", "")
         hint = (
@@ -232,18 +241,15 @@ def call_case(function, case):
     for name, value in case.args.items():
         if name not in in_place and not _same(value, args[name]):
             return Answer(problem=f"changed its input {name}: compute into a new array")
-    names = reference.OUTPUTS[case.kernel]
     if in_place:
         if returned is not None:
             return Answer(problem=f"returned {_kind(returned)}; it works in place and returns None")
-        return Answer({name: args[name] for name in names})
-    if len(names) > 1:
-        if not isinstance(returned, (tuple, list)) or len(returned) != len(names):
-            many = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else _kind(returned)
-            return Answer(problem=f"returned {many}; expected {len(names)}: {', '.join(names)}")
-    else:
-        returned = (returned,)
-    return Answer({name: _plain(value) for name, value in zip(names, returned, strict=True)})
+        return Answer({name: args[name] for name in in_place})
+    names = reference.OUTPUTS[case.kernel]
+    if len(names) > 1 and (not isinstance(returned, (tuple, list)) or len(returned) != len(names)):
+        many = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else _kind(returned)
+        return Answer(problem=f"returned {many}; expected {len(names)}: {', '.join(names)}")
+    return Answer({name: _plain(value) for name, value in reference.named(case.kernel, returned).items()})
 
 
 def _same(a, b):

@@ -13,7 +13,7 @@ import numpy as np
 from mnp.kernels import textbook
 from mnp.verify import cases_images, cases_vectors, reference
 from mnp.verify.gradcheck import distinct_values, numerical_gradient
-from mnp.verify.inputs import Draw
+from mnp.verify.inputs import Draw, backward_cases
 
 DTYPES = (np.float64, np.float32)
 # Largest error that passes, relative to the largest magnitude in the output.
@@ -112,7 +112,13 @@ def generate(kernel, seed=0):
     ['random numbers, float64', 'batch of one, float64']
     """
     reference.function(kernel)
-    draws = getattr(cases_images, kernel, None) or getattr(cases_vectors, kernel)
+
+    def draws(draw, name=kernel):
+        own = getattr(cases_images, name, None) or getattr(cases_vectors, name, None)
+        return (
+            own(draw) if own else backward_cases(name, draws(draw, name.replace("backward", "forward")), draw)
+        )
+
     cases = []
     for dtype in DTYPES:
         # One stream for each name, so that a new kernel leaves the cases of the others alone.

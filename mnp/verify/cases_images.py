@@ -5,9 +5,8 @@ Each function yields (note, arguments by name in the order of the interface).
 
 import numpy as np
 
-from mnp.kernels import shapes, textbook
-from mnp.verify import reference
-from mnp.verify.inputs import LAYOUTS, with_layout
+from mnp.kernels import textbook
+from mnp.verify.inputs import LAYOUTS, backward_cases, with_layout
 
 
 def conv2d_forward(draw):
@@ -36,13 +35,7 @@ def conv2d_forward(draw):
 
 def conv2d_backward(draw):
     """The forward cases, each with a dy, and one without dx."""
-    for note, a in conv2d_forward(draw):
-        oh, ow = shapes.conv2d_output_size(
-            *a["x"].shape[2:], *a["weight"].shape[2:], a["stride"], a["padding"]
-        )
-        dy = with_layout(note, draw.grid(len(a["x"]), len(a["weight"]), oh, ow))
-        del a["bias"]
-        yield note, {"dy": dy, **a, "need_dx": True}
+    yield from backward_cases("conv2d_backward", conv2d_forward(draw), draw)
     a = {"dy": draw.grid(2, 3, 4, 4), "x": draw.grid(2, 2, 4, 4), "weight": draw.grid(3, 2, 3, 3)}
     yield "need_dx=False", {**a, "stride": 1, "padding": 1, "need_dx": False}
 
@@ -84,31 +77,9 @@ def maxpool2d_forward(draw):
     yield "NaN in a window", {"x": x, "size": 2, "stride": 2}
 
 
-def maxpool2d_backward(draw):
-    """The forward cases, with the textbook's winners."""
-    for inputs in (_pool_inputs, _max_inputs):
-        for note, a in inputs(draw):
-            y, winner = textbook.maxpool2d_forward(a["x"], a["size"], a["stride"])
-            dy = with_layout(note, draw.grid(*y.shape))
-            sides = {"x_shape": a["x"].shape, "size": a["size"], "stride": a["stride"]}
-            yield note, {"dy": dy, "winner": with_layout(note, winner), **sides}
-
-
 def avgpool2d_forward(draw):
     """Windows of every kind."""
     yield from _pool_inputs(draw)
-
-
-def avgpool2d_backward(draw):
-    """The forward cases, each with a dy."""
-    for note, a in _pool_inputs(draw):
-        n, c, h, w = a["x"].shape
-        oh, ow = shapes.pool2d_output_size(h, w, a["size"], a["stride"])
-        yield note, {"dy": with_layout(note, draw.grid(n, c, oh, ow)), "x_shape": a["x"].shape, **_sides(a)}
-
-
-def _sides(a):
-    return {"size": a["size"], "stride": a["stride"]}
 
 
 def _norm_inputs(draw):
@@ -168,14 +139,3 @@ def conv2d_maxpool2d_forward(draw):
     for note in LAYOUTS:
         x, weight = with_layout(note, draw.grid(3, 2, 6, 8)), with_layout(note, draw.grid(3, 2, 3, 3))
         yield note, {"x": x, "weight": weight, "bias": draw.grid(3), **sides}
-
-
-def conv2d_maxpool2d_backward(draw):
-    """The forward cases, with the textbook's winners, and one without dx."""
-    for note, a in conv2d_maxpool2d_forward(draw):
-        y, winner = reference.conv2d_maxpool2d_forward(**a)
-        dy = with_layout(note, draw.grid(*y.shape))
-        del a["bias"]
-        for need_dx in (True, False) if note == "ties" else (True,):
-            what = note if need_dx else "need_dx=False"
-            yield what, {"dy": dy, "winner": with_layout(note, winner), **a, "need_dx": need_dx}

@@ -5,9 +5,7 @@ Each function yields (note, arguments by name in the order of the interface).
 
 import numpy as np
 
-from mnp.kernels import textbook
-from mnp.verify import reference
-from mnp.verify.inputs import LAYOUTS, with_layout
+from mnp.verify.inputs import LAYOUTS, backward_cases, with_layout
 
 
 def dense_forward(draw):
@@ -37,73 +35,41 @@ def dense_forward(draw):
 
 def dense_backward(draw):
     """The forward cases, each with a dy, and one without dx."""
-    for note, a in dense_forward(draw):
-        dy = with_layout(note, draw.grid(len(a["x"]), len(a["weight"])))
-        yield note, {"dy": dy, "x": a["x"], "weight": a["weight"], "need_dx": True}
+    yield from backward_cases("dense_backward", dense_forward(draw), draw)
     a = {"dy": draw.grid(3, 2), "x": draw.grid(3, 4), "weight": draw.grid(2, 4)}
     yield "need_dx=False", {**a, "need_dx": False}
 
 
-def _maxout_inputs(draw):
-    yield "random numbers", draw.normal(5, 4, 3)
-    yield "batch of one", draw.normal(1, 3, 4)
-    yield "k = 1", draw.normal(4, 3, 1)
-    yield "one unit, k = 2", draw.normal(4, 1, 2)
-    yield "ties", draw.ties(9, 4, 4)
-    yield "all neurons equal", np.full((3, 2, 4), -1.5, draw.dtype)
-    yield "all negative", -1 - np.abs(draw.normal(4, 3, 3))
-    yield "as many units as neurons", draw.normal(3, 4, 4)
-    yield "large magnitudes", draw.normal(4, 3, 3, scale=1e30)
-    yield "minus infinity everywhere", np.full((2, 2, 3), -np.inf, draw.dtype)
-    for note in LAYOUTS:
-        yield note, with_layout(note, draw.grid(6, 4, 4))
-
-
 def maxout_forward(draw):
     """Ties, values below zero, and NaN, of which the first in a unit wins."""
-    for note, z in _maxout_inputs(draw):
-        yield note, {"z": z}
+    yield "random numbers", {"z": draw.normal(5, 4, 3)}
+    yield "batch of one", {"z": draw.normal(1, 3, 4)}
+    yield "k = 1", {"z": draw.normal(4, 3, 1)}
+    yield "one unit, k = 2", {"z": draw.normal(4, 1, 2)}
+    yield "ties", {"z": draw.ties(9, 4, 4)}
+    yield "all neurons equal", {"z": np.full((3, 2, 4), -1.5, draw.dtype)}
+    yield "all negative", {"z": -1 - np.abs(draw.normal(4, 3, 3))}
+    yield "as many units as neurons", {"z": draw.normal(3, 4, 4)}
+    yield "large magnitudes", {"z": draw.normal(4, 3, 3, scale=1e30)}
+    yield "minus infinity everywhere", {"z": np.full((2, 2, 3), -np.inf, draw.dtype)}
+    for note in LAYOUTS:
+        yield note, {"z": with_layout(note, draw.grid(6, 4, 4))}
     z = draw.grid(3, 2, 4)
     z[0, 0, 2] = z[1, 1, 0] = z[2, 0, 1] = z[2, 0, 3] = np.nan
     yield "NaN in a unit", {"z": z}
 
 
-def maxout_backward(draw):
-    """The forward cases, with the textbook's winners."""
-    for note, z in _maxout_inputs(draw):
-        y, winner = textbook.maxout_forward(z)
-        yield (
-            note,
-            {
-                "dy": with_layout(note, draw.grid(*y.shape)),
-                "winner": with_layout(note, winner),
-                "k": z.shape[2],
-            },
-        )
-
-
-def _relu_inputs(draw):
-    yield "features", draw.normal(3, 5)
-    yield "feature maps", draw.normal(2, 3, 4, 5)
-    yield "batch of one", draw.normal(1, 4)
-    yield "exact zeros", draw.ties(4, 6)
-    yield "negative zero", np.array([[-0.0, 0.0, -1.0, 1.0]], draw.dtype)
-    yield "large magnitudes", draw.normal(3, 4, scale=1e30)
-    for note in LAYOUTS:
-        yield note, with_layout(note, draw.grid(4, 2, 4))
-
-
 def relu_forward(draw):
     """Exact zeros, and NaN, which stays."""
-    for note, x in _relu_inputs(draw):
-        yield note, {"x": x}
+    yield "features", {"x": draw.normal(3, 5)}
+    yield "feature maps", {"x": draw.normal(2, 3, 4, 5)}
+    yield "batch of one", {"x": draw.normal(1, 4)}
+    yield "exact zeros", {"x": draw.ties(4, 6)}
+    yield "negative zero", {"x": np.array([[-0.0, 0.0, -1.0, 1.0]], draw.dtype)}
+    yield "large magnitudes", {"x": draw.normal(3, 4, scale=1e30)}
+    for note in LAYOUTS:
+        yield note, {"x": with_layout(note, draw.grid(4, 2, 4))}
     yield "NaN and infinities", {"x": np.array([[np.nan, 1, -1], [np.inf, -np.inf, 0]], draw.dtype)}
-
-
-def relu_backward(draw):
-    """Outputs of a ReLU, so zeros are common."""
-    for note, x in _relu_inputs(draw):
-        yield note, {"dy": with_layout(note, draw.grid(*x.shape)), "y": with_layout(note, np.maximum(x, 0))}
 
 
 def _dropout_inputs(draw):
@@ -218,23 +184,3 @@ def dense_maxout_forward(draw):
             "bias": draw.grid(3, 4),
         }
         yield note, {**a, "relu": True, "keep": with_layout(note, draw.keep(0.5, 4, 3, 4)), "p": 0.5}
-
-
-def dense_maxout_backward(draw):
-    """The forward cases with the textbook's y and winner, and one without dx."""
-    for note, a in dense_maxout_forward(draw):
-        y, winner = reference.dense_maxout_forward(**a)
-        dy = with_layout(note, draw.grid(*y.shape))
-        a = {name: value for name, value in a.items() if name != "bias"}
-        for need_dx in (True, False) if note == "ties" else (True,):
-            what = note if need_dx else "need_dx=False"
-            yield (
-                what,
-                {
-                    "dy": dy,
-                    "y": with_layout(note, y),
-                    "winner": with_layout(note, winner),
-                    **a,
-                    "need_dx": need_dx,
-                },
-            )

@@ -3,13 +3,15 @@
     mnp check my_kernels.py
     mnp check tests/frameworks/torch_kernels.py --only conv2d_forward
     mnp check mnp.kernels.jitted --network
+    mnp check --command "node mine.js"
+    mnp check --model mine.py:model
 
 Each step has a module: `cases.generate` draws the inputs, `sandbox.answers` lets the candidate run on them
 in its own process, `judge.judge` compares, `diagnosis.guess` names the usual mistakes that fit.
 """
 
 from mnp.errors import MnpError
-from mnp.verify import candidate, cases, network, reference, sandbox
+from mnp.verify import candidate, cases, models, network, reference, sandbox
 from mnp.verify.diagnosis import guess
 from mnp.verify.judge import Verdict, judge
 
@@ -20,7 +22,8 @@ def check(where, only=None, seed=0, seconds=120.0):
     Parameters
     ----------
     where : str
-        A dotted module name or the path of a Python file.
+        A dotted module name, the path of a Python file, or "command: WORDS" for a program in any
+        language; see `mnp.verify.program`.
     only : list of str, optional
         These kernels and no others.
     seed : int
@@ -88,15 +91,20 @@ def report(where, only=None, with_network=False, seed=0, seconds=120.0):
     passed : bool
         Whether something is implemented and all of it passed.
     """
-    verdicts, names = [], [*(only or reference.OUTPUTS), *(["network"] if with_network else [])]
-    for name, verdict in zip(names, _verdicts(where, only, with_network, seed, seconds), strict=True):
+    if where.startswith(candidate.MODEL):
+        names, found = models.STAGES, models.judge_model(sandbox.stages(where, seed, seconds), seed)
+    else:
+        names = [*(only or reference.OUTPUTS), *(["network"] if with_network else [])]
+        found = _verdicts(where, only, with_network, seed, seconds)
+    verdicts = []
+    for name, verdict in zip(names, found, strict=False):  # a model may end at its first stage
         verdicts.append(verdict)
         print(str(verdict).removeprefix(f"{name} " if len(verdicts) > 1 else ""))
         if len(verdicts) < len(names):  # the name of what is running now: it may take a while
             print(names[len(verdicts)], end=" ", flush=True)
     print(summary(verdicts))
     failed = [v.kernel for v in verdicts if v.status == "failed" and v.kernel in reference.OUTPUTS]
-    if failed:
+    if failed and names is not models.STAGES:
         inputs = f'mnp.verify.cases.generate("{failed[0]}", seed={seed})'
         print(f"the inputs of {failed[0]}'s case n, to step through: {inputs}[n].args")
     statuses = {v.status for v in verdicts}

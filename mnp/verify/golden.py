@@ -64,19 +64,9 @@ def kernel_vectors(kernel, seed=0):
             for name, value in values.items():
                 # An argument that is changed in place has a value before and a value after.
                 label = f"{name}_after" if kind == "outputs" and name in case.args else name
-                entry[kind][name] = _store(arrays, f"{number}/{label}", value)
+                entry[kind][name] = safetensors_file.store(arrays, f"{number}/{label}", value)
         entries.append(entry)
     return arrays, entries
-
-
-def _store(arrays, key, value):
-    """Put arrays under keys; return the manifest's entry for the value."""
-    if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
-        return [_store(arrays, f"{key}.{i}", v) for i, v in enumerate(value)]
-    if isinstance(value, (np.ndarray, np.generic)):
-        arrays[key] = np.ascontiguousarray(value).reshape(np.shape(value))
-        return {"array": key}
-    return list(value) if isinstance(value, tuple) else value
 
 
 def vectors(seed=0):

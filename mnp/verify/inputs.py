@@ -1,6 +1,10 @@
-"""Random inputs of the generated cases, and their layouts in memory."""
+"""Random inputs of the generated cases, their layouts in memory, and the cases of backward kernels."""
+
+import inspect
 
 import numpy as np
+
+from mnp.verify import reference
 
 
 class Draw:
@@ -65,3 +69,27 @@ LAYOUTS = {"Fortran order": np.asfortranarray, "strided input": strided, "negati
 def with_layout(note, a):
     """Return an array in the memory layout that the note of its case names, if it names one."""
     return LAYOUTS.get(note, np.asarray)(a)
+
+
+def backward_cases(kernel, forward_cases, draw):
+    """Turn the cases of a forward kernel into those of its backward kernel.
+
+    What the backward kernel takes is the forward kernel's arguments, the textbook's outputs and a random
+    dy, all in the layout of the case. NaN has no gradient, so those cases are left out.
+
+    Yields (note, arguments by name in the order of the interface).
+    """
+    forward = kernel.replace("backward", "forward")
+    names = inspect.signature(reference.function(kernel)).parameters
+    for note, args in forward_cases:
+        if "NaN" in note:
+            continue
+        outputs = reference.named(forward, reference.function(forward)(**args))
+        given = {name: with_layout(note, value) for name, value in outputs.items()}
+        given["dy"] = with_layout(note, draw.grid(*outputs["y"].shape))
+        given |= {"x_shape": args["x"].shape} if "x" in args else {"k": args["z"].shape[2]}
+        given |= {**args, "need_dx": True}
+        backward = {name: given[name] for name in names}
+        yield note, backward
+        if "need_dx" in names and note == "ties":
+            yield "need_dx=False", {**backward, "need_dx": False}

@@ -47,7 +47,7 @@ SETTINGS = {  # for the manifest of the golden vectors
     ],
 }
 MEANING = {  # of the arrays, by their names or by what stands before the slash
-    "initial": "before the first step",
+    "initial": "before the first step; neurons 0 and 1 of unit 0 are equal, and their maximum is a tie",
     "images": "(step, N, C, H, W), the batches",
     "labels": "(step, N)",
     "keep": "(step, N, units, k) dropout: where True the neuron's value stayed, divided by 1 - dropout",
@@ -84,6 +84,12 @@ def backend_of(module):
     return backend
 
 
+def small_lenet(backend, rng=None):
+    """Build the network of the pipeline, in float64; without rng its numbers are to be filled in."""
+    size = {"image_size": 16, "dropout": DROPOUT, "dtype": np.float64}
+    return lenet5(3, 8, UNITS, K, **size, rng=rng if rng is not None else 0, backend=backend)
+
+
 def pruning_round(backend, seed=0):
     """Run the pipeline in float64 and keep everything on the way.
 
@@ -102,7 +108,7 @@ def pruning_round(backend, seed=0):
     rng = np.random.default_rng([seed, 1])
     data = mnp.data.load("digits")
     crops = np.ascontiguousarray(data.train_images[:, :, 6:22, 6:22])
-    net = lenet5(3, 8, UNITS, K, image_size=16, dropout=DROPOUT, rng=rng, dtype=np.float64, backend=backend)
+    net = small_lenet(backend, rng)
     notes = {}
 
     def note(key, array, step=None):
@@ -121,6 +127,8 @@ def pruning_round(backend, seed=0):
         for name, array in net.params().items():
             note(f"{prefix}after_step/{name}", array, step)
 
+    # Two neurons of a unit that give 1 whatever the input: a true tie above zero, where a gradient shows it.
+    net["fc3"].params["weight"][0, :2], net["fc3"].params["bias"][0, :2] = 0.0, 1.0
     for name, array in net.params().items():
         array[...] = array.astype(np.float32)  # so that float32 users start from the same numbers
         note(f"initial/{name}", array.astype(np.float32))

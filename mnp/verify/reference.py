@@ -1,6 +1,7 @@
 """The reference: the textbook's kernels, and the fused pairs composed of them."""
 
 import difflib
+import inspect
 
 import numpy as np
 
@@ -101,6 +102,19 @@ def widen(value):
     return value
 
 
+def bind(kernel, args, keywords):
+    """Name the arguments of a call of a kernel, defaults included."""
+    given = inspect.signature(function(kernel)).bind(*args, **keywords)
+    given.apply_defaults()
+    return dict(given.arguments)
+
+
+def named(kernel, returned):
+    """Name what a kernel returned, one value or a tuple of them."""
+    names = OUTPUTS[kernel]
+    return dict(zip(names, returned if len(names) > 1 else (returned,), strict=True))
+
+
 def call(kernel, args):
     """Run a definition on copies of the arguments, and name what it returns.
 
@@ -118,7 +132,4 @@ def call(kernel, args):
     """
     args = {name: widen(value) for name, value in args.items()}
     returned = function(kernel)(**args)
-    names = OUTPUTS[kernel]
-    if kernel in IN_PLACE:
-        return {name: args[name] for name in names}
-    return dict(zip(names, returned if len(names) > 1 else (returned,), strict=True))
+    return {name: args[name] for name in IN_PLACE[kernel]} if kernel in IN_PLACE else named(kernel, returned)

@@ -62,6 +62,19 @@ def to_bytes(arrays, metadata=None):
     return len(text).to_bytes(8, "little") + text + b"".join(body)
 
 
+def store(arrays, key, value):
+    """Put an argument's arrays into a dictionary; return what JSON says of the argument.
+
+    {"array": key} for an array, a list of such entries for a tuple of arrays, other values as they are.
+    """
+    if isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value):
+        return [store(arrays, f"{key}.{i}", v) for i, v in enumerate(value)]
+    if isinstance(value, (np.ndarray, np.generic)):
+        arrays[key] = np.ascontiguousarray(value).reshape(np.shape(value))
+        return {"array": key}
+    return list(value) if isinstance(value, tuple) else value
+
+
 def from_bytes(data, where="safetensors"):
     """Read named arrays from the bytes of a safetensors file.
 

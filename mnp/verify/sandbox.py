@@ -10,9 +10,11 @@ import itertools
 import os
 import pickle
 import queue
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -20,6 +22,7 @@ from mnp.errors import MnpError
 from mnp.process import python_command
 from mnp.verify import candidate, cases, reference
 from mnp.verify.candidate import Answer
+from mnp.verify.program import how_it_ended
 
 MAX_TIMEOUT = 1e6  # seconds; an endless limit would overflow
 STARTED = "started"
@@ -31,12 +34,14 @@ class Child:
 
     def __init__(self, where, seed, names=None):
         code = f"from mnp.verify.sandbox import child_main; child_main({where!r}, {seed!r}, {names!r})"
+        self.folder = tempfile.mkdtemp(prefix="mnp-check-")
         self.process = subprocess.Popen(
             python_command(code, candidate.folder_of(where)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            env={**os.environ, "TMPDIR": self.folder},  # what is left there goes with the process
         )
         self.messages = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -69,22 +74,10 @@ class Child:
         self.process.kill()
         self.process.wait()
         self.reader.join(5.0)
+        shutil.rmtree(self.folder, ignore_errors=True)
         self.process.stdout.close()
         with self.process.stderr as stderr:
             return stderr.read().decode(errors="replace").strip()
-
-    def how_it_ended(self):
-        """Describe the end of a process that sends no more messages."""
-        try:
-            status = self.process.wait(5.0)
-        except subprocess.TimeoutExpired:  # it has closed its end of the pipe and runs on
-            return "closed its output"
-        if status >= 0:
-            return f"exit status {status}"
-        try:
-            return f"{signal.Signals(-status).name}: {signal.strsignal(-status)}"
-        except ValueError:
-            return f"signal {-status}"
 
 
 def answers(where, only=None, seed=0, seconds=120.0):
@@ -121,14 +114,37 @@ def network_notes(where, seed=0, seconds=120.0):
     remark : str
         How many kernels were the candidate's, or the problem.
     """
+    (message,) = _messages(where, seed, seconds, 1)
+    return message if isinstance(message, tuple) else ({}, message)
+
+
+def stages(where, seed=0, seconds=120.0):
+    """Run the stages of a model in a process of their own; yields what `torch_model.measure` does.
+
+    Raises MnpError for a model that cannot be checked at all. A stage that ends the process or takes longer
+    than `seconds` is the last one.
+    """
+    from mnp.verify.models import STAGES
+
+    for stage, message in zip(STAGES, _messages(where, seed, seconds, len(STAGES)), strict=False):
+        if isinstance(message, str) and stage == STAGES[0]:
+            raise MnpError(message)
+        yield message if isinstance(message, tuple) else (stage, {}, message)
+
+
+def _messages(where, seed, seconds, count):
+    """Yield the messages of a child, the last one a str if something has stopped it."""
     child = Child(where, seed)
     try:
-        message = child.next(seconds)
-        if message is None:
-            return {}, f"ended the process ({child.how_it_ended()})"
-        return message if isinstance(message, tuple) else ({}, message)
+        for _ in range(count):
+            message = child.next(seconds)
+            if message is None:
+                message = f"ended the process ({how_it_ended(child.process)})"
+            yield message
+            if isinstance(message, str):
+                return
     except TimeoutError:
-        return {}, f"did not return within {seconds:g} s"
+        yield f"did not return within {seconds:g} s"
     finally:
         child.stop()
 
@@ -140,7 +156,7 @@ def _first_message(child, where, seconds):
     except TimeoutError:
         raise MnpError(f"{where} does not import: no answer within {seconds:g} s") from None
     if message is None:
-        raise MnpError(f"{where} does not import: it ended its process ({child.how_it_ended()})")
+        raise MnpError(f"{where} does not import: it ended its process ({how_it_ended(child.process)})")
     if isinstance(message, str):
         raise MnpError(message)
     return message
@@ -157,7 +173,7 @@ def _one_kernel(child, name, seed, seconds):
             done = f", with {len(got)} of {wanted} cases done: --seconds gives more" if got else ""
             return [*got, Answer(problem=f"did not return within {seconds:g} s{done}")], True
         if answer is None:
-            return [*got, Answer(problem=f"ended the process ({child.how_it_ended()})")], True
+            return [*got, Answer(problem=f"ended the process ({how_it_ended(child.process)})")], True
         got.append(answer)
         if answer.problem == "NotImplementedError":
             break
@@ -171,9 +187,15 @@ def serve(where, seed, names=None):
     ------
     message : str, list, Answer or tuple
         A str is the error that ends everything. Otherwise first the list of those `names` that are
-        implemented, then the Answer to each of their cases; without names, (notes, remark) of a network.
+        implemented, then the Answer to each of their cases; without names, (notes, remark) of a network,
+        or the stages of a model.
     """
     try:
+        if where.startswith(candidate.MODEL):
+            from mnp.verify import torch_model
+
+            yield from torch_model.measure(where, seed)
+            return
         module = candidate.load_module(where)
     except MnpError as error:
         yield str(error)

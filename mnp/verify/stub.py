@@ -1,10 +1,21 @@
-"""Write the kernel interface as a module to fill in: signatures and docstrings."""
+"""Write the kernel interface as a module to fill in: signatures and docstrings; and programs that do not
+use Python, from the examples of this package.
+"""
 
 import ast
 import inspect
+import re
 import textwrap
+from pathlib import Path
 
 from mnp.verify import reference
+
+EXAMPLES = Path(__file__).with_name("examples")
+LANGUAGES = {  # the file of each example, and what an unwritten kernel returns there
+    "c": ("kernels.c", "    return 0; /* yours to write */"),
+    "javascript": ("kernels.js", "  return; // yours to write"),
+    "rust": ("kernels.rs", "    false // yours to write"),
+}
 
 HEADER = '''"""Kernels to fill in. `mnp check {file}` checks them, except those that still raise.
 
@@ -47,3 +58,23 @@ def stub_source(names=None, file="my_kernels.py"):
             f'def {name}({signature}):\n    """{docstring}"""\n    raise NotImplementedError("{message}")\n'
         )
     return "\n\n".join(parts)
+
+
+def program_source(language, example=False):
+    """Return the source of a program for `mnp check --command`.
+
+    Parameters
+    ----------
+    language : str
+        "c", "javascript" or "rust".
+    example : bool
+        Then five or six kernels are written; otherwise they are to be filled in.
+
+    >>> print(program_source("c")[:13])
+    /* Kernels in
+    """
+    file, unwritten = LANGUAGES[language]
+    source = (EXAMPLES / file).read_text(encoding="utf-8")
+    if example:
+        return source
+    return re.sub(r" +/[/*] the kernel itself.*?(?=^})", f"{unwritten}\n", source, flags=re.S | re.M)
