@@ -1,4 +1,4 @@
-"""Source code, gradient checks, short runs and debugger sessions for the notebooks."""
+"""Source code, checks of answers and gradients, short runs and debugger sessions for the notebooks."""
 
 import ast
 import bdb
@@ -35,6 +35,31 @@ def source_without_docstring(function):
     if inspect.getdoc(function) is not None:
         del lines[first.lineno - 1 : first.end_lineno]
     return "\n".join(lines)
+
+
+def check_answer(yours, expected, tolerance=1e-6):
+    """Print a reader's answer beside the expected one, and whether they agree.
+
+    An answer of `...` or None is not there yet: nothing is given away. Numbers agree within `tolerance`,
+    relative and absolute; of large arrays the first numbers are printed.
+
+    >>> check_answer([1, 3], [1, 2])
+    yours:    [1 3]
+    expected: [1 2]
+    not yet
+    >>> check_answer(..., 0.5)
+    yours:    ...
+    not yet: replace the ... and run the cell again
+    """
+    if yours is None or yours is ...:
+        print("yours:    ...\nnot yet: replace the ... and run the cell again")
+        return
+    for label, value in (("yours:   ", yours), ("expected:", expected)):
+        value = np.round(value, 4)
+        shown = value if value.size <= 16 else f"{value.shape}, beginning with {value.ravel()[:6]}"
+        print(label, str(shown).replace("\n", "\n" + " " * 10))
+    same = np.shape(yours) == np.shape(expected) and np.allclose(yours, expected, tolerance, tolerance)
+    print("right" if same else "not yet")
 
 
 def gradient_errors(net, x, labels, each=6):

@@ -85,7 +85,8 @@ def arm_label(arm):
     ('weights after neurons', 'win counts')
     """
     names = {"neurons": "neurons alone", "weights": "weights alone", "after": "weights after neurons"}
-    names["win_counts_training"] = "win counts, training mode"
+    names |= {"win_counts_training": "win counts, training mode", "unpruned": "nothing removed"}
+    names |= {"small": "small, from new weights", "rewound": "pruned, then first weights"}
     return names.get(arm, arm.replace("_", " "))
 
 
