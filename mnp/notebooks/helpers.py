@@ -90,6 +90,39 @@ def format_gradient_errors(errors):
     return "\n".join([*lines, f"largest error {largest:.1e}: {verdict}"])
 
 
+def choose_lines(z, removed, counts, t):
+    """Two lines between images along which to look at a unit and the neuron that it loses.
+
+        z(t) = z[a, u] + t * (z[b, u] - z[a, u])
+
+    Parameters
+    ----------
+    z : (images, units, k) float
+        The neurons' values for a few images.
+    removed : (units,) int
+        The neuron that each unit loses.
+    counts : (units, k) int
+        Win counts over the training set.
+    t : (T,) float
+
+    Returns
+    -------
+    typical, striking : (a, b, u)
+        The line on which the removed neuron wins about as often as over the training set, of those with three
+        long pieces; and the one on which it wins most.
+    """
+    images, units, k = z.shape
+    shares = np.zeros((images, images, units, k))
+    for a, b in np.ndindex(images, images):
+        path = z[a] + t[:, None, None] * (z[b] - z[a])  # (T, units, k)
+        shares[a, b] = (path.argmax(axis=2)[:, :, None] == np.arange(k)).mean(axis=0)
+    of_removed = np.take_along_axis(shares, removed[None, None, :, None], axis=3)[..., 0]
+    in_training = np.take_along_axis(counts, removed[:, None], axis=1)[:, 0] / counts.sum(axis=1)
+    several = np.sort(shares, axis=3)[..., -3] > 0.1
+    unlike = np.where(several & (of_removed > 0), np.abs(of_removed - in_training), 1)
+    return [np.unravel_index(np.argmax(score), score.shape) for score in (-unlike, of_removed)]
+
+
 class FinishedRun(NamedTuple):
     """A run: its rows, the network after each round, and what the ranking of each round was based on."""
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.experiments.results import SEEDS_TABLE, TABLE, describe_round, format_summary
+from mnp.experiments.results import (
+    SEEDS_TABLE,
+    TABLE,
+    describe_round,
+    format_summary,
+    mean_sd_se,
+    paired_interval,
+)
 from mnp.files import read_json
 from mnp.plotting.style import arm_label
 from mnp.tables import markdown_table, text_table
@@ -126,9 +133,16 @@ def format_sd(mean, sd):
 
 def format_change(line):
     """The change against the same seed's unpruned network, with its paired interval if there is one."""
-    if line["change_low"] is None:
-        return f"{line['change']:+.2f}"
-    return f"{line['change']:+.2f} ({line['change_low']:+.2f} … {line['change_high']:+.2f})"
+    return format_interval(line["change"], line["change_low"], line["change_high"])
+
+
+def format_interval(change, low, high):
+    """A difference with its 95 % interval, if it has one.
+
+    >>> format_interval(0.1, -0.15, 0.35), format_interval(0.5, None, None)
+    ('+0.10 (-0.15 … +0.35)', '+0.50')
+    """
+    return f"{change:+.2f}" if low is None else f"{change:+.2f} ({low:+.2f} … {high:+.2f})"
 
 
 def arms_table(aggregate):
@@ -145,6 +159,49 @@ def arms_table(aggregate):
         _, cells = table_of(columns, lines)
         rows += [(*(("", "") if i else first), *cell) for i, cell in enumerate(cells)]
     return ("parameters", "reduction", *columns), rows
+
+
+# --- arms at one k, or at their end -----------------------------------------------------------------------
+
+
+def ends_of_arms(results, k=None):
+    """{arm: the rows, one per seed, of its last round}; with k, of its round with k neurons per unit."""
+    rounds = {}
+    for row in results["rows"]:
+        if row["arm"] and k in (None, row["k"]):
+            rounds.setdefault(row["arm"], {}).setdefault(row["step"], []).append(row)
+    return {arm: of_arm[max(of_arm)] for arm, of_arm in rounds.items()}
+
+
+def errors_of_arms(results, k=None):
+    """{arm: its test error for every seed} at the ends of `ends_of_arms`."""
+    return {arm: [row["error"] for row in rows] for arm, rows in ends_of_arms(results, k).items()}
+
+
+def paired_table(results, reference, k=None):
+    """Parameters and error of every arm, and the paired difference from the arm `reference`."""
+    errors, rows = errors_of_arms(results, k), []
+    for arm, of_arm in ends_of_arms(results, k).items():
+        cells = arm_label(arm), f"{of_arm[0]['nonzero']:,}", format_sd(*mean_sd_se(errors[arm])[:2])
+        difference = format_interval(*paired_interval(errors[arm], errors[reference]))
+        rows.append((*cells, "" if arm == reference else difference))
+    return ("method", "parameters", "error, %", f"difference from {arm_label(reference)}"), rows
+
+
+def describe_difference(results, arm, other, k=None):
+    """A sentence in bold Markdown: which of two arms has the lower test error, from their paired interval."""
+    errors = errors_of_arms(results, k)
+    words = [f"{arm_label(name)} {format_sd(*mean_sd_se(errors[name])[:2])} %" for name in (arm, other)]
+    change, low, high = paired_interval(errors[arm], errors[other])
+    if low is None:
+        verdict = "one seed, so no interval"
+    elif low <= 0 <= high:
+        verdict = "the interval contains 0: no difference is shown"
+    else:
+        lower = arm if high < 0 else other
+        verdict = f"{arm_label(lower)} has the lower error"
+    difference = format_interval(change, low, high)
+    return f"**{words[0]}, {words[1]}; difference {difference} points: {verdict}.**"
 
 
 # --- records: LeNet-5 on MNIST ------------------------------------------------------------------------

@@ -42,6 +42,15 @@ def plot_units(t, units, x="input x", y="output", numbers=None, before=None):
     return figure
 
 
+def plot_removal(t, z, removed):
+    """A unit along a line, z (N, k), beside what it becomes without one of its neurons."""
+    names = [j for j in range(z.shape[1]) if j != removed]
+    without = f"without neuron {removed}"
+    panels = {f"k = {z.shape[1]}": z, without: z[:, names]}
+    numbers = [range(z.shape[1]), names]
+    return plot_units(t, panels, "t", "z of the unit", numbers, before={without: z.max(axis=1)})
+
+
 def plot_regions(axis, units, points=None, boundaries=None):
     """Maxout units of two inputs: the plane coloured by the winning neuron, with contours of the output.
 
