@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mnp.errors import MnpError
 from mnp.files import atomic_write
+from mnp.notebooks.sliders import WIDGET
 
 
 def execute(path):
@@ -23,9 +24,25 @@ def execute(path):
     resources = {"metadata": {"path": str(path.parent)}}
     options = {"timeout": 900, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
     nbclient.NotebookClient(notebook, resources=resources, **options).execute()
+    prepare(notebook)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     atomic_write(path, nbformat.writes(notebook) + "\n")
+
+
+def prepare(notebook):
+    """Leave the figure of each widget alone, and mark what `jupyter nbconvert --to slides` shows.
+
+    A slide is the page's first cell or a figure; what to see in it becomes the speaker's notes.
+    """
+    after_figure = False
+    for number, cell in enumerate(notebook.cells):
+        outputs = cell.get("outputs", ())
+        for output in outputs:
+            output.get("data", {}).pop(WIDGET, None)
+        figure = any("image/png" in output.get("data", {}) for output in outputs)
+        kind = "slide" if figure or number == 0 else "notes" if after_figure else "skip"
+        cell.metadata.slideshow, after_figure = {"slide_type": kind}, figure
 
 
 def main(names):

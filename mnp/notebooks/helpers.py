@@ -1,4 +1,4 @@
-"""Source code, gradient checks, short runs and debugger sessions for the notebooks."""
+"""Source code, checks of answers and gradients, short runs and debugger sessions for the notebooks."""
 
 import ast
 import bdb
@@ -37,6 +37,31 @@ def source_without_docstring(function):
     return "\n".join(lines)
 
 
+def check_answer(yours, expected, tolerance=1e-6):
+    """Print a reader's answer beside the expected one, and whether they agree.
+
+    An answer of `...` or None is not there yet: nothing is given away. Numbers agree within `tolerance`,
+    relative and absolute; of large arrays the first numbers are printed.
+
+    >>> check_answer([1, 3], [1, 2])
+    yours:    [1 3]
+    expected: [1 2]
+    not yet
+    >>> check_answer(..., 0.5)
+    yours:    ...
+    not yet: replace the ... and run the cell again
+    """
+    if yours is None or yours is ...:
+        print("yours:    ...\nnot yet: replace the ... and run the cell again")
+        return
+    for label, value in (("yours:   ", yours), ("expected:", expected)):
+        value = np.round(value, 4)
+        shown = value if value.size <= 16 else f"{value.shape}, beginning with {value.ravel()[:6]}"
+        print(label, str(shown).replace("\n", "\n" + " " * 10))
+    same = np.shape(yours) == np.shape(expected) and np.allclose(yours, expected, tolerance, tolerance)
+    print("right" if same else "not yet")
+
+
 def gradient_errors(net, x, labels, each=6):
     """Check a float64 network's gradients against difference quotients.
 
@@ -63,6 +88,39 @@ def format_gradient_errors(errors):
     largest = max(errors.values())
     verdict = "the gradients agree" if largest < 1e-5 else "THE GRADIENTS DIFFER"
     return "\n".join([*lines, f"largest error {largest:.1e}: {verdict}"])
+
+
+def choose_lines(z, removed, counts, t):
+    """Two lines between images along which to look at a unit and the neuron that it loses.
+
+        z(t) = z[a, u] + t * (z[b, u] - z[a, u])
+
+    Parameters
+    ----------
+    z : (images, units, k) float
+        The neurons' values for a few images.
+    removed : (units,) int
+        The neuron that each unit loses.
+    counts : (units, k) int
+        Win counts over the training set.
+    t : (T,) float
+
+    Returns
+    -------
+    typical, striking : (a, b, u)
+        The line on which the removed neuron wins about as often as over the training set, of those with three
+        long pieces; and the one on which it wins most.
+    """
+    images, units, k = z.shape
+    shares = np.zeros((images, images, units, k))
+    for a, b in np.ndindex(images, images):
+        path = z[a] + t[:, None, None] * (z[b] - z[a])  # (T, units, k)
+        shares[a, b] = (path.argmax(axis=2)[:, :, None] == np.arange(k)).mean(axis=0)
+    of_removed = np.take_along_axis(shares, removed[None, None, :, None], axis=3)[..., 0]
+    in_training = np.take_along_axis(counts, removed[:, None], axis=1)[:, 0] / counts.sum(axis=1)
+    several = np.sort(shares, axis=3)[..., -3] > 0.1
+    unlike = np.where(several & (of_removed > 0), np.abs(of_removed - in_training), 1)
+    return [np.unravel_index(np.argmax(score), score.shape) for score in (-unlike, of_removed)]
 
 
 class FinishedRun(NamedTuple):

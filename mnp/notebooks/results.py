@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.experiments.results import SEEDS_TABLE, TABLE, describe_round, format_summary, paired_interval
+from mnp.experiments.results import (
+    SEEDS_TABLE,
+    TABLE,
+    describe_round,
+    format_summary,
+    mean_sd_se,
+    paired_interval,
+)
 from mnp.files import read_json
 from mnp.plotting.style import arm_label
 from mnp.tables import markdown_table, text_table
@@ -126,9 +133,16 @@ def format_sd(mean, sd):
 
 def format_change(line):
     """The change against the same seed's unpruned network, with its paired interval if there is one."""
-    if line["change_low"] is None:
-        return f"{line['change']:+.2f}"
-    return f"{line['change']:+.2f} ({line['change_low']:+.2f} … {line['change_high']:+.2f})"
+    return format_interval(line["change"], line["change_low"], line["change_high"])
+
+
+def format_interval(change, low, high):
+    """A difference with its 95 % interval, if it has one.
+
+    >>> format_interval(0.1, -0.15, 0.35), format_interval(0.5, None, None)
+    ('+0.10 (-0.15 … +0.35)', '+0.50')
+    """
+    return f"{change:+.2f}" if low is None else f"{change:+.2f} ({low:+.2f} … {high:+.2f})"
 
 
 def arms_table(aggregate):
@@ -147,53 +161,47 @@ def arms_table(aggregate):
     return ("parameters", "reduction", *columns), rows
 
 
-def control_lines(results):
-    """What each arm of a plan "controls" ends at, compared with the same seeds' network with nothing removed.
-
-    Returns
-    -------
-    lines : list of dict
-        First the unpruned network after its first training, with arm ""; then the last round of each arm.
-        The columns of `aggregate`; change, change_low, change_high are the paired 95 % interval of the error
-        against the arm "unpruned", which was trained for as many epochs.
-    """
-    aggregate, rows = results["aggregate"], results["rows"]
-    ends = {line["arm"]: line for line in aggregate}  # the last of each
-
-    def errors(line):
-        return [row["error"] for row in rows if row["step"] == line["step"]]  # by seed
-
-    lines = []
-    for arm, line in ends.items():
-        interval = paired_interval(errors(line), errors(ends["unpruned"]))
-        changes = dict(zip(("change", "change_low", "change_high"), interval, strict=True))
-        lines.append(line | changes | {"label": arm_label(arm) or "unpruned, first training only"})
-    return lines
+# --- arms at one k, or at their end -----------------------------------------------------------------------
 
 
-def controls_table(results):
-    """The table of `control_lines`."""
-    first = [row for row in results["rows"] if row["seed"] == results["seeds"][0]]
+def ends_of_arms(results, k=None):
+    """{arm: the rows, one per seed, of its last round}; with k, of its round with k neurons per unit."""
+    rounds = {}
+    for row in results["rows"]:
+        if row["arm"] and k in (None, row["k"]):
+            rounds.setdefault(row["arm"], {}).setdefault(row["step"], []).append(row)
+    return {arm: of_arm[max(of_arm)] for arm, of_arm in rounds.items()}
 
-    def epochs(line):
-        row, total = first[line["step"]], 0
-        while True:
-            total += row["epochs"]
-            if row["parent"] < 0 or row["kind"] == "rewind":
-                return str(total)
-            row = first[row["parent"]]
 
-    columns = {
-        "network": lambda line: line["label"],
-        "k": lambda line: str(line["k"]),
-        "parameters": lambda line: f"{line['nonzero']:,.0f}",
-        "epochs in all": epochs,
-        "error, %": lambda line: format_sd(line["error_mean"], line["error_sd"]),
-        "against nothing removed, 95 % interval": lambda line: (
-            "" if line["arm"] == "unpruned" else format_change(line)
-        ),
-    }
-    return table_of(columns, control_lines(results))
+def errors_of_arms(results, k=None):
+    """{arm: its test error for every seed} at the ends of `ends_of_arms`."""
+    return {arm: [row["error"] for row in rows] for arm, rows in ends_of_arms(results, k).items()}
+
+
+def paired_table(results, reference, k=None):
+    """Parameters and error of every arm, and the paired difference from the arm `reference`."""
+    errors, rows = errors_of_arms(results, k), []
+    for arm, of_arm in ends_of_arms(results, k).items():
+        cells = arm_label(arm), f"{of_arm[0]['nonzero']:,}", format_sd(*mean_sd_se(errors[arm])[:2])
+        difference = format_interval(*paired_interval(errors[arm], errors[reference]))
+        rows.append((*cells, "" if arm == reference else difference))
+    return ("method", "parameters", "error, %", f"difference from {arm_label(reference)}"), rows
+
+
+def describe_difference(results, arm, other, k=None):
+    """A sentence in bold Markdown: which of two arms has the lower test error, from their paired interval."""
+    errors = errors_of_arms(results, k)
+    words = [f"{arm_label(name)} {format_sd(*mean_sd_se(errors[name])[:2])} %" for name in (arm, other)]
+    change, low, high = paired_interval(errors[arm], errors[other])
+    if low is None:
+        verdict = "one seed, so no interval"
+    elif low <= 0 <= high:
+        verdict = "the interval contains 0: no difference is shown"
+    else:
+        lower = arm if high < 0 else other
+        verdict = f"{arm_label(lower)} has the lower error"
+    difference = format_interval(change, low, high)
+    return f"**{words[0]}, {words[1]}; difference {difference} points: {verdict}.**"
 
 
 def rankings_table(aggregate):

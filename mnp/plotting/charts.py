@@ -28,6 +28,26 @@ def plot_images(groups, size=None, symmetric=()):
     return figure
 
 
+def plot_masks(masks):
+    """Masks {title: (rows, columns) bool}, black where True, with the share of every row and column."""
+    shape = {"width_ratios": [5, 1] * len(masks), "height_ratios": [1, 5]}
+    figure, axes = new_figure(2 * len(masks), 2, (9.6, 3.7), **shape)
+    for i, (title, mask) in enumerate(masks.items()):
+        (top, corner), (ax, right) = axes[:, 2 * i : 2 * i + 2]
+        ax.imshow(~mask, cmap="gray", aspect="auto", interpolation="nearest")
+        ax.set(xticks=[], yticks=[], xlabel="input", ylabel="neuron" if i == 0 else "")
+        top.fill_between(np.arange(mask.shape[1]), 100 * mask.mean(axis=0), color=BLUE, step="mid")
+        right.fill_betweenx(np.arange(mask.shape[0]), 100 * mask.mean(axis=1), color=BLUE, step="mid")
+        top.set(xlim=(0, mask.shape[1]), ylim=(0, 100), xticks=[], yticks=[0, 100])
+        right.set(ylim=(mask.shape[0], 0), xlim=(0, 100), yticks=[], xticks=[0, 100])
+        top.set_title(title, fontsize=9, loc="left")
+        corner.set_axis_off()
+        for one in (top, right):
+            one.tick_params(labelsize=7)
+    axes[0, 0].set_ylabel("kept (%)", fontsize=8)
+    return figure
+
+
 def plot_bars(values, x, log=True, form="{:.3g}"):
     """Horizontal bars of {name: value}, with the value at each end."""
     figure, ax = new_figure(size=(9.0, 0.42 * len(values) + 1.1))

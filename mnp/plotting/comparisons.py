@@ -1,6 +1,10 @@
 """Committed results side by side: methods at equal size, and published results for LeNet-5."""
 
+from itertools import product
+
 import numpy as np
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from mnp.plotting.style import BLACK, BLUE, GREY, LINES, arm_label, label_axes, log_scale, new_figure
 
@@ -79,30 +83,64 @@ def plot_rankings(panels):
     return figure
 
 
+def plot_arm_errors(errors, title):
+    """Test error of several arms, a dot per seed and the mean +- one sd: {arm: its errors}."""
+    figure, ax = new_figure(size=(9.0, 0.42 * len(errors) + 1.2))
+    for y, values in enumerate(errors.values()):
+        ax.plot(values, [y] * len(values), "o", color=BLUE, alpha=0.45, markersize=6, linewidth=0)
+        sd = np.std(values, ddof=1) if len(values) > 1 else 0
+        ax.errorbar(
+            np.mean(values), y, xerr=sd, fmt="|", color=BLACK, markersize=16, capsize=3, linewidth=1.4
+        )
+    ax.set_yticks(range(len(errors)), [arm_label(arm) for arm in errors])
+    ax.invert_yaxis()
+    label_axes(ax, "test error (%): dots are seeds, lines are mean and standard deviation", "", title)
+    return figure
+
+
 def plot_records(records, title):
     """Test error over compression: published results hollow, this project's filled, +- one sd over seeds.
 
     Parameters
     ----------
     records : list of dict, `mnp.notebooks.results.all_records`
-        The number of a record stands beside its point; those without an error are left out.
+        Each point has the name of its method; those without an error are left out.
     """
-    figure, ax = new_figure(size=(9.6, 4.4))
+    figure, ax = new_figure(size=(9.6, 5.0))
     drawn = [record for record in records if record["after"] is not None]
-    for i, record in enumerate(drawn):
+    for record in drawn:
         own = "recipe" in record
-        point = record["compression"], record["after"]
-        colour, face = (BLUE, BLUE) if own else (BLACK, "white")
-        style = {"color": colour, "markerfacecolor": face, "markersize": 8, "capsize": 2}
-        ax.errorbar(*point, record["sd"] or 0, fmt=REMOVED[record["removed"]][0], **style)
-        offset = (7, 6) if i % 2 else (7, -14)  # neighbours alternate between above and below
-        text = {"textcoords": "offset points", "fontsize": 9, "weight": "bold" if own else None}
-        ax.annotate(str(record["number"]), point, offset, **text)
+        style = {"color": BLUE if own else BLACK, "markerfacecolor": BLUE if own else "white"}
+        marker, place = REMOVED[record["removed"]][0], (record["compression"], record["after"])
+        ax.errorbar(*place, record["sd"] or 0, fmt=marker, markersize=8, capsize=2, **style)
     for marker, label in REMOVED.values():
         ax.plot([], [], marker, color=BLACK, markerfacecolor="white", label=label)
     ax.plot([], [], "s", color=BLUE, label="filled: this project, mean over seeds")
     log_scale(ax.xaxis)
-    ax.margins(x=0.06, y=0.15)
+    ax.margins(x=0.1, y=0.25)
     label_axes(ax, "compression: 431,080 (LeNet-5) / remaining parameters", "test error (%)", title)
-    ax.legend(frameon=False, fontsize=8, loc="best")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.draw_without_rendering()
+    label_points(ax, [(r["compression"], r["after"], r["method"].removeprefix("mnp, ")) for r in drawn])
     return figure
+
+
+def label_points(ax, points):
+    """Write a text beside each point (x, y, text), where nothing stands yet; none where there is no room."""
+    taken = [Bbox.from_extents(*(p - 6), *(p + 6)) for p in ax.transData.transform([p[:2] for p in points])]
+    heights = sorted(range(-60, 61, 12), key=abs)
+    for x, y, text in points:
+        for dy, side in product(heights, (1, -1)):
+            arrow = {"arrowprops": {"arrowstyle": "-", "color": GREY, "linewidth": 0.6}}
+            look = {"textcoords": "offset points", "fontsize": 8, "va": "center", "in_layout": False}
+            align = "left" if side > 0 else "right"
+            label = ax.annotate(text, (x, y), (10 * side, dy), ha=align, **look, **(arrow if dy else {}))
+            label.get_window_extent()  # finds its position
+            box = Text.get_window_extent(label)
+            inside = ax.bbox.x0 < box.x0 and box.x1 < ax.bbox.x1
+            if inside and not any(box.overlaps(other) for other in taken):
+                break
+            label.remove()
+        else:
+            continue
+        taken.append(box)

@@ -1,7 +1,5 @@
 """Face verification: ROC curves, and accuracy against size."""
 
-from itertools import pairwise
-
 import numpy as np
 
 from mnp.errors import MnpError
@@ -74,7 +72,7 @@ def plot_accuracy(runs, folds=None, published=(), title=""):
     folds : {label: rows of all folds}, optional
         Drawn as thin lines.
     published : list of dict with method and accuracy
-        Drawn as horizontal lines.
+        Drawn as horizontal lines; those far from the runs are named only.
     """
     figure, ax = new_figure(size=(9.6, 4.6))
     for (name, rounds), (colour, marker, dash) in zip(runs.items(), LINES, strict=False):
@@ -86,21 +84,30 @@ def plot_accuracy(runs, folds=None, published=(), title=""):
             points = [(row["nonzero"], row["accuracy"]) for row in rows if row["fold"] == fold]
             ax.plot(*zip(*points, strict=True), color=colour, linewidth=0.7, alpha=0.3)
     first = next(iter(runs.values()))
-    for row, accuracy, _ in [first[0], *(r for r in first if r[0]["k"] == 1)]:
+    for row, accuracy, se in [first[0], *(r for r in first if r[0]["k"] == 1)]:
         pruned = row["kind"] not in ("train", "neurons")
         text = f"{-100 * row['reduction']:.0f} %" if pruned else f"k = {row['k']}"
         style = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
-        ax.annotate(text, (row["nonzero"], accuracy), (0, -22), **style)
+        ax.annotate(text, (row["nonzero"], accuracy + se), (0, 5), **style)
     log_scale(ax.xaxis)
     sizes = [row["nonzero"] for rounds in runs.values() for row, _, _ in rounds]
     ax.set_xlim(1.3 * max(sizes), min(sizes) / 6)  # fewer to the right, with room for the methods' names
-    lines = sorted(published, key=lambda line: line["accuracy"])
-    for line, above in pairwise([*lines, {"accuracy": np.inf}]):
-        ax.axhline(line["accuracy"], color=GREY, linewidth=0.9, linestyle=":")
-        near = above["accuracy"] - line["accuracy"] < 2.5
-        place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+    shown = [row["accuracy"] for rows in (folds or {}).values() for row in rows]
+    shown += [mean for rounds in runs.values() for _, mean, _ in rounds]
+    low, high = min(shown) - 3, max(shown) + 3
+    ax.set_ylim(low, high)
+    outside = []
+    for line in published:
         text = f"{line['method']}: {line['accuracy']:g}"
-        ax.annotate(text, (0.995, line["accuracy"]), (0, -10 if near else 2), fontsize=8, **place)
+        if low < line["accuracy"] < high:
+            ax.axhline(line["accuracy"], color=GREY, linewidth=0.9, linestyle=":")
+            place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+            ax.annotate(text, (0.995, line["accuracy"]), (0, 2), fontsize=8, **place)
+        else:
+            outside.append(text)
+    if outside:
+        text = "not shown: " + "; ".join(outside)
+        ax.text(0.995, 0.02, text, transform=ax.transAxes, fontsize=8, ha="right")
     label_axes(ax, "remaining parameters (nonzero), fewer to the right", "accuracy (%)", title)
-    ax.legend(frameon=False, fontsize=9, loc="lower left")
+    ax.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 0.05))
     return figure

@@ -10,11 +10,22 @@ from mnp.experiments.registry import CHECKPOINTS, PAIRS, SUMMARY
 from mnp.files import read_json
 from mnp.plotting import style
 from mnp.plotting.faces import plot_roc, roc_of_run
-from mnp.plotting.style import LINES, arm_label, format_tick, label_axes, log_scale, new_figure, save_png
+from mnp.plotting.style import (
+    LINES,
+    arm_label,
+    format_tick,
+    label_axes,
+    log_scale,
+    new_figure,
+    save_png,
+)
 
 
-def plot_runs(runs):
-    """Test error against the number of remaining parameters: {title: rows}, one panel per run."""
+def plot_runs(runs, noise=0.0):
+    """Test error against the number of remaining parameters: {title: rows}, one panel per run.
+
+    A band of +- `noise` around the first error says which differences mean nothing.
+    """
     columns = min(2, len(runs))
     lines = -(-len(runs) // columns)
     figure, axes = new_figure(columns, lines, (9.6, max(4.8, 3.9 * lines)), squeeze=False)
@@ -22,6 +33,9 @@ def plot_runs(runs):
         ax.set_axis_off()
     for (title, rows), ax in zip(runs.items(), axes.flat, strict=False):
         draw_errors(rows, ax)
+        if noise:
+            error = np.mean([row["error"] for row in rows if row["step"] == 0])
+            ax.axhspan(error - noise, error + noise, color=style.GREY, alpha=0.25, linewidth=0)
         ax.set_title(title, loc="left", fontsize=11)
     return figure
 
@@ -52,9 +66,17 @@ def draw_errors(rows, ax):
         if removals:
             x, y, before = ([row[name] for row in removals] for name in ("nonzero", "error", "error_before"))
             ax.vlines(x, y, before, color=colour, linewidth=1, linestyle=":")
-            ax.plot(x, before, linestyle="none", markerfacecolor="white", **line)
+            ax.plot(x, before, linestyle="none", markerfacecolor="none", **line | {"markersize": 11})
     colour = LINES[0][0]
-    ax.plot([], [], "o", color=colour, markerfacecolor="white", label="after removal, before retraining")
+    ax.plot(
+        [],
+        [],
+        "o",
+        color=colour,
+        markerfacecolor="none",
+        markersize=9,
+        label="after removal, before retraining",
+    )
     scale_axes(ax, mean)
     label_axes(ax, "remaining parameters (nonzero), fewer to the right", "test error (%)")
     ax.legend(frameon=False, loc="upper left", fontsize=9)

@@ -42,7 +42,16 @@ def plot_units(t, units, x="input x", y="output", numbers=None, before=None):
     return figure
 
 
-def plot_regions(axis, units, points=None):
+def plot_removal(t, z, removed):
+    """A unit along a line, z (N, k), beside what it becomes without one of its neurons."""
+    names = [j for j in range(z.shape[1]) if j != removed]
+    without = f"without neuron {removed}"
+    panels = {f"k = {z.shape[1]}": z, without: z[:, names]}
+    numbers = [range(z.shape[1]), names]
+    return plot_units(t, panels, "t", "z of the unit", numbers, before={without: z.max(axis=1)})
+
+
+def plot_regions(axis, units, points=None, boundaries=None):
     """Maxout units of two inputs: the plane coloured by the winning neuron, with contours of the output.
 
     Parameters
@@ -53,16 +62,23 @@ def plot_regions(axis, units, points=None):
         Row index = input 2; one panel per unit.
     points : (features (N, 2), labels (N,)), optional
         Examples of two classes: 0 is drawn as a cross, 1 as a circle.
+    boundaries : {title: difference of the two classes' scores (M, M)}, optional
+        Their decision boundary, where it is 0, is drawn as a thick line instead of the contours.
     """
     figure, axes = new_figure(len(units), size=(3.1 * max(2.0, len(units)), 3.4), squeeze=False)
     for (title, z), ax in zip(units.items(), axes.flat, strict=True):
         k, winner = z.shape[2], z.argmax(axis=2)
         scale = {"cmap": ListedColormap(PIECES[:k]), "vmin": 0, "vmax": k - 1}
         ax.pcolormesh(axis, axis, winner, alpha=0.55, rasterized=True, **scale)
-        ax.clabel(ax.contour(axis, axis, z.max(axis=2), levels=7, colors=BLACK, linewidths=0.8), fontsize=7)
+        if boundaries:
+            ax.contour(axis, axis, boundaries[title], levels=[0], colors=BLACK, linewidths=2.5)
+        else:
+            lines = ax.contour(axis, axis, z.max(axis=2), levels=7, colors=BLACK, linewidths=0.8)
+            ax.clabel(lines, fontsize=7)
         for j in np.unique(winner):
             row, column = np.argwhere(winner == j).mean(axis=0).astype(int)
-            ax.text(axis[column], axis[row], str(j), ha="center", va="center", weight="bold", fontsize=11)
+            text = ax.text(axis[column], axis[row], str(j), ha="center", va="center", fontsize=11)
+            text.set(weight="bold", bbox={"facecolor": "white", "alpha": 0.8, "pad": 1.5, "linewidth": 0})
         for label, marker in ((0, "x"), (1, "o")) if points else ():
             chosen = points[0][points[1] == label]
             ax.plot(*chosen.T, marker, color=BLACK, markersize=3.5, alpha=0.8, markerfacecolor="none")

@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+from mnp.experiments.results import mean_sd_se
 from mnp.notebooks import results as stored
 from mnp.tables import markdown_table
 
@@ -98,7 +99,13 @@ def control(recipe, arm):
     """Error at the end of an arm of the recipe's controls; "not yet run" without them."""
     if recipe not in CONTROLS:
         return "not yet run"
-    return next(error(line) for line in stored.control_lines(read(CONTROLS[recipe])) if line["arm"] == arm)
+    errors = stored.errors_of_arms(read(CONTROLS[recipe]))[arm]
+    return stored.format_sd(*mean_sd_se(errors)[:2])
+
+
+def controls_table(results):
+    """What each arm ends at, compared with the network that nothing was removed from."""
+    return stored.paired_table(results, "unpruned")
 
 
 def ranking_sentence():
@@ -288,8 +295,8 @@ TABLES = {
     "ranking": ranking_sentence,
     "speed": speed_table,
     "mnist": mnist_table,
-    "mnist-caffe-controls": lambda: table_of("mnist-caffe-controls", stored.controls_table),
-    "mnist-controls": lambda: table_of("mnist-controls", stored.controls_table),
+    "mnist-caffe-controls": lambda: table_of("mnist-caffe-controls", controls_table),
+    "mnist-controls": lambda: table_of("mnist-controls", controls_table),
     "mnist-relevance": lambda: table_of(
         "mnist-relevance", lambda results: stored.rankings_table(results["aggregate"])
     ),

@@ -123,20 +123,13 @@ def test_a_recipe_without_arms_has_its_rounds(folder):
 
 def test_controls_are_compared_with_nothing_removed(folder):
     found = results.read_results("mnist-caffe-controls", folder)
-    lines = results.control_lines(found)
-    assert [line["arm"] for line in lines] == ["", "unpruned", "win_counts", "random", "small", "rewound"]
-    ends = {
-        (row["seed"], row["arm"]): row["error"]
-        for row in found["rows"]
-        if row["arm"]  # the last of each
-    }
-    for line in lines[1:]:
-        changes = [ends[seed, line["arm"]] - ends[seed, "unpruned"] for seed in (0, 1)]
-        assert line["change"] == pytest.approx(sum(changes) / 2)
-        assert line["change_low"] <= line["change"] <= line["change_high"]
-    _, cells = results.controls_table(found)
-    assert [cell[3] for cell in cells] == ["2", "4", "4", "4", "4", "4"]
-    assert cells[1][-1] == "" and cells[4][0] == "small from scratch"
+    header, cells = results.paired_table(found, "unpruned")
+    assert [cell[0] for cell in cells][:2] == ["nothing removed", "win counts"] and cells[0][-1] == ""
+    assert header[-1] == "difference from nothing removed"
+    ends = {(row["seed"], row["arm"]): row["error"] for row in found["rows"]}  # the last round of each arm
+    for arm, cell in zip(("win_counts", "random", "small", "rewound"), cells[1:], strict=True):
+        changes = [ends[seed, arm] - ends[seed, "unpruned"] for seed in (0, 1)]
+        assert cell[-1].startswith(f"{sum(changes) / 2:+.2f} (")
 
 
 def test_records_count_against_lenet5(folder):
