@@ -5,7 +5,7 @@ An implementation, or backend, is a module that offers the names in `KERNELS` (a
 
     textbook   reference: NumPy and visible loops, made to be read and stepped through
     jitted     readable loops, compiled by Numba
-    tiled      hand-tuned SIMD (AVX2, AVX-512), fused layers; falls back to jitted
+    tiled      hand-tuned SIMD (AVX2, AVX-512, NEON), fused layers; falls back to jitted
 
 Rules that hold in every implementation, tested in `tests/kernels/`:
 

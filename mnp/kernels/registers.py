@@ -15,10 +15,10 @@ many times, while all the sums stay in the CPU's registers from the first term t
 
 Here 3 + 2 loads feed 6 multiply-adds of 16 lanes. A tile of 6 rows and 4 columns needs 6 + 4 loads for
 24, and its 24 accumulators, 4 vectors and a scalar fit the 32 registers of AVX-512. (28 accumulators do
-not: the compiler then "spills" them to memory, and the speed is gone. AVX2 has 16 registers of 8 lanes: a
-vector of 16 takes two, and 4 such accumulators, 8 registers, are enough to keep both multipliers busy; 12
-were spilled more often than not. `WIDE` says which of the two it is. A tile that is too large is slower by
-three or four times, but just as right.)
+not: the compiler then "spills" them to memory, and the speed is gone. AVX2 has 16 registers of 8 lanes, NEON
+as many bytes in 32 of 4 lanes: there a vector of 16 takes two or four registers, and 4 such accumulators are
+enough to keep both multipliers busy; 12 were spilled more often than not. `WIDE` says which of the two sizes
+it is. A tile that is too large is slower by three or four times, but just as right.)
 
 `make_tile(rows, columns, lanes)` gives a namespace of functions to call inside jitted code:
 
@@ -40,6 +40,7 @@ import os
 from types import ModuleType
 
 from llvmlite import ir
+from llvmlite.binding import get_process_triple
 from numba import config, types
 from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
@@ -53,8 +54,13 @@ LINE = 16  # floats in a cache line of 64 bytes; vectors that start on one load 
 _target = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
 FEATURES = frozenset(name[1:] for name in _target.split(",") if name.startswith("+"))
 
-# Whether there are 32 registers of 16 lanes (AVX-512), or 16 of 8 (MNP_FORCE_AVX2=1 says so for tests).
+# Every AArch64 CPU has NEON; for some (Macs) LLVM lists no features.
+NEON = get_process_triple().startswith(("aarch64", "arm64"))
+
+# Whether there are 32 registers of 16 lanes (AVX-512), or a quarter of that: 16 of 8 (AVX2;
+# MNP_FORCE_AVX2=1 says so for tests), 32 of 4 (NEON).
 WIDE = "avx512f" in FEATURES and os.environ.get("MNP_FORCE_AVX2") != "1"
+VECTORS = NEON or "avx512f" in FEATURES or {"avx2", "fma"} <= FEATURES
 
 
 class TileType(types.Type):

@@ -16,6 +16,7 @@ from tolerances import TEXTBOOK, assert_close, assert_results_close
 
 from mnp.errors import MnpError
 from mnp.kernels import FUSED, KERNELS, jitted, textbook, tiled
+from mnp.kernels.registers import NEON
 from mnp.kernels.tiled import convolution, dense, elementwise, parallel, pooled, support
 from mnp.verify import reference
 
@@ -408,8 +409,9 @@ def test_code_from_the_cache_runs_in_a_process_that_has_done_nothing_else():
 @pytest.mark.parametrize(
     "setting",
     [
-        *("NUMBA_DISABLE_JIT=1", "MNP_FORCE_FALLBACK=1", "NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0"),
-        *("NUMBA_CPU_FEATURES=", "NUMBA_CPU_FEATURES=+avx,+fma,-avx2"),
+        *("NUMBA_DISABLE_JIT=1", "MNP_FORCE_FALLBACK=1"),
+        *(() if NEON else ("NUMBA_CPU_NAME=generic", "NUMBA_ENABLE_AVX=0")),
+        *(() if NEON else ("NUMBA_CPU_FEATURES=", "NUMBA_CPU_FEATURES=+avx,+fma,-avx2")),
     ],
 )
 def test_where_tiles_cannot_run_everything_falls_back(setting):
@@ -425,6 +427,7 @@ def test_where_tiles_cannot_run_everything_falls_back(setting):
     assert done.stdout == "[[16.0, 16.0, 16.0, 16.0]]\n", done.stderr
 
 
+@pytest.mark.skipif(NEON, reason="names features of x86")
 @needs_tiles
 def test_the_target_that_numba_compiles_for_decides_and_not_the_cpu():
     code = "from mnp.kernels import tiled; print(tiled.available())"

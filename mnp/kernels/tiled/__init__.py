@@ -1,5 +1,5 @@
 # ruff: noqa: F401, F403 - __all__ names all of these
-"""Hand-tuned SIMD kernels (AVX2, AVX-512): register tiles and fused layers; the rest is that of `jitted`.
+"""Hand-tuned SIMD kernels (AVX2, AVX-512, NEON): register tiles, fused layers; the rest is that of `jitted`.
 
 A register tile (see `mnp.kernels.registers`) multiplies a few loaded vectors with each other and keeps the
 sums in the CPU's registers. Around it:
@@ -15,8 +15,8 @@ sums in the CPU's registers. Around it:
     support       when all this can run, and memory for it
 
 It is made for float32 and the shapes of LeNet-5 and VGG16; the tiles have the size that the CPU's registers
-hold, AVX-512's or AVX2's (`registers.WIDE`). Whatever does not fit (float64, other strides,
-a CPU without AVX2, no compiler) runs as in `jitted`, with equal results up to rounding, as do all kernels
+hold, AVX-512's or those of AVX2 and NEON (`registers.WIDE`). Whatever does not fit (float64, other strides,
+a CPU without these, no compiler) runs as in `jitted`, with equal results up to rounding, as do all kernels
 that are not named here.
 """
 

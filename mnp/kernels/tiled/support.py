@@ -7,24 +7,23 @@ import threading
 import numba
 import numpy as np
 
-from mnp.kernels.registers import FEATURES, LINE
+from mnp.kernels.registers import LINE, VECTORS
 
 FLOAT32, NOTHING, NO_BYTES = np.dtype(np.float32), np.empty(0, np.float32), np.empty(0, np.uint8)
 
 _Array = np.ndarray  # looked up once: one image's inference asks a dozen times
 
 FORCED = os.environ.get("MNP_FORCE_FALLBACK") == "1"
-_VECTORS = "avx512f" in FEATURES or {"avx2", "fma"} <= FEATURES
 
 
 def available():
     """Whether this backend's own loops can run here; where not, its functions are those of `jitted`.
 
     True if Numba compiles (no NUMBA_DISABLE_JIT=1), and for a CPU with AVX-512, or AVX2 and FMA (which
-    NUMBA_CPU_NAME=generic is not), and the environment did not hold MNP_FORCE_FALLBACK=1, which is there
-    for tests, when Python started.
+    NUMBA_CPU_NAME=generic is not on x86), or NEON, and the environment did not hold MNP_FORCE_FALLBACK=1,
+    which is there for tests, when Python started.
     """
-    return _VECTORS and not FORCED and not numba.config.DISABLE_JIT
+    return VECTORS and not FORCED and not numba.config.DISABLE_JIT
 
 
 def floats32(*arrays):
