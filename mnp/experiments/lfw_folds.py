@@ -48,7 +48,7 @@ def run_folds(experiment, out, *, data_folder=None, backend=None, log=print, sou
         backend = backend_name(backend) if isinstance(backend, ModuleType) else backend
         options = {"data_folder": data_folder, "backend": backend, "log": log}
         if jobs > 1 and left:
-            run_in_processes({f"fold {f}": (experiments[f], folders[f]) for f in left}, jobs, **options)
+            run_in_processes(run, {f"fold {f}": (experiments[f], folders[f]) for f in left}, jobs, **options)
         for fold in left:
             log(f"fold {fold} of 0 to {FOLDS - 1}")
             task = LfwTask(experiments[fold], data_folder, photographs)

@@ -25,6 +25,7 @@ from mnp.files import LOCK, PARTIAL, lock_folder, make_folder, read_json, remove
 RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
 SEEDS = "seeds.json"  # only in a folder of several seeds
 PAIRS = "pairs.npz"  # only in that of face verification
+LOG = "log.txt"  # of a run in a process of its own
 
 # --- the named experiments -----------------------------------------------------------------------------
 
@@ -228,7 +229,7 @@ def check_run_folder(out, experiment, several=False):
             kinds = ("a run of one seed", "runs of several seeds")
             raise MnpError(f"{out}: holds {kinds[not several]}, not {kinds[several]}; choose another --out")
     elif out.exists():
-        ours = {PAIRS, RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
+        ours = {PAIRS, RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOG, LOCK}
         strange = {path.name for path in out.iterdir() if path.suffix != PARTIAL} - ours
         if strange:
             raise MnpError(f"{out}: is not empty and holds no run ({min(strange)}); choose another --out")

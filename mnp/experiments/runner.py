@@ -11,6 +11,7 @@ files and gives bit-identical results.
 
 import contextlib
 import dataclasses
+import operator
 import time
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from mnp.experiments.checkpoint import (
     with_prefix,
 )
 from mnp.experiments.classification import Classification
-from mnp.experiments.config import matches_type, to_dict
+from mnp.experiments.config import to_dict
 from mnp.experiments.recipes import FacesExperiment, plan_rounds
 from mnp.experiments.registry import CHECKPOINTS, HISTORY, RECIPE, SUMMARY, open_run_folder
 from mnp.experiments.results import check_row, size_columns, to_csv
@@ -130,13 +131,7 @@ class RoundState:
 
 
 # fields of a RoundState that progress.npz has in its JSON
-PROGRESS = {
-    "epoch": int,
-    "seconds": float,
-    "error_before": float,
-    "train_loss": float | None,
-    "wins_lost": float | None,
-}
+PROGRESS = ("error_before", "train_loss", "wins_lost")
 
 
 class Runner:
@@ -445,6 +440,7 @@ class Runner:
             "step": round.index,
             "rng": state.rng.bit_generator.state,
             "data": self.data_facts,
+            "epoch": state.epoch,
             **{name: getattr(state, name) for name in PROGRESS},
             "seconds": state.seconds_spent(),
             **architecture,
@@ -455,48 +451,40 @@ class Runner:
         save_checkpoint(self.progress_path, arrays, meta)
 
     def resume(self, round):
-        """Return the state in progress.npz if it belongs to this round and is sound, else None."""
+        """Return the state in progress.npz if it belongs to this round and can be used, else None."""
         if not self.progress_path.exists():
             return None
         try:
             arrays, meta = load_checkpoint(self.progress_path)
-            if meta.get("step") != round.index:
+            if meta["step"] != round.index:
                 return None
             state = self.restore(round, arrays, meta)
-        except MnpError as error:
-            self.log(f"{error}; the round starts again")
+        except Exception as error:  # damaged, or of another version: whatever using its values meets
+            reason = error if isinstance(error, MnpError) else f"{type(error).__name__}: {error}"
+            self.log(f"{self.progress_path}: cannot be used ({reason}); the round starts again")
             return None
         state.began = self.warm_up(state.net)
         self.log(f"resuming after epoch {state.epoch} of {round.epochs}")
         return state
 
     def restore(self, round, arrays, meta):
-        """Make the state that `save_progress` wrote; MnpError for anything that it cannot have written."""
-        for name, hint in PROGRESS.items():
-            if name not in meta or not matches_type(meta[name], hint):
-                raise MnpError(f"progress.npz has no {name}, or one of another type")
-        if not 0 <= meta["epoch"] <= round.epochs or meta["seconds"] < 0:
-            raise MnpError(f"progress.npz says epoch {meta['epoch']} of {round.epochs}")
+        """Make the state that `save_progress` wrote."""
         # A new optimiser first, as at the start of the round; then what it had learned until the save.
         net = network_from(arrays, meta, self.backend)
         optimizer, rng = self.new_optimizer(round, net), self.generator(round)
+        rng.bit_generator.state = meta["rng"]
         velocity, dense = with_prefix(arrays, "velocity"), with_prefix(arrays, "dense")
-        for name, array in (velocity | dense).items():
-            if array.dtype.kind != "f" or not np.isfinite(array.astype(net.dtype)).all():
-                raise MnpError(f"progress.npz has NaN, infinity or no numbers for {name!r}")
-        try:
-            rng.bit_generator.state = meta["rng"]
-        except Exception as error:  # whatever NumPy finds wrong with the state of a generator
-            raise MnpError(f"progress.npz has no state of the generator ({type(error).__name__})") from None
+        if not all(np.isfinite(array.astype(net.dtype)).all() for array in (velocity | dense).values()):
+            raise MnpError("it holds NaN or infinity")
+        if not 0 <= meta["epoch"] <= round.epochs:
+            raise MnpError(f"it is of epoch {meta['epoch']}")
         if round.kind == "gradual":
-            counts = [meta.get("iteration"), meta.get("start")]
-            if not all(matches_type(n, int) and n >= 0 for n in counts):
-                raise MnpError("progress.npz does not say how far the pruning is")
-            optimizer.load(*counts, velocity, dense)
+            optimizer.load(operator.index(meta["iteration"]), int(meta["start"]), velocity, dense)
         else:
             optimizer.load_velocity(velocity)
             optimizer.iteration = meta["epoch"] * self.per_epoch  # the schedule continues there
-        numbers = {name: meta[name] for name in PROGRESS}
+        numbers = {name: None if meta[name] is None else float(meta[name]) for name in PROGRESS}
+        numbers |= {"epoch": operator.index(meta["epoch"]), "seconds": float(meta["seconds"])}
         return RoundState(net, optimizer, rng, **numbers, arrays=with_prefix(arrays, "found"))
 
 
