@@ -208,7 +208,7 @@ def run(args):
     if args.set:
         experiment = override(experiment, *args.set)
     out = args.out or str(default_folder(experiment)) + ("-seeds" if seeds else "")
-    options = {"data_folder": args.data, "backend": args.backend, "log": log, "source": args.source}
+    options = {"data": args.data, "backend": args.backend, "log": log, "source": args.source}
     try:
         if seeds:
             log(f"{experiment.name}, seeds {seeds[0]} to {seeds[-1]}, into {out}")

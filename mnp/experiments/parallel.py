@@ -6,7 +6,7 @@ No kernel's result depends on its number of threads, so the number of processes 
 import contextlib
 import multiprocessing
 import os
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 import numba
@@ -27,7 +27,7 @@ def run_in_processes(run, runs, jobs, *, log=print, **options):
     jobs : int
         The processors are divided evenly among so many, unless NUMBA_NUM_THREADS is set.
     log : callable(str)
-        Called when all have finished; what a run says itself goes to log.txt in its folder.
+        Called when a run has finished; what a run says itself goes to log.txt in its folder.
     options
         Must be picklable, so the backend is given by name.
 
@@ -43,27 +43,28 @@ def run_in_processes(run, runs, jobs, *, log=print, **options):
     # Each process imports everything anew: a fork of one in which Numba's threads run would hang.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, spawn, initializer=numba.set_num_threads, initargs=(threads,)) as pool:
-        futures = {name: pool.submit(_run_with_log, run, *runs[name], options) for name in runs}
+        names = {pool.submit(_run_with_log, run, *runs[name], options): name for name in runs}
+        failures = []
         try:
-            wait(futures.values(), return_when=FIRST_EXCEPTION)
-            pool.shutdown(cancel_futures=True)
+            for future in as_completed(names):
+                error, name = None if future.cancelled() else future.exception(), names[future]
+                if error is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    if isinstance(error, BrokenProcessPool):
+                        error = f"its process or another one was killed, see {runs[name][1] / LOG}"
+                    elif not isinstance(error, MnpError):
+                        raise error
+                    failures.append(f"{name}: {error}")
+                elif not future.cancelled():
+                    log(f"{name} is done")
         except BaseException:  # Ctrl-C: no process is left; killing one harms nothing, every file is complete
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.kill()
                 process.join()
             raise
-    failures = []
-    for name, future in futures.items():
-        error = None if future.cancelled() else future.exception()
-        if isinstance(error, BrokenProcessPool):
-            error = f"its process or another one was killed, see {runs[name][1] / LOG}"
-        elif error is not None and not isinstance(error, MnpError):
-            raise error
-        failures += [f"{name}: {error}"] if error else []
     if failures:
-        raise MnpError("; ".join(failures))
-    log(f"all {len(runs)} runs are done")
+        raise MnpError("; ".join(sorted(failures)))
 
 
 def _run_with_log(run, experiment, folder, options):

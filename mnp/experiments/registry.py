@@ -1,6 +1,7 @@
 """The named experiments, and the folder of a run: what it holds, which experiment it belongs to."""
 
 import contextlib
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mnp.experiments.recipes import (
     FacesRecipe,
     FacesTrainRecipe,
     ModelRecipe,
+    OwnExperiment,
     PruneRecipe,
     TrainRecipe,
     WeightRecipe,
@@ -163,12 +165,16 @@ EXPERIMENTS = {
 
 
 def get_experiment(name):
-    """Return the named experiment; MnpError with the names that resemble an unknown one.
+    """Return the named experiment, or that of a recipe file (its name ends in .toml or .json).
+
+    Raises MnpError with the names that resemble an unknown one.
 
     >>> get_experiment("digit")
     Traceback (most recent call last):
     mnp.errors.MnpError: no recipe 'digit': did you mean digits? (`mnp list` shows all)
     """
+    if Path(name).suffix in (".toml", ".json"):
+        return read_recipe_file(name)
     if name not in EXPERIMENTS:
         raise MnpError(f"no recipe {name!r}{suggest(name, EXPERIMENTS)} (`mnp list` shows all)")
     return EXPERIMENTS[name]
@@ -183,11 +189,39 @@ def is_variant(experiment):
 # --- the experiment of a folder --------------------------------------------------------------------------
 
 
-def experiment_from(values):
-    """Make an experiment from what `to_dict` returned; only the data of faces have a `variant`."""
-    data = values.get("data") if isinstance(values, dict) else None
-    kind = FacesExperiment if isinstance(data, dict) and "variant" in data else Experiment
-    return from_dict(kind, values)
+def experiment_from(values, complete=True):
+    """Make an experiment from what `to_dict` returned, or from a recipe file, which need not be complete.
+
+    Only the data of faces have a `variant`, and only a model of one's own has a `builder`.
+    """
+    sections = values if isinstance(values, dict) else {}
+    data, model = (
+        sections.get(name) if isinstance(sections.get(name), dict) else {} for name in ("data", "model")
+    )
+    kind = FacesExperiment if "variant" in data else OwnExperiment if "builder" in model else Experiment
+    return from_dict(kind, values, complete=complete)
+
+
+def read_recipe_file(path):
+    """Read an experiment from a TOML file, or from the recipe.json of a run.
+
+    Fields that a TOML file leaves out have the defaults of `recipes`; its name is the file's, if it has none.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        values = read_json(path, "a recipe")
+    else:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise MnpError(f"{path}: cannot be read ({error.strerror or error})") from None
+        except ValueError as error:  # TOML and UTF-8
+            raise MnpError(f"{path}: is no TOML ({error})") from None
+        values.setdefault("name", path.stem)
+    try:
+        return experiment_from(values, complete=path.suffix == ".json")
+    except MnpError as error:
+        raise MnpError(f"{path}: {error}") from None
 
 
 def read_experiment(out):

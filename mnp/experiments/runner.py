@@ -36,12 +36,13 @@ from mnp.files import atomic_write, make_folder, to_json
 from mnp.kernels import textbook
 from mnp.nn import SGD, Maxout, Network, learning_rate, loss_and_grads, train_epoch
 from mnp.nn.base import backend_name
+from mnp.process import import_function
 from mnp.pruning.neurons import keep_top, wins_lost
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, collect_win_counts, measure_relevance, prune_neurons
 
 
-def run(experiment, out, *, data_folder=None, backend=None, log=print, source=None, task=None):
+def run(experiment, out, *, data=None, backend=None, log=print, source=None, task=None):
     """Run an experiment in a folder, or resume it; finished rounds are not repeated.
 
     Parameters
@@ -50,7 +51,7 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
         Not one of several folds (`lfw_folds.run_folds` runs those).
     out : str or Path
         New, empty, or the folder of this same experiment; it is locked meanwhile.
-    data_folder : str or Path, optional
+    data : str or Path, optional
         Where the data are looked for first.
     backend : module or str, optional
         The default is the fastest available.
@@ -72,11 +73,11 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
     """
     out = Path(out)
     with open_run_folder(out, experiment, log):
-        runner = Runner(experiment, out, task or task_of(experiment, data_folder), backend, log)
+        runner = Runner(experiment, out, task or task_of(experiment, data), backend, log)
         # A round is finished if its checkpoint is there and sound; only the others are run.
         finished = [runner.read_finished(round) for round in runner.plan]
         complete = all(finished) and all((out / name).exists() for name in runner.task.final_files)
-        if not all(finished) or data_folder is not None:  # a named folder must fit finished rounds, too
+        if not all(finished) or data is not None:  # a named folder must fit finished rounds, too
             # All that can be wrong with data and recipe is found here, not after hours of training.
             runner.prepare(finished)
         if not all(finished) and source is not None:
@@ -102,13 +103,13 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
         return runner.rows
 
 
-def task_of(experiment, data_folder=None):
+def task_of(experiment, data=None):
     """The task of an experiment: image classification, or face verification."""
     if isinstance(experiment, FacesExperiment):
         from mnp.experiments.lfw_task import LfwTask  # loads Pillow and the LFW reader
 
-        return LfwTask(experiment, data_folder)
-    return Classification(experiment, data_folder)
+        return LfwTask(experiment, data)
+    return Classification(experiment, data)
 
 
 @dataclasses.dataclass
@@ -162,11 +163,12 @@ class Runner:
         net = self.task.build_network(self.data, None, self.backend)
         self.backend, self.unpruned = net.backend, net.architecture()
         if any(round.kind == "neurons" for round in self.plan):
-            for name in e.prune.layers:
+            field = "prune.schedule" if e.prune.schedule else "prune.layers"
+            for name, ks in e.ladders().items():
                 if not isinstance(net[name], Maxout):
-                    raise MnpError(f"prune.layers: {name!r} is not a maxout layer")
-                if net[name].k != e.model.k:
-                    raise MnpError(f"prune.layers: {name!r} has k = {net[name].k}, not {e.model.k} (model.k)")
+                    raise MnpError(f"{field}: {name!r} is not a maxout layer")
+                if net[name].k != ks[0]:
+                    raise MnpError(f"{field}: {name} begins with k = {ks[0]}, but has {net[name].k}")
         # The size of a round that must match another one is not known yet.
         for round in self.plan:
             if round.reduction is not None or round.remaining is not None:
@@ -198,9 +200,9 @@ class Runner:
         from mnp.experiments.gradual import check_target
 
         # By then the neurons of its maxout layers are pruned; zeros stand for weights, only sizes count.
-        layers = self.experiment.prune.layers
+        ks = dict(round.ks) or dict.fromkeys(self.experiment.prune.layers, round.k)
         entries = [
-            entry | {"k": round.k} if "k" in entry and entry["name"] in layers else entry
+            entry | {"k": ks[entry["name"]]} if "k" in entry and entry["name"] in ks else entry
             for entry in self.unpruned
         ]
         check_target(Network.from_architecture(entries, backend=self.backend), self.target(round))
@@ -251,11 +253,13 @@ class Runner:
         # A separate generator: what a ranking draws must not change the batches of the training.
         rng = self.generator(round, ranking=True)
         arrays, keeps, wins, lost = {}, {}, 0, 0
-        for name in self.experiment.prune.layers:
+        for name, n_keep in round.ks or [(name, round.k) for name in self.experiment.prune.layers]:
+            if n_keep >= getattr(net[name], "k", 1):
+                continue  # its schedule has ended
             counts = relevance = collect_win_counts(rank_net, name, images)
             if round.ranking != "win_counts":
                 relevance = measure_relevance(rank_net, name, round.ranking, images, rng, labels=labels)
-            keeps[name] = keep_top(rank_neurons(relevance), n_keep=round.k)
+            keeps[name] = keep_top(rank_neurons(relevance), n_keep=n_keep)
             arrays |= {f"counts/{name}": counts, f"keep/{name}": keeps[name]}
             wins, lost = wins + int(counts.sum()), lost + int(wins_lost(counts, keeps[name]).sum())
         # All layers are ranked on the network as it was, before any of them is pruned.
@@ -360,6 +364,8 @@ class Runner:
         warmup = min(self.task.warmup, total // 4) if round.kind == "train" else 0
         if iteration < warmup:
             return section.lr * (iteration + 1) / warmup
+        if ":" in section.policy:
+            return float(import_function(section.policy, "policy")(section.lr, iteration, total))
         return learning_rate(
             section.policy,
             section.lr,
@@ -381,11 +387,8 @@ class Runner:
             "error_before": state.error_before,
             **columns,
             "seconds": float(f"{state.seconds_spent():.3f}"),
-            "arm": round.arm,
-            "ranking": round.ranking,
-            "parent": round.parent,
+            **{name: getattr(round, name) for name in ("arm", "ranking", "parent", "epochs", "removed")},
             "wins_lost": state.wins_lost,
-            "epochs": round.epochs,
             "train_loss": state.train_loss,
         }
         arrays, architecture = network_entries(state.net)

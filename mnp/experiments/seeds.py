@@ -29,7 +29,7 @@ def run_seeds(experiment, seeds, out, *, jobs=1, command="", log=print, **option
         How many run at the same time; above 1 each is a separate process that writes seed-S/log.txt.
     command : str
         Written into the results: how to repeat them.
-    log, data_folder, backend, source
+    log, data, backend, source
         As in `run`; the backend by name.
 
     Returns
