@@ -24,7 +24,7 @@ class Dataset:
         Other integer types, and floats that are whole numbers, become int64.
     name : str
     classes : int, optional
-        None counts from the largest label.
+        None is one more than the largest training label.
     validation_images, validation_labels : as the training arrays, or None
         None becomes arrays of length 0. A loader leaves them empty; `split_validation` fills them.
 
@@ -62,7 +62,7 @@ class Dataset:
             if images.shape[1:] != self.image_shape:
                 raise MnpError(f"{where}: images of {images.shape[1:]}, but training has {self.image_shape}")
         if self.classes is None:
-            object.__setattr__(self, "classes", max(1, *(self._labels(p).max(initial=-1) + 1 for p in PARTS)))
+            object.__setattr__(self, "classes", int(self.train_labels.max(initial=0)) + 1)
         for part in PARTS:
             _check_range(self._labels(part), self.classes, f"{self.name}, {part}")
 

@@ -42,7 +42,18 @@ from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, collect_win_counts, measure_relevance, prune_neurons
 
 
-def run(experiment, out, *, data=None, backend=None, log=print, source=None, task=None):
+def run(
+    experiment,
+    out,
+    *,
+    data=None,
+    backend=None,
+    log=print,
+    source=None,
+    task=None,
+    on_epoch=None,
+    on_round=None,
+):
     """Run an experiment in a folder, or resume it; finished rounds are not repeated.
 
     Parameters
@@ -51,8 +62,8 @@ def run(experiment, out, *, data=None, backend=None, log=print, source=None, tas
         Not one of several folds (`lfw_folds.run_folds` runs those).
     out : str or Path
         New, empty, or the folder of this same experiment; it is locked meanwhile.
-    data : str or Path, optional
-        Where the data are looked for first.
+    data : Dataset, str or Path, optional
+        The data themselves, or where they are looked for (`mnp.data.own`).
     backend : module or str, optional
         The default is the fastest available.
     log : callable(str)
@@ -61,6 +72,11 @@ def run(experiment, out, *, data=None, backend=None, log=print, source=None, tas
         Folder of another run, whose rounds that are the same work are copied (`reuse`).
     task : Classification or LfwTask, optional
         What is loaded, built and evaluated; the default is the experiment's own.
+    on_epoch : callable (net, round, epoch, result) -> bool, optional
+        Called after each epoch, with a Round, the epochs done in it and an EpochResult. True ends the
+        training of this round early.
+    on_round : callable (net, round, data) -> dict or None, optional
+        Called after each round; its {name: float} become further columns of the row.
 
     Returns
     -------
@@ -74,6 +90,7 @@ def run(experiment, out, *, data=None, backend=None, log=print, source=None, tas
     out = Path(out)
     with open_run_folder(out, experiment, log):
         runner = Runner(experiment, out, task or task_of(experiment, data), backend, log)
+        runner.on_epoch, runner.on_round = on_epoch, on_round
         # A round is finished if its checkpoint is there and sound; only the others are run.
         finished = [runner.read_finished(round) for round in runner.plan]
         complete = all(finished) and all((out / name).exists() for name in runner.task.final_files)
@@ -120,6 +137,7 @@ class RoundState:
     optimizer: object
     rng: np.random.Generator
     epoch: int = 0  # epochs done
+    stopped: bool = False  # by `on_epoch`
     error_before: float | None = None
     train_loss: float | None = None
     wins_lost: float | None = None  # share of all wins that the removed neurons had
@@ -145,6 +163,7 @@ class Runner:
         self.unpruned = None  # architecture of the unpruned network
         self.per_epoch = 0  # iterations
         self.progress_path = out / CHECKPOINTS / "progress.npz"
+        self.on_epoch = self.on_round = None
 
     # --- before the first round ---------------------------------------------------------------------
 
@@ -321,7 +340,7 @@ class Runner:
         """Train for the epochs that are left; save the state after each."""
         from mnp.nn.progress import Progress
 
-        epochs_left = round.epochs - state.epoch
+        epochs_left = 0 if state.stopped else round.epochs - state.epoch
         if epochs_left <= 0:
             return
 
@@ -344,7 +363,12 @@ class Runner:
                 # A kill during the save leaves the state of the epoch before: that epoch is repeated.
                 state.epoch += 1
                 state.train_loss = float(result.loss)
+                if self.on_epoch is not None:
+                    state.stopped = bool(self.on_epoch(state.net, round, state.epoch, result))
                 self.save_progress(round, state)
+                if state.stopped:
+                    self.log(f"stopped after epoch {state.epoch} of {round.epochs}")
+                    break
 
     def section(self, round):
         """The part of the recipe that a round's learning rate comes from."""
@@ -391,9 +415,13 @@ class Runner:
             "wins_lost": state.wins_lost,
             "train_loss": state.train_loss,
         }
+        row = {name: row[name] for name in self.task.columns}
+        if self.on_round is not None:
+            extra = self.on_round(state.net, round, self.data) or {}
+            row |= {name: float(value) for name, value in extra.items() if name not in row}
         arrays, architecture = network_entries(state.net)
         meta = {
-            "row": {name: row[name] for name in self.task.columns},
+            "row": row,
             "rng": state.rng.bit_generator.state,
             "velocity_sha256": checksum(state.optimizer.velocity.values()),
             "kernels": backend_name(state.net.backend),
@@ -444,6 +472,7 @@ class Runner:
             "rng": state.rng.bit_generator.state,
             "data": self.data_facts,
             "epoch": state.epoch,
+            "stopped": state.stopped,
             **{name: getattr(state, name) for name in PROGRESS},
             "seconds": state.seconds_spent(),
             **architecture,
@@ -488,6 +517,7 @@ class Runner:
             optimizer.iteration = meta["epoch"] * self.per_epoch  # the schedule continues there
         numbers = {name: None if meta[name] is None else float(meta[name]) for name in PROGRESS}
         numbers |= {"epoch": operator.index(meta["epoch"]), "seconds": float(meta["seconds"])}
+        numbers["stopped"] = bool(meta.get("stopped"))  # mnp 0.2 does not write it
         return RoundState(net, optimizer, rng, **numbers, arrays=with_prefix(arrays, "found"))
 
 
