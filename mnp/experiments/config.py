@@ -169,7 +169,7 @@ def to_builtin(value, hint):
         inner = typing.get_args(hint)
         hints = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
         return list(map(to_builtin, value, hints))
-    return float(value) if hint is float else value
+    return float(value) if hint is float else dict(value) if hint is dict else value
 
 
 def from_dict(kind, values, path="", complete=True):

@@ -5,6 +5,7 @@ That is data, model, training, pruning and the seed; not how a run is executed (
 """
 
 import itertools
+import json
 import re
 import string
 from dataclasses import dataclass, field
@@ -262,6 +263,12 @@ class OwnModel:
 
     builder: str = choice(("lenet5", "mlp", "vgg16"), "mlp", is_own)
     arguments: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        try:  # as they come back from recipe.json: lists for tuples
+            object.__setattr__(self, "arguments", json.loads(json.dumps(self.arguments)))
+        except TypeError as error:
+            raise MnpError(f"model.arguments: only numbers, texts, lists and the like ({error})") from None
 
 
 @dataclass(frozen=True)
