@@ -109,8 +109,10 @@ def operand_from(args, name, option, belongs):
 
 @command(
     "fetch",
-    "download MNIST, Fashion-MNIST or LFW, or copy the files from a folder",
-    argument("name", choices=("mnist", "fashion-mnist", "lfw"), help="the data set"),
+    "download MNIST, a set like it, or LFW, or copy the files from a folder",
+    argument(
+        "name", choices=("mnist", "fashion-mnist", "kmnist", "emnist-letters", "lfw"), help="the data set"
+    ),
     argument("--to", type=Path, metavar="DIR", help="where the files are put (default: the cache)"),
     argument("--from", type=Path, metavar="DIR", dest="source", help="copy them from here"),
     argument(

@@ -18,8 +18,19 @@ import numpy as np
 from mnp.data import mnist
 from mnp.data.dataset import Dataset
 from mnp.data.idx import read_idx
+from mnp.data.lfw_archive import fingerprint
+from mnp.data.sources import format_search, search_places
 from mnp.errors import MnpError
 
+PACKED_SHA256 = {  # of sets known by their packed files: Kuzushiji-MNIST
+    "kmnist": {
+        "train_images": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "train_labels": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "test_images": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "test_labels": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    },
+}
+EMNIST = "emnist-letters"
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".webp")
 OTHERS = (*IMAGES, ".npz", ".npy", ".zip", ".txt", ".csv", ".json", ".md")
@@ -55,8 +66,18 @@ def read_own(path, wanted=None):
                 return data
         except MnpError:
             pass  # absent, or something else under its names
-    files = find_idx_files(path)
+    files = find_idx_files(path, EMNIST if wanted == EMNIST else "")
     return read_idx_files(files, path) if files else read_class_folders(path)
+
+
+def load_named(name):
+    """Load kmnist or emnist-letters from $MNP_DATA or the cache, where `mnp fetch` has put them."""
+    for place in search_places(name):
+        files = find_idx_files(place, EMNIST if name == EMNIST else "") if place.is_dir() else {}
+        data = read_idx_files(files, place) if files else None
+        if data is not None and data.name == name:
+            return data
+    raise MnpError(f"no {name} files in {format_search(name)}; run `mnp fetch {name}`, or name their folder")
 
 
 def read_npz(path):
@@ -78,16 +99,22 @@ def read_npz(path):
     return Dataset(**found, name=_own_name(path.stem))
 
 
-def find_idx_files(folder):
+def find_idx_files(folder, word=""):
     """{part: path} of the idx files in a folder and two folders deep, by their names; {} if there are none.
 
+    word: taken are only files whose names contain it.
     Raises MnpError if some of the four are missing, or one of them is there twice.
     """
     found = {}
     places = (path for depth in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(depth)))
     for path in places:
         part = _part_of(path.name)
-        if part is None or path.suffix.lower() in OTHERS or not path.is_file():
+        if (
+            part is None
+            or word not in path.name.lower()
+            or path.suffix.lower() in OTHERS
+            or not path.is_file()
+        ):
             continue
         other = found.setdefault(part, path)
         # x.gz beside x: the packed one is read, as for MNIST
@@ -127,6 +154,8 @@ def read_idx_files(files, folder):
     arrays = {part: read_idx(path, 3 if "images" in part else 1) for part, path in files.items()}
     digests = {part: hashlib.sha256(array).hexdigest() for part, array in arrays.items()}
     known = [name for name, official in mnist.SHA256.items() if digests == official]
+    packed = {part: fingerprint(path) for part, path in files.items()}
+    known += [name for name, official in PACKED_SHA256.items() if packed == official]
     file = files["train_images"].name.lower()
     name = known[0] if known else _own_name(folder.resolve().name)
     if "emnist" in file:
@@ -207,4 +236,4 @@ def _own_name(name):
     ('shapes', 'mnist-own')
     """
     name = name or "data"
-    return f"{name}-own" if name in (*mnist.SHA256, "digits", "lfw") else name
+    return f"{name}-own" if name in (*mnist.SHA256, *PACKED_SHA256, "digits", "lfw") else name

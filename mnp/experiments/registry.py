@@ -62,6 +62,18 @@ EXPERIMENTS = {
             model=AUTHORS,
         ),
         Experiment(
+            "fashion-caffe",
+            "Fashion-MNIST with the authors' network and protocol",
+            data=DataRecipe("fashion-mnist"),
+            model=AUTHORS,
+        ),
+        Experiment(
+            "fashion",
+            "Fashion-MNIST with the network of the recipe mnist",
+            data=DataRecipe("fashion-mnist"),
+            model=WIDE,
+        ),
+        Experiment(
             "mnist",
             "20-50-2048, k = 4: the paper's -74 % of all parameters by neuron pruning",
             model=WIDE,

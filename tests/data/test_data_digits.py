@@ -88,7 +88,7 @@ def test_unknown_names():
         mnp.data.load("cifar")
     with pytest.raises(MnpError, match=r"mnp\.data\.lfw\.load"):
         mnp.data.load("lfw")
-    assert set(mnp.data.SETS) == {"digits", "mnist", "fashion-mnist"}
+    assert set(mnp.data.SETS) == {"digits", "mnist", "fashion-mnist", "kmnist", "emnist-letters"}
 
 
 # ---- Dataset
