@@ -16,6 +16,7 @@ data            load, Dataset
 networks        lenet5, mlp, vgg16, Network (layers: mnp.nn)
 training        fit, evaluate, SGD, learning_rate
 neuron pruning  prune_round; one by one: collect_win_counts, rank_neurons, keep_top, prune_neurons
+your own        run (a recipe, on your data), register_ranking, output_gradient
 weight pruning  magnitude_mask, global_magnitude_masks, apply_masks, sparse_network
 sizes           count_sizes
 files           save_network, load_network
@@ -40,7 +41,17 @@ __version__ = "0.2.0"
 
 _NAMES = {
     "mnp.data": ("Dataset", "load"),
-    "mnp.nn": ("SGD", "Network", "evaluate", "fit", "learning_rate", "lenet5", "mlp", "vgg16"),
+    "mnp.nn": (
+        "SGD",
+        "Network",
+        "evaluate",
+        "fit",
+        "learning_rate",
+        "lenet5",
+        "mlp",
+        "output_gradient",
+        "vgg16",
+    ),
     "mnp.pruning": (
         "apply_masks",
         "collect_win_counts",
@@ -51,7 +62,9 @@ _NAMES = {
         "prune_neurons",
         "prune_round",
         "rank_neurons",
+        "register_ranking",
     ),
+    "mnp.runs": ("run",),
     "mnp.sparse": ("sparse_network",),
     "mnp.experiments.checkpoint": ("load_network", "save_network"),
 }

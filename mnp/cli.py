@@ -109,8 +109,10 @@ def operand_from(args, name, option, belongs):
 
 @command(
     "fetch",
-    "download MNIST, Fashion-MNIST or LFW, or copy the files from a folder",
-    argument("name", choices=("mnist", "fashion-mnist", "lfw"), help="the data set"),
+    "download MNIST, a set like it, or LFW, or copy the files from a folder",
+    argument(
+        "name", choices=("mnist", "fashion-mnist", "kmnist", "emnist-letters", "lfw"), help="the data set"
+    ),
     argument("--to", type=Path, metavar="DIR", help="where the files are put (default: the cache)"),
     argument("--from", type=Path, metavar="DIR", dest="source", help="copy them from here"),
     argument(
@@ -143,9 +145,14 @@ def list_recipes(args):
 @command(
     "run",
     "train, rank, prune, retrain: run an experiment; leave its table, figures and networks",
-    argument("recipe", nargs="?", metavar="RECIPE", help="a name from `mnp list`"),
+    argument("recipe", nargs="?", metavar="RECIPE", help="a name from `mnp list`, or a recipe file (.toml)"),
     argument("--out", metavar="DIR", help="folder of the run (default: runs/<name>-<hash of the recipe>)"),
-    argument("--data", metavar="DIR", help="folder of the data (default: $MNP_DATA, then the cache)"),
+    argument(
+        "--data",
+        metavar="PATH",
+        help="the recipe's data, or your own: an .npz file, a folder of four idx files or of a folder of "
+        "images for each class (default: $MNP_DATA, then the cache)",
+    ),
     argument("--seed", type=int, metavar="S", help="the (first) seed (default: the recipe's, 0)"),
     argument("--seeds", type=int, metavar="N", help="run N seeds, S to S + N - 1, and aggregate them"),
     argument(
@@ -198,44 +205,38 @@ def run(args):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise MnpError(f"--{name} is {getattr(args, name)}: give 1 or more")
     limit_threads(args.threads)
-    from mnp.experiments import runner
-    from mnp.experiments import seeds as several
-    from mnp.experiments.config import override
-    from mnp.experiments.registry import default_folder
-    from mnp.experiments.results import format_seeds_table, format_summary, format_table
+    from mnp import runs
 
-    experiment, seeds = chosen_experiment(args)
-    if args.set:
-        experiment = override(experiment, *args.set)
-    out = args.out or str(default_folder(experiment)) + ("-seeds" if seeds else "")
-    options = {"data_folder": args.data, "backend": args.backend, "log": log, "source": args.source}
+    recipe, seeds, out = args.recipe, args.seeds, args.out
+    if recipe is None:
+        recipe, seeds = experiment_in(args)
+    started = {}
+
+    def say(line):
+        """Print a line; the first one about a run ends in its folder."""
+        if ", into " in line and not started:
+            started["out"] = line.partition(", into ")[2]
+        print(line, flush=True)
+
     try:
-        if seeds:
-            log(f"{experiment.name}, seeds {seeds[0]} to {seeds[-1]}, into {out}")
-            repeat = repeat_command(args, experiment, seeds)
-            results = several.run_seeds(experiment, seeds, out, jobs=args.jobs, command=repeat, **options)
-            log("\n" + format_seeds_table(results["aggregate"]))
-            log(format_summary(results))
-        else:
-            log(f"{experiment.name}, seed {experiment.seed}, into {out}")
-            if experiment.has_folds:
-                from mnp.experiments.lfw_folds import run_folds
-
-                rows = run_folds(experiment, out, jobs=args.jobs, **options)
-            else:
-                rows = runner.run(experiment, out, **options)
-            log("\n" + format_table(rows))
-            repeat = repeat_command(args, experiment)
-            results = several.make_results({experiment.seed: rows}, experiment, out, repeat)
-        save_results(args, experiment, results, None if seeds else out)
-        if not args.no_figures:
-            draw_figures(out, log)
+        runs.run(
+            recipe,
+            out,
+            data=args.data,
+            seed=args.seed,
+            seeds=seeds,
+            changes=args.set,
+            jobs=args.jobs,
+            backend=args.backend,
+            source=args.source,
+            results=args.results,
+            figures=not args.no_figures,
+            log=say,
+        )
     except KeyboardInterrupt:
-        return fail(f"interrupted; resume with: {shlex.join(resume_words(args, out))}", 130)
-
-
-def log(line):
-    print(line, flush=True)
+        if not started:
+            raise
+        return fail(f"interrupted; resume with: {shlex.join(resume_words(args, started['out']))}", 130)
 
 
 def limit_threads(count):
@@ -246,18 +247,11 @@ def limit_threads(count):
         os.environ.setdefault(name, "1")
 
 
-def chosen_experiment(args):
-    """The experiment and the list of seeds (None: a single run), from RECIPE or from the folder."""
-    from dataclasses import replace
-
-    from mnp.experiments.registry import get_experiment, read_experiment
+def experiment_in(args):
+    """The experiment and the list of seeds (None: a single run) of a folder that is resumed."""
+    from mnp.experiments.registry import read_experiment
     from mnp.experiments.seeds import read_seeds
 
-    if args.recipe is not None:
-        experiment = get_experiment(args.recipe)
-        if args.seed is not None:
-            experiment = replace(experiment, seed=args.seed)
-        return experiment, args.seeds and list(range(experiment.seed, experiment.seed + args.seeds))
     if not args.resume or args.out is None:
         raise MnpError("name a RECIPE (`mnp list` shows them), or resume a run: --resume --out DIR")
     if args.seed is not None or args.seeds is not None or args.set:
@@ -276,67 +270,20 @@ def resume_words(args, out):
     return [*words, *(["--no-figures"] if args.no_figures else [])]
 
 
-def repeat_command(args, experiment, seeds=None):
-    """The command that repeats a result: what decides the bits, and no path of this machine."""
-    from mnp.experiments.config import differences
-    from mnp.experiments.registry import EXPERIMENTS
+@command(
+    "recipe",
+    "print a recipe as a TOML file to start from: mnp recipe digits > mine.toml, then mnp run mine.toml",
+    argument("recipe", metavar="RECIPE", help="a name from `mnp list`, or a recipe file"),
+    argument(
+        "--set", nargs="+", action="extend", default=[], metavar="section.field=value", help="change it"
+    ),
+)
+def recipe(args):
+    from mnp.experiments.config import override, to_toml
+    from mnp.experiments.registry import get_experiment
 
-    base = EXPERIMENTS.get(experiment.name, experiment)
-    changes = args.set or [
-        f"{path}={value}" for path, value, _ in differences(experiment, base) if "." in path
-    ]
-    words = ["mnp", "run", experiment.name]
-    words += ["--seed", str(experiment.seed)] if experiment.seed else []
-    words += ["--seeds", str(len(seeds))] if seeds else []
-    words += ["--backend", args.backend] if args.backend else []
-    words += ["--set", *changes] if changes else []
-    if args.results and not os.path.isabs(args.results):
-        words += ["--results", args.results]
-    return shlex.join(words)
-
-
-def save_results(args, experiment, results, out):
-    """Say on which data the results are; write DIR/<recipe>.json and, of one run of faces, its pairs.
-
-    A variant of a named recipe, or a run on an excerpt of the data, has its own name: it must not
-    replace the recipe's own results. Nor may fewer seeds replace more.
-    """
-    from mnp.experiments.config import digest
-    from mnp.experiments.registry import PAIRS, is_variant
-    from mnp.experiments.results import format_data
-    from mnp.files import atomic_write, make_folder, read_json, to_json
-
-    name, facts = experiment.name, results.get("data")
-    if is_variant(experiment):
-        name += f"-{digest(experiment)}"
-    if isinstance(facts, dict) and "test_images" in facts:  # faces have several counts, in the summary
-        log(format_data(facts))
-        if facts["name"] != experiment.data.name:  # not the official files
-            name += f"-on-{facts['checksum'][:8]}"
-    if not args.results:
-        return
-    make_folder(args.results)
-    path = Path(args.results) / f"{name}.json"
-    before = read_json(path, "a result file").get("seeds", []) if path.exists() else []
-    if not set(before) <= set(results["seeds"]):
-        raise MnpError(
-            f"{path}: has seeds {before}, this run {results['seeds']}; not replaced: run all of them "
-            "(--seeds), or choose another --results"
-        )
-    atomic_write(path, to_json(results))
-    log(f"results: {path}")
-    if out is not None and (Path(out) / PAIRS).exists():
-        path = path.with_name(f"{name}-{PAIRS}")
-        atomic_write(path, (Path(out) / PAIRS).read_bytes())
-        log(f"results: {path}")
-
-
-def draw_figures(folder, log):
-    """Draw the figures of a finished run; `log` is called with a line for each."""
-    from mnp.plotting.runs import save_run_figures
-
-    for path in save_run_figures(folder):
-        log(f"figure: {path}")
+    operand_from(args, "recipe", "set", lambda word: "=" in word)
+    print(to_toml(override(get_experiment(args.recipe), *args.set)), end="")
 
 
 @command(
@@ -345,6 +292,8 @@ def draw_figures(folder, log):
     argument("folder", metavar="RUNDIR", help="the folder that `mnp run` wrote"),
 )
 def figures(args):
+    from mnp.runs import draw_figures
+
     draw_figures(args.folder, lambda line: print(line.removeprefix("figure: ")))
 
 

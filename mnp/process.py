@@ -1,7 +1,10 @@
 """Python processes that import the right modules, whatever files lie in the folder they start in."""
 
+import importlib
 import os
 import sys
+
+from mnp.errors import MnpError
 
 
 def import_path(*last):
@@ -39,3 +42,23 @@ def python_command(code, *last):
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     start = f"import sys; sys.path.insert(0, {root!r}); import mnp; sys.path[:] = {import_path(*last)!r}"
     return [sys.executable, "-E", "-P", "-B", "-c", f"{start}; {code}"]
+
+
+def import_function(name, what):
+    """The function of a user's module by "module:function"; modules are also found in the working folder.
+
+    Raises MnpError, which begins with `what`, if there is no such module or function.
+
+    >>> import_function("math:sqrt", "policy")(4)
+    2.0
+    """
+    module, _, function = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that no file there hides a module of Python
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise MnpError(f"{what} = {name}: cannot be imported ({error})") from None
+    if not callable(found):
+        raise MnpError(f"{what} = {name}: is a {type(found).__name__}, not a function")
+    return found

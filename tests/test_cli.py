@@ -294,7 +294,7 @@ def test_results_on_an_excerpt_are_named_and_marked(capsys, tmp_path):
     small = ["train.epochs=0", "prune.epochs=0", "train.batch_size=20", "model.neurons=8"]
     status, out, _ = mnp(capsys, *words, "--set", *small)
     assert status == 0
-    assert "data: mnist (unofficial: 40 + 20 images), 40 training and 20 test images; checksum " in out
+    assert "data: data, 40 training and 20 test images of (1, 28, 28), 10 classes; checksum " in out
     (path,) = (tmp_path / "res").iterdir()
     assert re.fullmatch(r"mnist-caffe-[0-9a-f]{8}-on-[0-9a-f]{8}\.json", path.name)
     facts = json.loads(path.read_text())["data"]
@@ -360,7 +360,7 @@ def idx(shape, data):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda f: f.pop("train-labels-idx1-ubyte.gz"), "train-labels-idx1-ubyte"),
+        (lambda f: f.pop("train-labels-idx1-ubyte.gz"), "train_labels"),
         (
             lambda f: f.update({"train-images-idx3-ubyte.gz": f["train-images-idx3-ubyte.gz"][:-9]}),
             "train-images",

@@ -21,6 +21,7 @@ LAYERS = [  # a module imports from its own layer and from those before it
     {"mnp.experiments", "mnp.verify"},
     {"mnp.plotting"},
     {"mnp.bench", "mnp.notebooks"},
+    {"mnp.runs"},
     {"mnp.cli"},
     {"mnp.__main__"},
 ]

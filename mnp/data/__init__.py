@@ -1,30 +1,37 @@
 """Data sets: `load` gives plain arrays.
 
 `digits` is part of the package; `mnist` and `fashion-mnist` are four idx files each, which `mnp fetch`
-downloads. Labeled Faces in the Wild (`mnp.data.lfw`) consists of pairs and folds and has its own class.
+downloads. `own` reads data of the user's. Labeled Faces in the Wild (`mnp.data.lfw`) consists of pairs and
+folds and has its own class.
 This package does not depend on `mnp.nn`.
 """
 
+from pathlib import Path
+
 from mnp.data import digits, mnist
 from mnp.data.dataset import Dataset
+from mnp.data.own import load_named, read_own
 from mnp.errors import MnpError
 
-__all__ = ["SETS", "Dataset", "load"]
+__all__ = ["SETS", "Dataset", "load", "read_own"]
 
 SETS = {
     "digits": "1,797 handwritten digits, 8x8 enlarged to 28x28; part of the package",
     "mnist": "70,000 handwritten digits of 28x28; download with `mnp fetch mnist`",
     "fashion-mnist": "70,000 pictures of clothes of 28x28; download with `mnp fetch fashion-mnist`",
+    "kmnist": "70,000 Japanese characters of 28x28 in 10 classes; download with `mnp fetch kmnist`",
+    "emnist-letters": "handwritten letters of 28x28 in 26 classes; download with `mnp fetch emnist-letters`",
 }
 
 
 def load(name, folder=None):
-    """Load a named set of labelled images.
+    """Load a named set of labelled images, or one's own.
 
     Parameters
     ----------
-    name : str
-        A key of `SETS`: "digits", "mnist" or "fashion-mnist".
+    name : str or Path
+        A key of `SETS`, such as "digits" or "mnist". Or the path of an .npz file or of a folder: see
+        `mnp.data.own`.
     folder : path or None
         Where to look for the files, either the folder itself or its parent. None looks in
         $MNP_DATA, then in the per-user cache. "digits" needs no folder and ignores it.
@@ -47,4 +54,8 @@ def load(name, folder=None):
         raise MnpError(
             "lfw consists of pairs of faces, not of labelled images: use mnp.data.lfw.load(folder)"
         )
-    raise MnpError(f"unknown data set {name!r}: choose one of {', '.join(SETS)}")
+    if name in SETS:
+        return load_named(name) if folder is None else read_own(folder, name)
+    if Path(name).exists():
+        return read_own(name)
+    raise MnpError(f"unknown data set {str(name)!r}: choose one of {', '.join(SETS)}, or give a path")

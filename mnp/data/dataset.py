@@ -17,35 +17,43 @@ class Dataset:
 
     Parameters
     ----------
-    name : str
     train_images, test_images : (N, C, H, W) float32, usually in [0, 1]
-        uint8 images are divided by 255; other floating-point types become float32.
+        uint8 images are divided by 255; other floating-point types and bool become float32. (N, H, W) is
+        taken as one channel; (N, features) stays as it is, for networks of dense layers.
     train_labels, test_labels : (N,) int64 in [0, classes)
-        Other integer types become int64.
-    classes : int
+        Other integer types, and floats that are whole numbers, become int64.
+    name : str
+    classes : int, optional
+        None is one more than the largest training label.
     validation_images, validation_labels : as the training arrays, or None
         None becomes arrays of length 0. A loader leaves them empty; `split_validation` fills them.
 
     Raises MnpError for another type or shape, if images and labels differ in number, if the parts differ
     in the shape of an image, or if a label lies outside [0, classes).
+
+    >>> images = np.zeros((6, 8, 8), np.uint8)
+    >>> Dataset(images, [0, 1, 2, 0, 1, 2], images[:2], [0, 1], name="mine")
+    Dataset('mine', train 6, validation 0, test 2, image (1, 8, 8), classes 3)
     """
 
-    name: str
     train_images: np.ndarray
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
-    classes: int
+    name: str = "data"
+    classes: int | None = None
     validation_images: np.ndarray | None = None
     validation_labels: np.ndarray | None = None
 
     def __post_init__(self):
+        if isinstance(self.train_images, str):
+            raise MnpError("Dataset takes the arrays first: Dataset(train_images, ..., name='mine')")
         for part in ("train", "test", "validation"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             if part == "validation" and (images is None or labels is None):
                 images, labels = self.train_images[:0], self.train_labels[:0]
             where = f"{self.name}, {part}"
-            images, labels = _as_images(images, where), _as_labels(labels, self.classes, where)
+            images, labels = _as_images(images, where), _as_labels(labels, where)
             if len(images) != len(labels):
                 raise MnpError(f"{where}: {len(images)} images, but {len(labels)} labels")
             # a frozen dataclass sets its own fields this way
@@ -53,6 +61,13 @@ class Dataset:
             object.__setattr__(self, f"{part}_labels", labels)
             if images.shape[1:] != self.image_shape:
                 raise MnpError(f"{where}: images of {images.shape[1:]}, but training has {self.image_shape}")
+        if self.classes is None:
+            object.__setattr__(self, "classes", int(self.train_labels.max(initial=0)) + 1)
+        for part in PARTS:
+            _check_range(self._labels(part), self.classes, f"{self.name}, {part}")
+
+    def _labels(self, part):
+        return getattr(self, f"{part}_labels")
 
     @property
     def image_shape(self):
@@ -93,7 +108,7 @@ class Dataset:
         Raises MnpError if `n` is out of range or there is a validation set already.
 
         >>> images, labels = np.zeros((5, 1, 2, 2), np.float32), np.array([0, 1, 2, 0, 1])
-        >>> data = Dataset("tiny", images, labels, images[:0], labels[:0], classes=3)
+        >>> data = Dataset(images, labels, images[:0], labels[:0], name="tiny")
         >>> data.split_validation(2).validation_labels
         array([0, 1])
         """
@@ -120,32 +135,39 @@ class Dataset:
 
 
 def _as_images(images, where):
-    """Images as a float32 array (N, C, H, W); MnpError for what cannot be meant as such."""
+    """Images as a float32 array (N, C, H, W) or (N, features); MnpError for what cannot be meant as such."""
     images = np.asarray(images)
-    if images.ndim != 4:
+    if images.ndim == 3:
+        images = images[:, None]
+    if images.ndim not in (2, 4):
         raise MnpError(f"{where}: images of shape {images.shape}; (N, C, H, W) is needed")
-    if images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
+    if images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
         raise MnpError(
             f"{where}: images {images.shape} look like (N, H, W, C): use np.moveaxis(images, 3, 1)"
         )
     if images.dtype == np.uint8:
         return images.astype(np.float32) / np.float32(255)
-    if images.dtype.kind != "f":
+    if images.dtype.kind not in "fb":
         raise MnpError(f"{where}: images of type {images.dtype}; give float32 in [0, 1], or uint8")
-    return images.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # of float64 into float32; training and evaluation find infinity
+        return images.astype(np.float32, copy=False)
 
 
-def _as_labels(labels, classes, where):
-    """Labels as an int64 array (N,) in [0, classes), or MnpError."""
+def _as_labels(labels, where):
+    """Labels as an int64 array (N,), or MnpError."""
     labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+    whole = labels.dtype.kind in "iu" or (labels.dtype.kind == "f" and (labels == np.round(labels)).all())
+    if labels.ndim != 1 or not whole:
         raise MnpError(
             f"{where}: labels {labels.shape} of type {labels.dtype}; (N,) whole numbers are needed"
         )
+    return labels.astype(np.int64, copy=False)
+
+
+def _check_range(labels, classes, where):
     if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
         span = f"{labels.min()} to {labels.max()}"
         raise MnpError(f"{where}: labels from {span}; {classes} classes allow 0 to {classes - 1}")
-    return labels.astype(np.int64, copy=False)
 
 
 def checksum(arrays):

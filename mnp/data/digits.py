@@ -43,7 +43,7 @@ def load():
     images = enlarge(pixels).astype(np.float32)[:, None]
     images /= np.float32(LEVELS)
     cut = EXAMPLES - TEST_EXAMPLES
-    return Dataset("digits", images[:cut], labels[:cut], images[cut:], labels[cut:], classes=10)
+    return Dataset(images[:cut], labels[:cut], images[cut:], labels[cut:], name="digits", classes=10)
 
 
 def read_digits():

@@ -1,7 +1,9 @@
-"""Download MNIST, Fashion-MNIST or LFW, or copy them from a folder; every file is checked.
+"""Download MNIST, sets like it, or LFW, or copy them from a folder; every file is checked.
 
     mnp fetch mnist                    # into $MNP_DATA/mnist, else the per-user cache
     mnp fetch fashion-mnist --to DIR   # into DIR
+    mnp fetch kmnist                   # Kuzushiji-MNIST
+    mnp fetch emnist-letters           # four files out of an archive of 560 MB
     mnp fetch mnist --from DIR         # checked copies of files that you have; no network
     mnp fetch lfw                      # the deep-funneled photographs, and six lists of people and pairs
     mnp fetch lfw --variant original   # or funneled
@@ -14,13 +16,14 @@ import gzip
 import io
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 
-from mnp.data import lfw_archive, mnist
+from mnp.data import lfw_archive, mnist, own
 from mnp.data.download import copy_file, download, is_right, sha256_is
 from mnp.data.sources import format_search, search_places
 from mnp.errors import MnpError
-from mnp.files import atomic_path, cache_folder, make_folder
+from mnp.files import atomic_path, atomic_write, cache_folder, make_folder
 
 MIRRORS = {
     "mnist": (
@@ -32,7 +35,13 @@ MIRRORS = {
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     ),
 }
-NAMES = (*MIRRORS, "lfw")
+KMNIST = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
+EMNIST_ARCHIVE = (  # all sets of EMNIST
+    "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
+    "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/gzip.zip",
+)
+EMNIST_SHA256 = "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e"
+NAMES = (*MIRRORS, "kmnist", "emnist-letters", "lfw")
 FIGSHARE = "https://ndownloader.figshare.com/files/"
 ARCHIVES = {"original": "5976018", "funneled": "5976015"}
 # The official site as a repository: its photographs as single files, and the lists of people.
@@ -57,7 +66,8 @@ def fetch(name, folder=None, log=print, *, source=None, variant="deepfunneled", 
 
     Parameters
     ----------
-    name : "mnist", "fashion-mnist" or "lfw"
+    name : str
+        One of NAMES.
     folder : path or None
         Where the files are put. None: $MNP_DATA/name, else the per-user cache.
     log : function of a line of text
@@ -78,6 +88,10 @@ def fetch(name, folder=None, log=print, *, source=None, variant="deepfunneled", 
     try:
         if name == "lfw":
             _fetch_lfw(folder, source, variant, progress)
+        elif name == "kmnist":
+            _fetch_kmnist(folder, source, progress)
+        elif name == "emnist-letters":
+            _fetch_emnist(folder, source, progress)
         else:
             _fetch_idx(name, folder, source, progress)
     except MnpError as error:
@@ -108,6 +122,39 @@ def _fetch_idx(name, folder, source, progress):
         elif not is_right(mnist.find_file(folder, file) or packed, check):
             urls = [mirror + packed.name for mirror in MIRRORS[name]]
             download(urls, packed, check, progress=progress)
+
+
+def _fetch_kmnist(folder, source, progress):
+    """The four packed files of Kuzushiji-MNIST."""
+    paths = own.find_idx_files(Path(source)) if source else {}
+    if source and not paths:
+        raise MnpError(f"no kmnist files in {format_search('kmnist', source)}")
+    for part, (file, _) in mnist.FILES.items():
+        target, check = folder / f"{file}.gz", sha256_is(own.PACKED_SHA256["kmnist"][part])
+        if source:
+            copy_file(paths[part], target, check)
+        elif not is_right(target, check):
+            download([KMNIST + target.name], target, check, progress=progress)
+
+
+def _fetch_emnist(folder, source, progress):
+    """The four files of EMNIST's letters, out of the archive of all its sets."""
+    names = [f"emnist-letters-{half}" for half in ("train", "test")]
+    names = [f"{n}-{what}-ubyte.gz" for n in names for what in ("images-idx3", "labels-idx1")]
+    if not source and all((folder / name).exists() for name in names):
+        return own.read_own(folder)  # MnpError if one is damaged
+    archive = Path(source or folder) / "gzip.zip"
+    if source:
+        sha256_is(EMNIST_SHA256)(archive)
+    else:
+        download(EMNIST_ARCHIVE, archive, sha256_is(EMNIST_SHA256), limit=1 << 30, progress=progress)
+    make_folder(folder)
+    with zipfile.ZipFile(archive) as packed:
+        inside = {info.filename.rpartition("/")[2]: info for info in packed.infolist()}
+        for name in names:
+            atomic_write(folder / name, packed.read(inside[name]))
+    if not source:
+        archive.unlink()
 
 
 def _fetch_lfw(folder, source, variant, progress):

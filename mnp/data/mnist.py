@@ -67,7 +67,7 @@ def load(folder=None, name="mnist", *, check=True):
     for part in ("train_images", "test_images"):
         arrays[part] = arrays[part][:, None]
     try:
-        return Dataset(name, **arrays, classes=10)
+        return Dataset(**arrays, name=name, classes=10)
     except MnpError as error:
         raise MnpError(f"{paths['train_images'].parent}: {error}") from None
 

@@ -8,6 +8,8 @@ from mnp.files import data_folders
 SUBFOLDERS = {  # where torchvision, scikit-learn, Kaggle and the sets' own repositories put their copies
     "mnist": ("MNIST/raw", "raw", "archive"),
     "fashion-mnist": ("FashionMNIST/raw", "raw", "archive", "data/fashion"),
+    "kmnist": ("KMNIST/raw", "raw", "archive"),
+    "emnist-letters": ("EMNIST/raw", "raw", "gzip"),
     "lfw": ("lfw-py", "lfw_home", "archive"),
 }
 

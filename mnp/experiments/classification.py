@@ -1,27 +1,33 @@
-"""Image classification as a task of the runner: LeNet-5 on the digits or MNIST."""
+"""Image classification as a task of the runner: LeNet-5, or a network of one's own."""
 
 import dataclasses
 
 import mnp.data
 from mnp.errors import MnpError
+from mnp.experiments.recipes import OwnModel
 from mnp.experiments.registry import SUMMARY
 from mnp.experiments.results import COLUMNS
-from mnp.nn import evaluate, lenet5, units_of
+from mnp.nn import Network, evaluate, lenet5, mlp, units_of, vgg16
 from mnp.nn.training import check_finite
+from mnp.process import import_function
+
+BUILDERS = {"lenet5": lenet5, "mlp": mlp, "vgg16": vgg16}
 
 
 class Classification:
-    """The task of telling digits apart with LeNet-5: what a run loads, builds and evaluates."""
+    """The task of telling images apart: what a run loads, builds and evaluates."""
 
-    columns, final_files = COLUMNS, (SUMMARY,)
-    augment, warmup = None, 0  # nothing is done to the images of a batch; no rising learning rate
+    final_files, warmup = (SUMMARY,), 0  # no rising learning rate
 
-    def __init__(self, experiment, data_folder=None):
-        self.experiment, self.data_folder = experiment, data_folder
+    def __init__(self, experiment, data=None):
+        self.experiment, self.data = experiment, data
+        self.columns = COLUMNS | ({"removed": str} if experiment.prune.schedule else {})
+        augment = experiment.train.augment
+        self.augment = import_function(augment, "train.augment") if augment else None
 
     def load_data(self):
         """Load the data set, cut it to the recipe's limits, hold out its validation images."""
-        return load_data(self.experiment.data, self.data_folder)
+        return load_data(self.experiment.data, self.data)
 
     def build_network(self, data, rng, backend, k=None):
         """Build the network that the run begins with; weights drawn from rng, or zeros for None.
@@ -29,9 +35,9 @@ class Classification:
         k: neurons per unit, other than the recipe's; the number of units stays.
         """
         model = self.experiment.model
-        channels, height, width = data.image_shape
-        if height != width:
-            raise MnpError(f"{data.name}: images of {height}x{width}; lenet5 takes square ones")
+        if isinstance(model, OwnModel):
+            return build_own(model, data, rng, backend)
+        channels, *size = images_of(data, "lenet5")
         return lenet5(
             model.conv1,
             model.conv2,
@@ -40,7 +46,7 @@ class Classification:
             data.classes,
             relu=model.relu,
             dropout=model.dropout,
-            image_size=height,
+            image_size=size,
             channels=channels,
             conv_k=model.conv_k if k is None else min(k, model.conv_k),
             rng=rng,
@@ -67,6 +73,8 @@ class Classification:
             "name": data.name,  # that of the recipe only if the files are the official ones
             **{f"{part}_images": count for part, count in data.counts.items()},
             "checksum": data.checksum,
+            "image_shape": list(data.image_shape),
+            "classes": data.classes,
         }
 
     def final_results(self, out, rows, plan):
@@ -74,9 +82,39 @@ class Classification:
         return {}
 
 
-def load_data(recipe, folder=None):
-    """Load the data set of a DataRecipe, cut to its limits, its validation images held out."""
-    data = mnp.data.load(recipe.name, folder)
+def images_of(data, builder):
+    """(C, H, W) of a data set, or MnpError for one of flat vectors."""
+    if len(data.image_shape) != 3:
+        raise MnpError(f"{data.name}: examples of shape {data.image_shape}; {builder} takes images (C, H, W)")
+    return data.image_shape
+
+
+def build_own(model, data, rng, backend):
+    """Build the network of an OwnModel."""
+    if model.builder in BUILDERS:
+        channels, *size = images_of(data, model.builder)
+        build = BUILDERS[model.builder]
+        given = {"classes": data.classes, "image_size": size, "channels": channels}
+    else:
+        build, given = import_function(model.builder, "model.builder"), {"data": data}
+    try:
+        net = build(**given | {"rng": rng, "backend": backend} | model.arguments)
+    except TypeError as error:  # an argument that is missing or unknown
+        raise MnpError(f"model.builder = {model.builder}: {error}") from None
+    if not isinstance(net, Network):
+        raise MnpError(f"model.builder = {model.builder}: returned a {type(net).__name__}, not a Network")
+    return net
+
+
+def load_data(recipe, data=None):
+    """Load the data set of a DataRecipe, cut to its limits, its validation images held out.
+
+    data: a Dataset, the path of one's own data, or the folder of the named set; see `mnp.data.own`.
+    """
+    if data is None:
+        data = mnp.data.load(recipe.name)
+    elif not isinstance(data, mnp.data.Dataset):
+        data = mnp.data.read_own(data, recipe.name)
     check_finite(data.train_images, f"{data.name} training images")
     check_finite(data.test_images, f"{data.name} test images")
     train, test = recipe.train_images or None, recipe.test_images or None

@@ -3,9 +3,11 @@
 Everything here reads the annotations and the metadata of whatever dataclass it is given; no recipe is known.
 """
 
+import ast
 import dataclasses
 import difflib
 import hashlib
+import inspect
 import json
 import math
 import types
@@ -44,9 +46,16 @@ def above_zero(default):
     return _field(default, lambda value: value > 0, "above 0")
 
 
-def choice(names, default):
-    """A field with one of some names."""
-    return _field(default, lambda value: value in names, f"one of {', '.join(names)}")
+def choice(names, default, own=None):
+    """A field with one of some names, or for which own(value) is true."""
+    rule = f"one of {', '.join(names)}" + (", or module:function" if own else "")
+    return _field(default, lambda value: value in names or (own is not None and own(value)), rule)
+
+
+def is_own(value):
+    """Whether a text names a function of the user's: "module:function"."""
+    module, colon, function = value.partition(":")
+    return bool(colon) and function.isidentifier() and all(map(str.isidentifier, module.split(".")))
 
 
 def added(field):
@@ -120,7 +129,7 @@ def describe_type(hint):
     if typing.get_origin(hint) is tuple:
         words = {float: "numbers", int: "whole numbers", str: "names"}
         return f"a list of {words.get(inner[0], 'name:number pairs')}"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", dict: "a table"}
     return words.get(hint, "none")
 
 
@@ -160,11 +169,15 @@ def to_builtin(value, hint):
         inner = typing.get_args(hint)
         hints = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
         return list(map(to_builtin, value, hints))
-    return float(value) if hint is float else value
+    return float(value) if hint is float else dict(value) if hint is dict else value
 
 
-def from_dict(kind, values, path=""):
-    """Make a dataclass from what `to_dict` returned; no field may be missing, unknown or of another type."""
+def from_dict(kind, values, path="", complete=True):
+    """Make a dataclass from what `to_dict` returned; no field may be unknown or of another type.
+
+    complete: no field may be missing. False takes a field's default instead, as in a recipe file, where the
+    text "none" also stands for None, which TOML does not have.
+    """
     hints = dict(fields_of(kind))
     if not isinstance(values, dict):
         raise MnpError(f"{path[:-1] or 'the recipe'} = {short_repr(values)}, where a section is expected")
@@ -173,15 +186,20 @@ def from_dict(kind, values, path=""):
         if name not in hints:
             raise MnpError(f"no field {path}{short_repr(name)}{suggest(name, hints)}")
     made = {}
-    for name, hint in hints.items():
+    for field in dataclasses.fields(kind):
+        name, hint = field.name, hints[field.name]
         if name not in values:
-            raise MnpError(f"field {path}{name} is missing")
+            if complete:
+                raise MnpError(f"field {path}{name} is missing")
+            continue
         if dataclasses.is_dataclass(hint):
-            made[name] = from_dict(hint, values[name], f"{path}{name}.")
-        else:
-            made[name] = lists_to_tuples(values[name])
-            if not matches_type(made[name], hint):
-                raise MnpError(f"{path}{name} = {short_repr(values[name])} is not {describe_type(hint)}")
+            made[name] = from_dict(hint, values[name], f"{path}{name}.", complete)
+            continue
+        made[name] = lists_to_tuples(values[name])
+        if not complete and made[name] == "none" and matches_type(None, hint):
+            made[name] = None
+        if not matches_type(made[name], hint):
+            raise MnpError(f"{path}{name} = {short_repr(values[name])} is not {describe_type(hint)}")
     return kind(**made)
 
 
@@ -201,6 +219,38 @@ def digest(section, length=8):
 
     text = json.dumps(with_old_names(to_dict(section)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+# --- TOML ------------------------------------------------------------------------------------------------
+
+
+def to_toml(section, comment="", path=""):
+    """A dataclass as the text of a TOML file; comments say what each section and field is.
+
+    Section comments are the docstrings; field comments the type, and the rule if there is one.
+    """
+    text = "" if not path else f"\n[{path}]\n"
+    text = (
+        comment + text + "".join(f"# {line}".rstrip() + "\n" for line in inspect.getdoc(section).split("\n"))
+    )
+    sections = ""
+    for field in dataclasses.fields(section):
+        value, hint = getattr(section, field.name), dict(fields_of(section))[field.name]
+        if dataclasses.is_dataclass(hint):
+            sections += to_toml(value, "", f"{path}.{field.name}" if path else field.name)
+            continue
+        rule = field.metadata.get("rule")
+        note = describe_type(hint) + (f", {rule}" if rule else "")
+        text += f"{field.name} = {_toml_value(value)}  # {note}\n"
+    return text + sections
+
+
+def _toml_value(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml_value(v)}" for name, v in value.items()) + "}"
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    return json.dumps("none" if value is None else value)
 
 
 # --- text from the command line --------------------------------------------------------------------------
@@ -239,10 +289,16 @@ def override(section, *assignments):
 
 def set_field(values, kind, names, text, path=""):
     """Set a field in the dict of a dataclass; `names` is the path to it, such as ["train", "epochs"]."""
+    if kind is dict:  # arguments of the user's function: no types are known
+        try:
+            values[names[0]] = ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            values[names[0]] = text
+        return
     hints = dict(fields_of(kind))
     name, *rest = names
     name = RENAMED.get(name, name)
-    sections = [n for n, hint in hints.items() if dataclasses.is_dataclass(hint)]
+    sections = [n for n, hint in hints.items() if dataclasses.is_dataclass(hint) or hint is dict]
     if rest:
         if name not in sections:
             raise MnpError(f"no section {path}{name}{suggest(name, sections)}")

@@ -27,7 +27,7 @@ from mnp.nn.base import backend_name
 SAME_IN_ALL_FOLDS = ("step", "kind", "k", "arm", "ranking", "parent", "epochs", "distance")
 
 
-def run_folds(experiment, out, *, data_folder=None, backend=None, log=print, source=None, jobs=1):
+def run_folds(experiment, out, *, data=None, backend=None, log=print, source=None, jobs=1):
     """Run all ten folds of an experiment, or those that are left; return the rows over the folds.
 
     Parameters as in `runner.run`; above 1 `jobs` is the number of folds at the same time, in processes.
@@ -43,15 +43,15 @@ def run_folds(experiment, out, *, data_folder=None, backend=None, log=print, sou
         left = [fold for fold, rows in enumerate(finished) if rows is None]
         if left:
             # Loaded once for all folds; processes then find the decoded images in the cache.
-            photographs = lfw.load(data_folder, variant=recipe.variant, crop=recipe.crop, size=recipe.size)
+            photographs = lfw.load(data, variant=recipe.variant, crop=recipe.crop, size=recipe.size)
         atomic_write(out / RECIPE, to_json(to_dict(experiment)))
         backend = backend_name(backend) if isinstance(backend, ModuleType) else backend
-        options = {"data_folder": data_folder, "backend": backend, "log": log}
+        options = {"data": data, "backend": backend, "log": log}
         if jobs > 1 and left:
-            run_in_processes({f"fold {f}": (experiments[f], folders[f]) for f in left}, jobs, **options)
+            run_in_processes(run, {f"fold {f}": (experiments[f], folders[f]) for f in left}, jobs, **options)
         for fold in left:
             log(f"fold {fold} of 0 to {FOLDS - 1}")
-            task = LfwTask(experiments[fold], data_folder, photographs)
+            task = LfwTask(experiments[fold], data, photographs)
             finished[fold] = run(experiments[fold], folders[fold], task=task, **options)
         write_pairs_of_folds(out, folders, labels)
         rows = [average_folds(of_round) for of_round in zip(*finished, strict=True)]

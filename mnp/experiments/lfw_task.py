@@ -27,13 +27,13 @@ class LfwTask:
 
     columns, final_files = FACE_COLUMNS, (SUMMARY, PAIRS)
 
-    def __init__(self, experiment, data_folder=None, photographs=None):
+    def __init__(self, experiment, data=None, photographs=None):
         train = experiment.train
-        self.experiment, self.data_folder, self.photographs = experiment, data_folder, photographs
+        self.experiment, self.data, self.photographs = experiment, data, photographs
         self.augment, self.warmup = standard_augmentation(train.shift, train.zoom), train.warmup
 
     def load_data(self):
-        return load_faces(self.experiment.data, self.data_folder, self.photographs)
+        return load_faces(self.experiment.data, self.data, self.photographs)
 
     def build_network(self, data, rng, backend, k=None):
         m = self.experiment.model

@@ -1,90 +1,77 @@
 """Several runs at the same time, each in its own process.
 
-A process is `mnp run --resume --out FOLDER`, which anybody can call by hand as well. No kernel's result
-depends on its number of threads, so the number of processes changes no bit of the results.
+No kernel's result depends on its number of threads, so the number of processes changes no bit of the results.
 """
 
+import contextlib
+import multiprocessing
 import os
-import subprocess
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+
+import numba
 
 from mnp.errors import MnpError
-from mnp.experiments.config import to_dict
-from mnp.experiments.registry import RECIPE, check_run_folder
-from mnp.files import atomic_write, cannot_write, make_folder, to_json
-
-LOG = "log.txt"
+from mnp.experiments.registry import LOG, check_run_folder
+from mnp.files import make_folder
 
 
-def run_in_processes(runs, jobs, *, data_folder=None, backend=None, log=print, source=None):
+def run_in_processes(run, runs, jobs, *, log=print, **options):
     """Run experiments in processes of their own, `jobs` at a time; return when all have finished.
 
     Parameters
     ----------
+    run : function
+        `runner.run`, or another that takes an experiment, a folder, `log` and the options.
     runs : dict of name -> (Experiment, Path of its folder)
     jobs : int
         The processors are divided evenly among so many, unless NUMBA_NUM_THREADS is set.
-    data_folder, backend, log, source
-        As in `runner.run`; the backend by name.
+    log : callable(str)
+        Called when a run has finished; what a run says itself goes to log.txt in its folder.
+    options
+        Must be picklable, so the backend is given by name.
 
-    Raises MnpError with the error message of each run that failed; none is started after the first failure.
+    Raises MnpError with the error message of each run that failed; no more are begun after the first failure.
+    A script that calls this has its own work below ``if __name__ == "__main__"``.
     """
-    threads = os.environ.get("NUMBA_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // jobs))
-    options = ["--data", str(data_folder)] if data_folder else []
-    options += ["--backend", backend] if backend else []
-    options += ["--from", str(source)] if source else []
+    threads = numba.get_num_threads()
+    if "NUMBA_NUM_THREADS" not in os.environ:
+        threads = max(1, threads // jobs)
     log(f"{len(runs)} runs, {jobs} at a time, {threads} thread(s) each; each writes {LOG} in its folder")
-    processes, failures, interrupted = [], [], threading.Event()
-
-    def work(name):
-        """Run one process to its end."""
-        if failures or interrupted.is_set():
-            return
-        log_path = runs[name][1] / LOG
-        process, log_start = start(*runs[name], threads, options)
-        processes.append(process)
-        if interrupted.is_set():  # meanwhile; then nobody else ends it
-            process.kill()
-        if process.wait() == 0:
-            log(f"{name} is done")
-        else:
-            failures.append(f"{name}: {error_in_log(log_path, log_start)}")
-
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(work, name) for name in runs]
+    for experiment, folder in runs.values():
+        check_run_folder(folder, experiment)
+    # Each process imports everything anew: a fork of one in which Numba's threads run would hang.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, initializer=numba.set_num_threads, initargs=(threads,)) as pool:
+        names = {pool.submit(_run_with_log, run, *runs[name], options): name for name in runs}
+        failures = []
         try:
-            for future in futures:
-                future.result()
-        finally:  # after Ctrl-C no process is left; killing one harms nothing, every file is complete
-            interrupted.set()
-            for process in processes:
+            for future in as_completed(names):
+                error, name = None if future.cancelled() else future.exception(), names[future]
+                if error is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    if isinstance(error, BrokenProcessPool):
+                        error = f"its process or another one was killed, see {runs[name][1] / LOG}"
+                    elif not isinstance(error, MnpError):
+                        raise error
+                    failures.append(f"{name}: {error}")
+                elif not future.cancelled():
+                    log(f"{name} is done")
+        except BaseException:  # Ctrl-C: no process is left; killing one harms nothing, every file is complete
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
                 process.kill()
+                process.join()
+            raise
     if failures:
-        raise MnpError("; ".join(failures))
+        raise MnpError("; ".join(sorted(failures)))
 
 
-def start(experiment, folder, threads, options):
-    """Start one run whose output goes to a file in its folder; return (process, size of the file before)."""
-    check_run_folder(folder, experiment)
+def _run_with_log(run, experiment, folder, options):
     make_folder(folder)
-    if not (folder / RECIPE).exists():
-        atomic_write(folder / RECIPE, to_json(to_dict(experiment)))
-    words = [sys.executable, "-m", "mnp", "run", "--resume", "--out", str(folder), "--no-figures", *options]
-    environment = {**os.environ, "NUMBA_NUM_THREADS": threads}
-    try:
-        # Appended: the process of an earlier start may still write there, if only this one was killed.
-        with open(folder / LOG, "ab") as log:
-            size = log.tell()
-            process = subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        return process, size
-    except OSError as error:
-        raise cannot_write(folder / LOG, error) from None
-
-
-def error_in_log(path, start):
-    """The last error message that a log has behind a position."""
-    text = path.read_bytes()[start:].decode("utf-8", errors="replace")
-    errors = [line for line in text.splitlines() if line.startswith("mnp: ")]
-    return errors[-1].removeprefix("mnp: ") if errors else f"ended without an error message, see {path}"
+    with (
+        open(folder / LOG, "a", buffering=1, encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        run(experiment, folder, **options)

@@ -4,6 +4,9 @@ That is data, model, training, pruning and the seed; not how a run is executed (
 `plan_rounds` lists the rounds of an experiment, `registry` has the named ones, `runner` runs them.
 """
 
+import itertools
+import json
+import re
 import string
 from dataclasses import dataclass, field
 
@@ -16,6 +19,7 @@ from mnp.experiments.config import (
     between,
     check_fields,
     choice,
+    is_own,
     short_repr,
 )
 
@@ -64,17 +68,28 @@ class TrainRecipe:
 
     Every round starts its iterations, and its momentum, at 0. `gamma` and `power` belong to the policy inv,
     `step_epochs` to the policy step, which divides the learning rate by ten after each so many epochs.
+
+    policy  also "module:function" of (lr, iteration, total iterations of the round) -> learning rate.
+    augment  "module:function" of (images of a batch, rng) -> images of the same shape.
     """
 
     epochs: int = at_least(0, 5)
     batch_size: int = at_least(1, 64)
     lr: float = above_zero(0.01)
-    policy: str = choice(POLICIES, "inv")
+    policy: str = choice(POLICIES, "inv", is_own)
     gamma: float = at_least(0, 1e-4)
     power: float = at_least(0, 0.75)
     step_epochs: int = at_least(0, 0)
     momentum: float = below_one(0.9)
     weight_decay: float = at_least(0, 5e-4)
+    augment: str = added(field(default=""))
+
+
+def is_own_ranking(name):
+    """Whether a ranking is the user's: "module:function", or a name that was registered."""
+    from mnp.pruning.surgery import OWN_RANKINGS  # only for a name that is not one of RANKINGS
+
+    return name in OWN_RANKINGS or is_own(name)
 
 
 @dataclass(frozen=True)
@@ -82,14 +97,18 @@ class PruneRecipe:
     """Neuron pruning: remove one neuron per unit, retrain, until `to_k` are left. None = no neuron pruning.
 
     Each ranking is a separate arm, from the same trained network and over the same batches.
+
+    schedule  for each layer from which to which k, and by how many neurons a round: "m1: 6 -> 1 by 2" (the
+              last round removes what is left). It replaces `to_k` and `layers`.
     """
 
     to_k: int | None = 1
     epochs: int = at_least(0, 5)
     lr: float = above_zero(0.01)
-    policy: str = choice(POLICIES, "inv")
-    rankings: tuple[str, ...] = choice(RANKINGS, ("win_counts",))
+    policy: str = choice(POLICIES, "inv", is_own)
+    rankings: tuple[str, ...] = choice(RANKINGS, ("win_counts",), is_own_ranking)
     layers: tuple[str, ...] = ("fc3",)
+    schedule: tuple[str, ...] = added(field(default=()))
 
 
 @dataclass(frozen=True)
@@ -122,7 +141,7 @@ class WeightRecipe:
     every: int = at_least(1, 100)
     splice: bool = False
     lr: float = above_zero(0.01)
-    policy: str = choice(POLICIES, "inv")
+    policy: str = choice(POLICIES, "inv", is_own)
     dropout: float | None = below_one(None)
     weight_decay: float | None = at_least(0, None)
 
@@ -161,21 +180,20 @@ class Experiment:
 
     def check(self):
         """Check the rules that involve several fields; MnpError names section and field."""
-        m, t, p, w = self.model, self.train, self.prune, self.weights
+        t, p, w = self.train, self.prune, self.weights
         safe = set(string.ascii_letters + string.digits + "-_.")
         require(
             self.name and set(self.name) <= safe and self.name[0] != ".",
             "name must be of letters, digits, - and _: it names a folder",
         )
-        require(m.neurons % m.k == 0, f"model.k = {m.k} does not divide model.neurons = {m.neurons}")
         for section, policy in (("train", t.policy), ("prune", p.policy), ("weights", w.policy)):
             require(
                 policy != "step" or t.step_epochs >= 1,
                 f"{section}.policy = step needs a train.step_epochs of at least 1",
             )
-        require(p.to_k is None or 1 <= p.to_k <= m.k, f"prune.to_k = {p.to_k} is not in 1..{m.k} (model.k)")
         require(p.rankings, f"prune.rankings is empty: give some of {', '.join(RANKINGS)}")
-        require(len(set(p.rankings)) == len(p.rankings), "prune.rankings names one twice")
+        arms = [arm_of(ranking) for ranking in p.rankings]
+        require(len(set(arms)) == len(arms), "prune.rankings names one twice")
         require(
             len(p.rankings) == 1 or not w.targets,
             "weights.reductions and weights.remaining must be empty when several rankings are compared",
@@ -190,13 +208,26 @@ class Experiment:
             f"weights.ramp_epochs = {w.ramp_epochs} is not in 0..{w.epochs} (weights.epochs)",
         )
         require(not w.splice or w.schedule == "gradual", "weights.splice needs weights.schedule=gradual")
-        if self.plan != "sequence":
-            require(p.to_k is not None and p.to_k < m.k, f"plan {self.plan} needs a prune.to_k below model.k")
+        self.check_model()
         if self.plan == "compare":
             require(p.epochs == w.epochs, "plan compare needs prune.epochs equal to weights.epochs")
             require(len(p.rankings) == 1, "plan compare takes one ranking")
         if self.plan == "controls":
             require(not w.targets, "plan controls takes no weights.reductions and no weights.remaining")
+
+    def check_model(self):
+        """Check the rules of neuron pruning for a model whose k is known."""
+        m, p = self.model, self.prune
+        require(m.neurons % m.k == 0, f"model.k = {m.k} does not divide model.neurons = {m.neurons}")
+        require(p.to_k is None or 1 <= p.to_k <= m.k, f"prune.to_k = {p.to_k} is not in 1..{m.k} (model.k)")
+        require(not p.schedule, "prune.schedule is for a model of your own: use to_k and layers")
+        if self.plan != "sequence":
+            require(p.to_k is not None and p.to_k < m.k, f"plan {self.plan} needs a prune.to_k below model.k")
+
+    def ladders(self):
+        """The neurons per unit of each pruned layer, before the first round and after each one."""
+        to_k = self.model.k if self.prune.to_k is None else self.prune.to_k
+        return {layer: list(range(self.model.k, to_k - 1, -1)) for layer in self.prune.layers}
 
     @property
     def has_folds(self):
@@ -207,6 +238,64 @@ class Experiment:
 def require(condition, message):
     if not condition:
         raise MnpError(message)
+
+
+def arm_of(ranking):
+    """The name of a ranking in tables and files: that of the function, without its module.
+
+    >>> arm_of("my.rankings:taylor"), arm_of("win_counts")
+    ('taylor', 'win_counts')
+    """
+    return ranking.rpartition(":")[2]
+
+
+# --- a network of one's own ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A network of one's own: a function that builds it, and its arguments.
+
+    builder    "lenet5", "mlp" or "vgg16" of mnp, or "module:function" of (data, rng, backend, **arguments)
+               that returns a Network; data is the Dataset, rng None asks for zero weights.
+    arguments  for example {units = [32, 16], k = 4}
+    """
+
+    builder: str = choice(("lenet5", "mlp", "vgg16"), "mlp", is_own)
+    arguments: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        try:  # as they come back from recipe.json: lists for tuples
+            object.__setattr__(self, "arguments", json.loads(json.dumps(self.arguments)))
+        except TypeError as error:
+            raise MnpError(f"model.arguments: only numbers, texts, lists and the like ({error})") from None
+
+
+@dataclass(frozen=True)
+class OwnExperiment(Experiment):
+    """Image classification with a network of one's own; `prune.schedule` says what is removed."""
+
+    model: OwnModel = field(default_factory=OwnModel)
+
+    def check_model(self):
+        require(self.plan == "sequence", "plan must be sequence for a model of your own")
+        self.ladders()
+
+    def ladders(self):
+        ladders = {}
+        for text in self.prune.schedule:
+            match = _STEP.fullmatch(text)
+            require(match, f"prune.schedule = {short_repr(text)}: write it as 'fc1: 4 -> 1 by 1'")
+            layer, first, last, by = match[1], int(match[2]), int(match[3]), int(match[4] or 1)
+            require(
+                1 <= last < first and by >= 1 and layer not in ladders,
+                f"prune.schedule = {short_repr(text)}: k must fall, to 1 at least, once for each layer",
+            )
+            ladders[layer] = [*range(first, last, -by), last]
+        return ladders
+
+
+_STEP = re.compile(r"\s*([^\s:.]+)\s*:\s*(\d{1,6})\s*->\s*(\d{1,6})(?:\s+by\s+(\d{1,6}))?\s*")
 
 
 # --- face verification --------------------------------------------------------------------------------
@@ -269,7 +358,7 @@ class FacesTrainRecipe(TrainRecipe):
     epochs: int = at_least(0, 44)
     batch_size: int = at_least(1, 32)
     lr: float = above_zero(0.05)
-    policy: str = choice(POLICIES, "cosine")
+    policy: str = choice(POLICIES, "cosine", is_own)
     warmup: int = at_least(0, 300)
     shift: int = at_least(0, 4)
     zoom: float = below_one(0.125)
@@ -292,6 +381,7 @@ class FacesExperiment(Experiment):
             0 < width <= 16 and 64 * width % 1 == 0, f"model.width = {width} is no multiple of 1/64 up to 16"
         )
         require(self.plan == "sequence", "plan must be sequence for faces")
+        require(not self.train.augment, "train.augment must be empty for faces: they have shift and zoom")
         super().check()
 
     @property
@@ -316,6 +406,8 @@ class Round:
     reduction  target of a weights round, against the unpruned network, or None.
     remaining  the same as a number of parameters, or None.
     match   index of the neurons round whose number of parameters this weights round must reach, or None.
+    ks      with a schedule, (layer, neurons per unit after the round) of each layer; k is the largest.
+    removed what a round with a schedule removes, in words.
     """
 
     index: int
@@ -329,6 +421,8 @@ class Round:
     reduction: float | None = None
     remaining: int | None = None
     match: int | None = None
+    ks: tuple[tuple[str, int], ...] = ()
+    removed: str = ""
 
     @property
     def label(self):
@@ -386,36 +480,45 @@ def plan_rounds(experiment):
 
     def add_neurons(arm, ranking, parent):
         indices = [parent]
-        for k in range(e.model.k - 1, to_k - 1, -1):
-            indices.append(add("neurons", arm, indices[-1], k, e.prune.epochs, ranking=ranking))
+        for before, after in itertools.pairwise(steps):
+            options = {"ranking": ranking}
+            if e.prune.schedule:
+                moved = [f"{name} {before[name]} -> {k}" for name, k in after.items() if before[name] > k]
+                options |= {"ks": tuple(after.items()), "removed": ", ".join(moved)}
+            indices.append(add("neurons", arm, indices[-1], max(after.values()), e.prune.epochs, **options))
         return indices
 
     def add_weights(arm, parent):
         for target in e.weights.targets:
+            target |= {"ks": plan[parent].ks}
             parent = add(weights_kind, arm, parent, plan[parent].k, e.weights.epochs, **target)
 
     def add_continued(arm, parent):
-        for _ in range(to_k, e.model.k):
+        for _ in steps[1:]:
             parent = add("continue", arm, parent, plan[parent].k, e.prune.epochs)
 
-    to_k = e.model.k if e.prune.to_k is None else e.prune.to_k
-    root = last = add("train", "", -1, e.model.k, e.train.epochs)
+    ladders = e.ladders()
+    # One dict of layer -> k for each round; a layer that has reached its last k stays there.
+    longest = max(map(len, ladders.values()), default=1)
+    steps = [{name: ks[min(i, len(ks) - 1)] for name, ks in ladders.items()} for i in range(longest)]
+    first, to_k = max(steps[0].values(), default=1), max(steps[-1].values(), default=1)
+    root = last = add("train", "", -1, first, e.train.epochs)
     if e.plan == "compare":
         neurons = add_neurons("neurons", e.prune.rankings[0], root)
         for match in neurons[1:]:
-            last = add(weights_kind, "weights", last, e.model.k, e.weights.epochs, match=match)
+            last = add(weights_kind, "weights", last, first, e.weights.epochs, match=match)
         add_weights("weights", last)
         k = plan[neurons[-2]].k
         add(weights_kind, "after", neurons[-2], k, e.weights.epochs, match=neurons[-1])
         add_weights("after", neurons[-1])
     elif e.plan == "controls":
         add_continued("unpruned", root)
-        pruned = [add_neurons(ranking, ranking, root)[-1] for ranking in e.prune.rankings]
+        pruned = [add_neurons(arm_of(ranking), ranking, root)[-1] for ranking in e.prune.rankings]
         add_continued("small", add("train", "small", -1, to_k, e.train.epochs))
         add_continued("rewound", add("rewind", "rewound", pruned[0], to_k, e.train.epochs))
     else:
         several = len(e.prune.rankings) > 1
         for ranking in e.prune.rankings:
-            last = add_neurons(ranking if several else "", ranking, root)[-1]
+            last = add_neurons(arm_of(ranking) if several else "", ranking, root)[-1]
         add_weights(plan[last].arm, last)
     return plan

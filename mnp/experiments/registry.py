@@ -1,6 +1,7 @@
 """The named experiments, and the folder of a run: what it holds, which experiment it belongs to."""
 
 import contextlib
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mnp.experiments.recipes import (
     FacesRecipe,
     FacesTrainRecipe,
     ModelRecipe,
+    OwnExperiment,
     PruneRecipe,
     TrainRecipe,
     WeightRecipe,
@@ -25,6 +27,7 @@ from mnp.files import LOCK, PARTIAL, lock_folder, make_folder, read_json, remove
 RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
 SEEDS = "seeds.json"  # only in a folder of several seeds
 PAIRS = "pairs.npz"  # only in that of face verification
+LOG = "log.txt"  # of a run in a process of its own
 
 # --- the named experiments -----------------------------------------------------------------------------
 
@@ -57,6 +60,18 @@ EXPERIMENTS = {
             "mnist-caffe",
             "the authors' published network and protocol: 20-52-256, k = 4, 5 epochs a stage",
             model=AUTHORS,
+        ),
+        Experiment(
+            "fashion-caffe",
+            "Fashion-MNIST with the authors' network and protocol",
+            data=DataRecipe("fashion-mnist"),
+            model=AUTHORS,
+        ),
+        Experiment(
+            "fashion",
+            "Fashion-MNIST with the network of the recipe mnist",
+            data=DataRecipe("fashion-mnist"),
+            model=WIDE,
         ),
         Experiment(
             "mnist",
@@ -162,12 +177,16 @@ EXPERIMENTS = {
 
 
 def get_experiment(name):
-    """Return the named experiment; MnpError with the names that resemble an unknown one.
+    """Return the named experiment, or that of a recipe file (its name ends in .toml or .json).
+
+    Raises MnpError with the names that resemble an unknown one.
 
     >>> get_experiment("digit")
     Traceback (most recent call last):
     mnp.errors.MnpError: no recipe 'digit': did you mean digits? (`mnp list` shows all)
     """
+    if Path(name).suffix in (".toml", ".json"):
+        return read_recipe_file(name)
     if name not in EXPERIMENTS:
         raise MnpError(f"no recipe {name!r}{suggest(name, EXPERIMENTS)} (`mnp list` shows all)")
     return EXPERIMENTS[name]
@@ -182,11 +201,39 @@ def is_variant(experiment):
 # --- the experiment of a folder --------------------------------------------------------------------------
 
 
-def experiment_from(values):
-    """Make an experiment from what `to_dict` returned; only the data of faces have a `variant`."""
-    data = values.get("data") if isinstance(values, dict) else None
-    kind = FacesExperiment if isinstance(data, dict) and "variant" in data else Experiment
-    return from_dict(kind, values)
+def experiment_from(values, complete=True):
+    """Make an experiment from what `to_dict` returned, or from a recipe file, which need not be complete.
+
+    Only the data of faces have a `variant`, and only a model of one's own has a `builder`.
+    """
+    sections = values if isinstance(values, dict) else {}
+    data, model = (
+        sections.get(name) if isinstance(sections.get(name), dict) else {} for name in ("data", "model")
+    )
+    kind = FacesExperiment if "variant" in data else OwnExperiment if "builder" in model else Experiment
+    return from_dict(kind, values, complete=complete)
+
+
+def read_recipe_file(path):
+    """Read an experiment from a TOML file, or from the recipe.json of a run.
+
+    Fields that a TOML file leaves out have the defaults of `recipes`; its name is the file's, if it has none.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        values = read_json(path, "a recipe")
+    else:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise MnpError(f"{path}: cannot be read ({error.strerror or error})") from None
+        except ValueError as error:  # TOML and UTF-8
+            raise MnpError(f"{path}: is no TOML ({error})") from None
+        values.setdefault("name", path.stem)
+    try:
+        return experiment_from(values, complete=path.suffix == ".json")
+    except MnpError as error:
+        raise MnpError(f"{path}: {error}") from None
 
 
 def read_experiment(out):
@@ -228,7 +275,7 @@ def check_run_folder(out, experiment, several=False):
             kinds = ("a run of one seed", "runs of several seeds")
             raise MnpError(f"{out}: holds {kinds[not several]}, not {kinds[several]}; choose another --out")
     elif out.exists():
-        ours = {PAIRS, RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOCK}
+        ours = {PAIRS, RECIPE, SUMMARY, HISTORY, CHECKPOINTS, SEEDS, LOG, LOCK}
         strange = {path.name for path in out.iterdir() if path.suffix != PARTIAL} - ours
         if strange:
             raise MnpError(f"{out}: is not empty and holds no run ({min(strange)}); choose another --out")

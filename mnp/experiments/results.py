@@ -46,18 +46,19 @@ FACE_COLUMNS = COLUMNS | {
     "threshold": float,
     "distance": str,
 }
-FROM_ROUND = ("kind", "k", "arm", "ranking", "parent", "epochs")  # columns that repeat fields of a Round
+FROM_ROUND = ("kind", "k", "arm", "ranking", "parent", "epochs", "removed")  # columns that repeat its fields
 
 
 def check_row(row, columns, round):
     """Check that a row from a file is one of this round; MnpError names the column that is not."""
-    if not isinstance(row, dict) or list(row) != list(columns):
+    if not isinstance(row, dict) or list(row)[: len(columns)] != list(columns):
         raise MnpError("has no row of this run's columns")
     for name, value in row.items():
-        if not matches_type(value, columns[name]):
-            raise MnpError(f"says {name} = {short_repr(value)}, which is not {describe_type(columns[name])}")
+        hint = columns.get(name, float | None)  # further columns are those of a callback
+        if not matches_type(value, hint):
+            raise MnpError(f"says {name} = {short_repr(value)}, which is not {describe_type(hint)}")
     for name, expected in {"step": round.index, **{n: getattr(round, n) for n in FROM_ROUND}}.items():
-        if row[name] != expected:
+        if row.get(name, expected) != expected:
             raise MnpError(f"says {name} = {short_repr(row[name])}, the recipe says {short_repr(expected)}")
 
 
@@ -101,8 +102,8 @@ def size_columns(net, unpruned, input_shape):
 
 def to_csv(rows):
     """Rows as CSV text; floats with all their digits, None as an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    text, columns = io.StringIO(), dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -117,6 +118,8 @@ def describe_round(row):
     >>> describe_round({"kind": "neurons", "k": 2, "arm": "random"})
     'neurons: 3 -> 2 (random)'
     """
+    if row.get("removed"):  # with a schedule
+        return f"neurons: {row['removed']}" + (f" ({row['arm']})" if row["arm"] else "")
     operation = {
         "train": "train",
         "continue": "train on",
@@ -198,6 +201,8 @@ def format_data(facts):
     text = f"data: {facts['name']}, {facts['train_images']:,} training"
     text += f", {held_out:,} validation" if held_out else ""
     text += f" and {facts['test_images']:,} test images"
+    if "classes" in facts:  # mnp 0.1 and 0.2 did not record it
+        text += f" of {tuple(facts['image_shape'])}, {facts['classes']} classes"
     return f"{text}; checksum {facts['checksum']}"
 
 

@@ -11,6 +11,7 @@ files and gives bit-identical results.
 
 import contextlib
 import dataclasses
+import operator
 import time
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from mnp.experiments.checkpoint import (
     with_prefix,
 )
 from mnp.experiments.classification import Classification
-from mnp.experiments.config import matches_type, to_dict
+from mnp.experiments.config import to_dict
 from mnp.experiments.recipes import FacesExperiment, plan_rounds
 from mnp.experiments.registry import CHECKPOINTS, HISTORY, RECIPE, SUMMARY, open_run_folder
 from mnp.experiments.results import check_row, size_columns, to_csv
@@ -35,12 +36,24 @@ from mnp.files import atomic_write, make_folder, to_json
 from mnp.kernels import textbook
 from mnp.nn import SGD, Maxout, Network, learning_rate, loss_and_grads, train_epoch
 from mnp.nn.base import backend_name
+from mnp.process import import_function
 from mnp.pruning.neurons import keep_top, wins_lost
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, collect_win_counts, measure_relevance, prune_neurons
 
 
-def run(experiment, out, *, data_folder=None, backend=None, log=print, source=None, task=None):
+def run(
+    experiment,
+    out,
+    *,
+    data=None,
+    backend=None,
+    log=print,
+    source=None,
+    task=None,
+    on_epoch=None,
+    on_round=None,
+):
     """Run an experiment in a folder, or resume it; finished rounds are not repeated.
 
     Parameters
@@ -49,8 +62,8 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
         Not one of several folds (`lfw_folds.run_folds` runs those).
     out : str or Path
         New, empty, or the folder of this same experiment; it is locked meanwhile.
-    data_folder : str or Path, optional
-        Where the data are looked for first.
+    data : Dataset, str or Path, optional
+        The data themselves, or where they are looked for (`mnp.data.own`).
     backend : module or str, optional
         The default is the fastest available.
     log : callable(str)
@@ -59,6 +72,11 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
         Folder of another run, whose rounds that are the same work are copied (`reuse`).
     task : Classification or LfwTask, optional
         What is loaded, built and evaluated; the default is the experiment's own.
+    on_epoch : callable (net, round, epoch, result) -> bool, optional
+        Called after each epoch, with a Round, the epochs done in it and an EpochResult. True ends the
+        training of this round early.
+    on_round : callable (net, round, data) -> dict or None, optional
+        Called after each round; its {name: float} become further columns of the row.
 
     Returns
     -------
@@ -71,11 +89,12 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
     """
     out = Path(out)
     with open_run_folder(out, experiment, log):
-        runner = Runner(experiment, out, task or task_of(experiment, data_folder), backend, log)
+        runner = Runner(experiment, out, task or task_of(experiment, data), backend, log)
+        runner.on_epoch, runner.on_round = on_epoch, on_round
         # A round is finished if its checkpoint is there and sound; only the others are run.
         finished = [runner.read_finished(round) for round in runner.plan]
         complete = all(finished) and all((out / name).exists() for name in runner.task.final_files)
-        if not all(finished) or data_folder is not None:  # a named folder must fit finished rounds, too
+        if not all(finished) or data is not None:  # a named folder must fit finished rounds, too
             # All that can be wrong with data and recipe is found here, not after hours of training.
             runner.prepare(finished)
         if not all(finished) and source is not None:
@@ -101,13 +120,13 @@ def run(experiment, out, *, data_folder=None, backend=None, log=print, source=No
         return runner.rows
 
 
-def task_of(experiment, data_folder=None):
+def task_of(experiment, data=None):
     """The task of an experiment: image classification, or face verification."""
     if isinstance(experiment, FacesExperiment):
         from mnp.experiments.lfw_task import LfwTask  # loads Pillow and the LFW reader
 
-        return LfwTask(experiment, data_folder)
-    return Classification(experiment, data_folder)
+        return LfwTask(experiment, data)
+    return Classification(experiment, data)
 
 
 @dataclasses.dataclass
@@ -118,6 +137,7 @@ class RoundState:
     optimizer: object
     rng: np.random.Generator
     epoch: int = 0  # epochs done
+    stopped: bool = False  # by `on_epoch`
     error_before: float | None = None
     train_loss: float | None = None
     wins_lost: float | None = None  # share of all wins that the removed neurons had
@@ -130,13 +150,7 @@ class RoundState:
 
 
 # fields of a RoundState that progress.npz has in its JSON
-PROGRESS = {
-    "epoch": int,
-    "seconds": float,
-    "error_before": float,
-    "train_loss": float | None,
-    "wins_lost": float | None,
-}
+PROGRESS = ("error_before", "train_loss", "wins_lost")
 
 
 class Runner:
@@ -149,6 +163,7 @@ class Runner:
         self.unpruned = None  # architecture of the unpruned network
         self.per_epoch = 0  # iterations
         self.progress_path = out / CHECKPOINTS / "progress.npz"
+        self.on_epoch = self.on_round = None
 
     # --- before the first round ---------------------------------------------------------------------
 
@@ -167,11 +182,12 @@ class Runner:
         net = self.task.build_network(self.data, None, self.backend)
         self.backend, self.unpruned = net.backend, net.architecture()
         if any(round.kind == "neurons" for round in self.plan):
-            for name in e.prune.layers:
+            field = "prune.schedule" if e.prune.schedule else "prune.layers"
+            for name, ks in e.ladders().items():
                 if not isinstance(net[name], Maxout):
-                    raise MnpError(f"prune.layers: {name!r} is not a maxout layer")
-                if net[name].k != e.model.k:
-                    raise MnpError(f"prune.layers: {name!r} has k = {net[name].k}, not {e.model.k} (model.k)")
+                    raise MnpError(f"{field}: {name!r} is not a maxout layer")
+                if net[name].k != ks[0]:
+                    raise MnpError(f"{field}: {name} begins with k = {ks[0]}, but has {net[name].k}")
         # The size of a round that must match another one is not known yet.
         for round in self.plan:
             if round.reduction is not None or round.remaining is not None:
@@ -203,9 +219,9 @@ class Runner:
         from mnp.experiments.gradual import check_target
 
         # By then the neurons of its maxout layers are pruned; zeros stand for weights, only sizes count.
-        layers = self.experiment.prune.layers
+        ks = dict(round.ks) or dict.fromkeys(self.experiment.prune.layers, round.k)
         entries = [
-            entry | {"k": round.k} if "k" in entry and entry["name"] in layers else entry
+            entry | {"k": ks[entry["name"]]} if "k" in entry and entry["name"] in ks else entry
             for entry in self.unpruned
         ]
         check_target(Network.from_architecture(entries, backend=self.backend), self.target(round))
@@ -256,11 +272,13 @@ class Runner:
         # A separate generator: what a ranking draws must not change the batches of the training.
         rng = self.generator(round, ranking=True)
         arrays, keeps, wins, lost = {}, {}, 0, 0
-        for name in self.experiment.prune.layers:
+        for name, n_keep in round.ks or [(name, round.k) for name in self.experiment.prune.layers]:
+            if n_keep >= getattr(net[name], "k", 1):
+                continue  # its schedule has ended
             counts = relevance = collect_win_counts(rank_net, name, images)
             if round.ranking != "win_counts":
                 relevance = measure_relevance(rank_net, name, round.ranking, images, rng, labels=labels)
-            keeps[name] = keep_top(rank_neurons(relevance), n_keep=round.k)
+            keeps[name] = keep_top(rank_neurons(relevance), n_keep=n_keep)
             arrays |= {f"counts/{name}": counts, f"keep/{name}": keeps[name]}
             wins, lost = wins + int(counts.sum()), lost + int(wins_lost(counts, keeps[name]).sum())
         # All layers are ranked on the network as it was, before any of them is pruned.
@@ -322,7 +340,7 @@ class Runner:
         """Train for the epochs that are left; save the state after each."""
         from mnp.nn.progress import Progress
 
-        epochs_left = round.epochs - state.epoch
+        epochs_left = 0 if state.stopped else round.epochs - state.epoch
         if epochs_left <= 0:
             return
 
@@ -345,7 +363,12 @@ class Runner:
                 # A kill during the save leaves the state of the epoch before: that epoch is repeated.
                 state.epoch += 1
                 state.train_loss = float(result.loss)
+                if self.on_epoch is not None:
+                    state.stopped = bool(self.on_epoch(state.net, round, state.epoch, result))
                 self.save_progress(round, state)
+                if state.stopped:
+                    self.log(f"stopped after epoch {state.epoch} of {round.epochs}")
+                    break
 
     def section(self, round):
         """The part of the recipe that a round's learning rate comes from."""
@@ -365,6 +388,8 @@ class Runner:
         warmup = min(self.task.warmup, total // 4) if round.kind == "train" else 0
         if iteration < warmup:
             return section.lr * (iteration + 1) / warmup
+        if ":" in section.policy:
+            return float(import_function(section.policy, "policy")(section.lr, iteration, total))
         return learning_rate(
             section.policy,
             section.lr,
@@ -386,16 +411,17 @@ class Runner:
             "error_before": state.error_before,
             **columns,
             "seconds": float(f"{state.seconds_spent():.3f}"),
-            "arm": round.arm,
-            "ranking": round.ranking,
-            "parent": round.parent,
+            **{name: getattr(round, name) for name in ("arm", "ranking", "parent", "epochs", "removed")},
             "wins_lost": state.wins_lost,
-            "epochs": round.epochs,
             "train_loss": state.train_loss,
         }
+        row = {name: row[name] for name in self.task.columns}
+        if self.on_round is not None:
+            extra = self.on_round(state.net, round, self.data) or {}
+            row |= {name: float(value) for name, value in extra.items() if name not in row}
         arrays, architecture = network_entries(state.net)
         meta = {
-            "row": {name: row[name] for name in self.task.columns},
+            "row": row,
             "rng": state.rng.bit_generator.state,
             "velocity_sha256": checksum(state.optimizer.velocity.values()),
             "kernels": backend_name(state.net.backend),
@@ -445,6 +471,8 @@ class Runner:
             "step": round.index,
             "rng": state.rng.bit_generator.state,
             "data": self.data_facts,
+            "epoch": state.epoch,
+            "stopped": state.stopped,
             **{name: getattr(state, name) for name in PROGRESS},
             "seconds": state.seconds_spent(),
             **architecture,
@@ -455,48 +483,41 @@ class Runner:
         save_checkpoint(self.progress_path, arrays, meta)
 
     def resume(self, round):
-        """Return the state in progress.npz if it belongs to this round and is sound, else None."""
+        """Return the state in progress.npz if it belongs to this round and can be used, else None."""
         if not self.progress_path.exists():
             return None
         try:
             arrays, meta = load_checkpoint(self.progress_path)
-            if meta.get("step") != round.index:
+            if meta["step"] != round.index:
                 return None
             state = self.restore(round, arrays, meta)
-        except MnpError as error:
-            self.log(f"{error}; the round starts again")
+        except Exception as error:  # damaged, or of another version: whatever using its values meets
+            reason = error if isinstance(error, MnpError) else f"{type(error).__name__}: {error}"
+            self.log(f"{self.progress_path}: cannot be used ({reason}); the round starts again")
             return None
         state.began = self.warm_up(state.net)
         self.log(f"resuming after epoch {state.epoch} of {round.epochs}")
         return state
 
     def restore(self, round, arrays, meta):
-        """Make the state that `save_progress` wrote; MnpError for anything that it cannot have written."""
-        for name, hint in PROGRESS.items():
-            if name not in meta or not matches_type(meta[name], hint):
-                raise MnpError(f"progress.npz has no {name}, or one of another type")
-        if not 0 <= meta["epoch"] <= round.epochs or meta["seconds"] < 0:
-            raise MnpError(f"progress.npz says epoch {meta['epoch']} of {round.epochs}")
+        """Make the state that `save_progress` wrote."""
         # A new optimiser first, as at the start of the round; then what it had learned until the save.
         net = network_from(arrays, meta, self.backend)
         optimizer, rng = self.new_optimizer(round, net), self.generator(round)
+        rng.bit_generator.state = meta["rng"]
         velocity, dense = with_prefix(arrays, "velocity"), with_prefix(arrays, "dense")
-        for name, array in (velocity | dense).items():
-            if array.dtype.kind != "f" or not np.isfinite(array.astype(net.dtype)).all():
-                raise MnpError(f"progress.npz has NaN, infinity or no numbers for {name!r}")
-        try:
-            rng.bit_generator.state = meta["rng"]
-        except Exception as error:  # whatever NumPy finds wrong with the state of a generator
-            raise MnpError(f"progress.npz has no state of the generator ({type(error).__name__})") from None
+        if not all(np.isfinite(array.astype(net.dtype)).all() for array in (velocity | dense).values()):
+            raise MnpError("it holds NaN or infinity")
+        if not 0 <= meta["epoch"] <= round.epochs:
+            raise MnpError(f"it is of epoch {meta['epoch']}")
         if round.kind == "gradual":
-            counts = [meta.get("iteration"), meta.get("start")]
-            if not all(matches_type(n, int) and n >= 0 for n in counts):
-                raise MnpError("progress.npz does not say how far the pruning is")
-            optimizer.load(*counts, velocity, dense)
+            optimizer.load(operator.index(meta["iteration"]), int(meta["start"]), velocity, dense)
         else:
             optimizer.load_velocity(velocity)
             optimizer.iteration = meta["epoch"] * self.per_epoch  # the schedule continues there
-        numbers = {name: meta[name] for name in PROGRESS}
+        numbers = {name: None if meta[name] is None else float(meta[name]) for name in PROGRESS}
+        numbers |= {"epoch": operator.index(meta["epoch"]), "seconds": float(meta["seconds"])}
+        numbers["stopped"] = bool(meta.get("stopped"))  # mnp 0.2 does not write it
         return RoundState(net, optimizer, rng, **numbers, arrays=with_prefix(arrays, "found"))
 
 

@@ -29,7 +29,7 @@ def run_seeds(experiment, seeds, out, *, jobs=1, command="", log=print, **option
         How many run at the same time; above 1 each is a separate process that writes seed-S/log.txt.
     command : str
         Written into the results: how to repeat them.
-    log, data_folder, backend, source
+    log, data, backend, source
         As in `run`; the backend by name.
 
     Returns
@@ -42,11 +42,11 @@ def run_seeds(experiment, seeds, out, *, jobs=1, command="", log=print, **option
     with open_run_folder(out, experiment, log, several=True):
         atomic_write(out / SEEDS, to_json({"seeds": list(seeds)}))
         atomic_write(out / RECIPE, to_json(to_dict(experiment)))
-        if jobs > 1:
-            run_in_processes({f"seed {s}": run for s, run in runs.items()}, jobs, log=log, **options)
         run_one = run
         if experiment.has_folds:
             from mnp.experiments.lfw_folds import run_folds as run_one  # loads Pillow and the LFW reader
+        if jobs > 1:
+            run_in_processes(run_one, {f"seed {s}": r for s, r in runs.items()}, jobs, log=log, **options)
         rows = {}
         for seed, (one, folder) in runs.items():
             if jobs == 1:

@@ -164,7 +164,8 @@ def vgg16(
     """
     if width <= 0 or any(full * width != int(full * width) for _, full in _VGG16):
         raise MnpError(f"width is {width!r}; give a positive multiple of 1/64, such as 0.25")
-    if check_int("image_size", image_size) < 32:
+    sides = image_size if isinstance(image_size, (tuple, list)) else (image_size,)
+    if min(check_int("image_size", side) for side in sides) < 32:
         raise MnpError(f"image_size is {image_size!r}; VGG16 halves it five times, so give at least 32")
     if isinstance(maxout, bool):
         maxout = ("fc6", "fc7") if maxout else ()
@@ -216,8 +217,11 @@ def _maxout_or_dense(name, width, units, k, maxout, relu, dropout, options):
 
 def _flat_width(layers, channels, image_size):
     """Number of values per image after these layers, the last of which is "flatten"."""
-    side = check_int("image_size", image_size)
-    return Network(layers).output_shapes((channels, side, side))["flatten"][0]
+    size = image_size if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+    if len(size) != 2:
+        raise MnpError(f"image_size is {image_size!r}; give a side, or (height, width)")
+    height, width = (check_int("image_size", side) for side in size)
+    return Network(layers).output_shapes((channels, height, width))["flatten"][0]
 
 
 def _checked(layer_options):

@@ -36,6 +36,7 @@ from mnp.pruning.surgery import (
     measure_relevance,
     prune_neurons,
     prune_round,
+    register_ranking,
     weight_names,
     winners,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "random_relevance",
     "rank_neurons",
     "reduction",
+    "register_ranking",
     "remove_dead_units",
     "reversed_counts",
     "sensitivity_scan",

@@ -13,6 +13,7 @@ from mnp.errors import MnpError
 from mnp.nn import Maxout, output_gradient
 from mnp.nn.base import as_generator, check_backend
 from mnp.nn.training import batches, check_finite, check_images
+from mnp.process import import_function
 from mnp.pruning.neurons import check_keep, keep_top, take_rows
 from mnp.pruning.relevance import (
     activation_sums,
@@ -28,6 +29,31 @@ MEASURES = (
     *("win_counts", "reversed", "random", "weight_norm", "mean_activation", "win_counts_training"),
     *("margin", "first_order"),
 )
+
+
+OWN_RANKINGS = {}  # name -> function, filled by `register_ranking`
+
+
+def register_ranking(function):
+    """Decorator: let a ranking of one's own be named like those of MEASURES, also in recipes.
+
+    The function takes (net, layer, images, labels, rng), where layer is the name of a maxout layer of the
+    network, and returns the relevance (units, k) of its neurons, larger for neurons to keep.
+
+    >>> @register_ranking
+    ... def by_bias(net, layer, images, labels, rng):
+    ...     return net[layer].params["bias"]
+    >>> from mnp.nn import mlp
+    >>> net = mlp((2,), k=2, image_size=2, rng=0)
+    >>> net["fc1"].params["bias"][:] = [[1, 2], [4, 3]]
+    >>> measure_relevance(net, "fc1", "by_bias").tolist()
+    [[1.0, 2.0], [4.0, 3.0]]
+    """
+    name = function.__name__
+    if name in MEASURES:
+        raise MnpError(f"{name!r} is the name of a ranking of mnp: give the function another name")
+    OWN_RANKINGS[name] = function
+    return function
 
 
 def winners(net, name, x):
@@ -118,8 +144,9 @@ def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000
     net : Network
     name : str
         A maxout layer of it.
-    measure : str
-        One of MEASURES, the names above.
+    measure : str or function
+        One of MEASURES, the names above; or a ranking of one's own: a function as `register_ranking` takes,
+        the name of a registered one, or "module:function".
     images, batch_size
         As in `collect_win_counts`.
     rng : numpy.random.Generator or seed
@@ -141,6 +168,17 @@ def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000
 
 
 def _measured(net, name, layer, measure, images, rng, batch_size, labels):
+    own = measure if callable(measure) else OWN_RANKINGS.get(measure)
+    if own is None and ":" in measure:
+        own = import_function(measure, "ranking")
+    if own is not None:
+        relevance = np.array(own(net, name, images, labels, as_generator(rng)))
+        if relevance.shape != (layer.units, layer.k) or relevance.dtype.kind not in "iuf":
+            raise MnpError(
+                f"ranking {getattr(own, '__name__', own)} returned {relevance.dtype} {relevance.shape}; "
+                f"layer {name!r} needs one number for each neuron, ({layer.units}, {layer.k})"
+            )
+        return relevance if relevance.dtype.kind == "f" else relevance.astype(np.int64)
     relu = getattr(layer, "relu", False)
     if measure == "random":
         return random_relevance(layer.units, layer.k, as_generator(rng))
@@ -165,7 +203,7 @@ def _measured(net, name, layer, measure, images, rng, batch_size, labels):
             sums += margin_sums(z, relu, dy)
         return sums
     if measure not in MEASURES:
-        raise MnpError(f"unknown measure {measure!r}: choose one of {', '.join(MEASURES)}")
+        raise MnpError(f"unknown measure {measure!r}: choose one of {', '.join((*MEASURES, *OWN_RANKINGS))}")
     training = measure == "win_counts_training"
     counts = collect_win_counts(net, name, images, batch_size, training=training, rng=rng)
     return reversed_counts(counts) if measure == "reversed" else counts

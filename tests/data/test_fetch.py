@@ -11,16 +11,17 @@ import sys
 import tarfile
 import threading
 import types
+import zipfile
 from pathlib import Path
 
 import drawn_lfw
 import numpy as np
 import pytest
-from test_data_mnist import idx_bytes, pictures
+from test_data_mnist import idx_bytes, pictures, write_set
 
 import mnp.data
 from mnp.cli import main
-from mnp.data import digits, fetch, lfw, lfw_archive, mnist
+from mnp.data import digits, fetch, lfw, lfw_archive, mnist, own
 from mnp.errors import MnpError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "data_scripts"
@@ -162,7 +163,7 @@ def test_the_function_returns_the_folder_and_tells_the_log(small_mnist, tmp_path
     lines = []
     assert fetch.fetch("mnist", tmp_path / "to", lines.append, progress=False) == tmp_path / "to"
     assert len(lines) == 1 and str(tmp_path / "to") in lines[0]
-    with pytest.raises(MnpError, match="unknown data set 'cifar': choose one of mnist, fashion-mnist, lfw"):
+    with pytest.raises(MnpError, match="unknown data set 'cifar': choose one of mnist, fashion-mnist, kmnist, "):
         fetch.fetch("cifar")
 
 
@@ -237,6 +238,42 @@ def test_fetch_from_a_bad_folder(small_mnist, tmp_path, capsys):
     assert run("mnist", "--from", small_mnist, *to) == 2
     one_error(capsys, short, "5 examples, where mnist has 6")
     assert not (tmp_path / "to").exists()
+
+
+def test_fetch_kmnist_from_its_site_and_from_a_folder(serve, tmp_path, monkeypatch, capsys):
+    folder, address = serve
+    write_set(folder)
+    known = {part: sha256((folder / f"{name}.gz").read_bytes()) for part, (name, _) in mnist.FILES.items()}
+    monkeypatch.setattr(fetch, "KMNIST", address)
+    assert run("kmnist", "--to", tmp_path / "wrong") == 2
+    one_error(capsys, "the wrong file", "`mnp fetch kmnist --from FOLDER`")
+    monkeypatch.setitem(own.PACKED_SHA256, "kmnist", known)
+    assert run("kmnist") == 0 and mnp.data.load("kmnist").name == "kmnist"
+    assert run("kmnist", "--from", folder, "--to", tmp_path / "to") == 0
+    assert mnp.data.load("kmnist", tmp_path / "to").name == "kmnist"
+    write_set(tmp_path / "cache" / "mnp" / "kmnist", train=4)
+    capsys.readouterr()
+    with pytest.raises(MnpError, match="no kmnist files"):
+        mnp.data.load("kmnist")
+
+
+def test_fetch_emnist_letters_out_of_the_archive_of_all_sets(serve, tmp_path, monkeypatch):
+    folder, address = serve
+    names = {"train": (5, [1, 2, 26, 3, 4]), "test": (2, [1, 5])}
+    with zipfile.ZipFile(folder / "gzip.zip", "w") as packed:
+        for half, (n, labels) in names.items():
+            for what, array in (("images-idx3", pictures(n)), ("labels-idx1", np.array(labels, np.uint8))):
+                for kind in ("letters", "digits"):
+                    name = f"gzip/emnist-{kind}-{half}-{what}-ubyte.gz"
+                    packed.writestr(name, gzip.compress(idx_bytes(array)))
+    monkeypatch.setattr(fetch, "EMNIST_ARCHIVE", (address + "absent.zip", address + "gzip.zip"))
+    monkeypatch.setattr(fetch, "EMNIST_SHA256", sha256((folder / "gzip.zip").read_bytes()))
+    assert run("emnist-letters") == 0 and run("emnist-letters") == 0
+    assert len(list((tmp_path / "cache/mnp/emnist-letters").iterdir())) == 4
+    data = mnp.data.load("emnist-letters")
+    assert data.train_labels.tolist() == [0, 1, 25, 2, 3] and data.name == "emnist-letters"
+    assert run("emnist-letters", "--from", folder, "--to", tmp_path / "to") == 0
+    assert mnp.data.load("emnist-letters", tmp_path / "to").checksum == data.checksum
 
 
 def test_fetch_interrupted(monkeypatch, capsys):

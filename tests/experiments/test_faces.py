@@ -63,7 +63,7 @@ def photographs(folder):
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "out"
-    rows, said = carry_out(TINY, out, data_folder=folder)
+    rows, said = carry_out(TINY, out, data=folder)
     return out, rows, said
 
 
@@ -441,9 +441,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, folder, tmp_path, 
     monkeypatch.setattr(runner.Runner, "save_progress", stopping)
     for _ in range(2):
         with pytest.raises(StopHereError):
-            carry_out(TINY, out, data_folder=folder)
+            carry_out(TINY, out, data=folder)
     monkeypatch.undo()
-    rows, said = carry_out(TINY, out, data_folder=folder)
+    rows, said = carry_out(TINY, out, data=folder)
     assert any("resuming after epoch" in line for line in said)
     assert without_seconds(rows) == without_seconds(finished[1])
     assert_same_bits(out, finished[0])
@@ -458,10 +458,10 @@ def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path, mon
             raise StopHereError
 
     with pytest.raises(StopHereError):
-        run_folds(UNTRAINED, out, data_folder=folder, backend="textbook", log=stop_at_fold_2)
+        run_folds(UNTRAINED, out, data=folder, backend="textbook", log=stop_at_fold_2)
     assert sorted(p.name for p in out.glob("fold-*")) == ["fold-0", "fold-1"]
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("fold-*/checkpoints/*.npz")}
-    rows, said = carry_out(UNTRAINED, out, data_folder=folder)
+    rows, said = carry_out(UNTRAINED, out, data=folder)
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     assert not any(line.startswith("round") for line in said[: said.index("fold 2 of 0 to 9")])
     assert len(list(out.glob("fold-*/summary.json"))) == 10
@@ -481,19 +481,19 @@ def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path, mon
     assert read_experiment(out) == UNTRAINED
     assert read_experiment(out / "fold-3").data.fold == 3
 
-    again, said = carry_out(UNTRAINED, out, data_folder=folder)
+    again, said = carry_out(UNTRAINED, out, data=folder)
     assert again == rows and not any(line.startswith("round") for line in said)
 
     for fold in ("fold-4", "fold-7"):  # done again side by side, in processes: the same bits
         (out / fold).rename(tmp_path / fold)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    again = run_folds(UNTRAINED, out, data_folder=folder, backend="textbook", log=said.append, jobs=2)
+    again = run_folds(UNTRAINED, out, data=folder, backend="textbook", log=said.append, jobs=2)
     assert without_seconds(again) == without_seconds(rows) and {"fold 4 is done", "fold 7 is done"} <= {*said}
     assert_same_bits(out / "fold-7", tmp_path / "fold-7")
 
     for path in out.glob("fold-*/checkpoints/*.npz"):  # a finished fold needs them no longer
         path.unlink()
-    again, said = carry_out(UNTRAINED, out, data_folder=tmp_path / "no data")
+    again, said = carry_out(UNTRAINED, out, data=tmp_path / "no data")
     assert without_seconds(again) == without_seconds(rows)
     pairs = verification.read_pairs(out / "pairs.npz", "01-neurons-k1")
     decided = verification.called_same(pairs) == pairs["same"]
@@ -503,18 +503,18 @@ def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path, mon
     with pytest.raises(
         MnpError, match="name the one with the lfw files"
     ):  # that fold's checkpoints are gone, so are the data
-        carry_out(UNTRAINED, out, data_folder=tmp_path / "no data")
+        carry_out(UNTRAINED, out, data=tmp_path / "no data")
 
 
 def test_data_that_are_not_there(tmp_path):
     with pytest.raises(MnpError, match="mnp fetch lfw"):
-        carry_out(TINY, tmp_path / "out", data_folder=tmp_path)
+        carry_out(TINY, tmp_path / "out", data=tmp_path)
 
 
 def test_a_layer_that_is_no_maxout_layer(folder, tmp_path):
     wrong = dataclasses.replace(TINY, prune=PruneRecipe(layers=("fc8",)))
     with pytest.raises(MnpError, match="'fc8' is not a maxout layer"):
-        carry_out(wrong, tmp_path / "out", data_folder=folder)
+        carry_out(wrong, tmp_path / "out", data=folder)
     plain = dataclasses.replace(TINY, model=VggRecipe(width=1 / 64, neurons=8, k=1))
     assert [s.kind for s in plan_rounds(plain)] == ["train", "weights"]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from tiny_runs import COMPARE, GRADUAL, NEURONS, assert_same_bits, carry_out
 
+import mnp.data
 from mnp import files
 from mnp.errors import MnpError
 from mnp.experiments import checkpoint, classification, runner
@@ -309,9 +310,9 @@ def test_a_checkpoint_with_other_contents_than_its_round_is_repeated(complete, t
         {"epoch": -1},
         {"epoch": 99},
         {"rng": {}},
-        {"seconds": "1"},
+        {"seconds": None},
         {"iteration": None},
-        {"error_before": True},
+        {"error_before": "high"},
     ],
     ids=str,
 )
@@ -473,13 +474,14 @@ def test_a_run_is_not_resumed_with_other_data(complete, tmp_path, monkeypatch, c
     assert_same_bits(tmp_path / "out", complete["tiny"])
 
 
-def test_a_finished_run_is_not_shown_for_another_data_folder(complete, tmp_path, monkeypatch):
+def test_a_finished_run_is_not_shown_for_another_data(complete, tmp_path, monkeypatch):
     out = shutil.copytree(complete["tiny"], tmp_path / "out")
-    carry_out(NEURONS, out, data_folder=tmp_path)  # the same data: its table once more
+    digits = mnp.data.load("digits")
+    carry_out(NEURONS, out, data=digits)  # the same data: its table once more
     monkeypatch.setattr(classification, "load_data", lambda *where: fewer(load_data(*where)))
     carry_out(NEURONS, out)  # no folder was named: nothing is loaded
     with pytest.raises(MnpError, match=r"was begun with other data .* choose another --out"):
-        carry_out(NEURONS, out, data_folder=tmp_path)
+        carry_out(NEURONS, out, data=digits)
     assert_same_bits(out, complete["tiny"])
 
 
@@ -489,7 +491,7 @@ def test_summary_and_checkpoints_say_which_data(complete):
     assert counts == {"train": 60, "validation": 20, "test": 40} and len(facts["checksum"]) == 16
     for path in (complete["tiny"] / "checkpoints").iterdir():
         assert load_checkpoint(path)[1]["data"] == facts
-    line = "data: digits, 60 training, 20 validation and 40 test images; checksum "
+    line = "data: digits, 60 training, 20 validation and 40 test images of (1, 28, 28), 10 classes; checksum "
     assert format_data(facts).startswith(line)
 
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from tiny_runs import NEURONS, assert_same_bits, carry_out, without_seconds
@@ -57,31 +58,27 @@ def test_a_seed_that_fails_says_why(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_the_processes_end_when_the_run_is_interrupted(tmp_path, monkeypatch):
+def test_the_processes_end_when_the_run_is_interrupted(tmp_path):
     """Even one that ignores the interrupt; nothing is started afterwards."""
-    deaf = "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)"
-    started = []
+    said = []
 
-    def start(experiment, folder, threads, options):
-        started.append(subprocess.Popen([sys.executable, "-c", deaf]))
-        threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
-        return started[-1], 0
+    def interrupt():
+        while not (tmp_path / "a" / "deaf").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(parallel, "start", start)
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        parallel.run_in_processes(dict.fromkeys("ab", (NEURONS, tmp_path)), 1, log=lambda _: None)
-    assert len(started) == 1 and started[0].wait(30) == -signal.SIGKILL
+        runs = {name: (NEURONS, tmp_path / name) for name in ("a", "b", "c")}
+        parallel.run_in_processes(be_deaf, runs, 1, log=said.append)
+    assert len(said) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a"] and not multiprocessing.active_children()
 
 
-def test_the_reason_of_a_failure_is_the_error_of_this_start(tmp_path):
-    """Not the progress of a process that an earlier, killed start has left behind."""
-    log = tmp_path / "log.txt"
-    log.write_text("mnp: an old error\n00-train-k4: epoch 1/2, loss 0.1\n")
-    start = log.stat().st_size
-    with log.open("a") as file:
-        file.write("mnp: out: another run (process 7) writes there\n00-train-k4: epoch 2/2, loss 0.1\n")
-    assert parallel.error_in_log(log, start) == "out: another run (process 7) writes there"
-    assert "without an error message" in parallel.error_in_log(log, log.stat().st_size)
+def be_deaf(experiment, folder):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    (folder / "deaf").touch()
+    time.sleep(60)
 
 
 def test_seeds_on_different_data_are_not_aggregated(tmp_path, monkeypatch):

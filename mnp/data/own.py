@@ -1,0 +1,239 @@
+"""Data of one's own: an .npz file, a folder of four idx files, or a folder of images for each class.
+
+    my.npz                       arrays train_images, train_labels, test_images, test_labels
+    FOLDER/*train*images*, ...   four idx files, packed (.gz) or plain; their names say train or test (or
+                                 t10k), images or labels (or idx3, idx1); also in folders of the folder
+    FOLDER/train/CLASS/*.png     images that Pillow reads, all of one size; FOLDER/test has the same classes.
+                                 FOLDER/CLASS/*.png without the two: every fifth image of a class, by
+                                 name, is a test image
+
+What a set is called is decided by its content: only the official files are "mnist".
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from mnp.data import mnist
+from mnp.data.dataset import Dataset
+from mnp.data.idx import read_idx
+from mnp.data.lfw_archive import fingerprint
+from mnp.data.sources import format_search, search_places
+from mnp.errors import MnpError
+
+PACKED_SHA256 = {  # of sets known by their packed files: Kuzushiji-MNIST
+    "kmnist": {
+        "train_images": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "train_labels": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "test_images": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "test_labels": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    },
+}
+EMNIST = "emnist-letters"
+PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".webp")
+OTHERS = (*IMAGES, ".npz", ".npy", ".zip", ".txt", ".csv", ".json", ".md")
+
+
+def read_own(path, wanted=None):
+    """Read a data set from a file or a folder, in whichever of the three forms it is.
+
+    Parameters
+    ----------
+    path : str or Path
+    wanted : str, optional
+        A named set, such as "mnist": if the official files are in the folder (or where other programs
+        put them below it), they are taken.
+
+    Returns
+    -------
+    data : Dataset
+        Named `wanted` or another known set if all four checksums are those of its official files, and
+        after the file or folder if not.
+
+    Raises MnpError for a path that holds none of the three, and for what does not fit together.
+    """
+    path = Path(path)
+    if path.is_file():
+        return read_npz(path)
+    if not path.is_dir():
+        raise MnpError(f"no file or folder {path}: give an .npz file, or a folder of idx files or of images")
+    if wanted in mnist.SHA256:
+        try:
+            data = mnist.load(path, wanted)
+            if data.name == wanted:
+                return data
+        except MnpError:
+            pass  # absent, or something else under its names
+    files = find_idx_files(path, EMNIST if wanted == EMNIST else "")
+    return read_idx_files(files, path) if files else read_class_folders(path)
+
+
+def load_named(name):
+    """Load kmnist or emnist-letters from $MNP_DATA or the cache, where `mnp fetch` has put them."""
+    for place in search_places(name):
+        files = find_idx_files(place, EMNIST if name == EMNIST else "") if place.is_dir() else {}
+        data = read_idx_files(files, place) if files else None
+        if data is not None and data.name == name:
+            return data
+    raise MnpError(f"no {name} files in {format_search(name)}; run `mnp fetch {name}`, or name their folder")
+
+
+def read_npz(path):
+    """Read the four arrays of an .npz file; Keras's names x_train, y_train, x_test, y_test do as well."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # zipfile and NumPy raise many types for other files
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise MnpError(f"{path}: cannot be read as .npz ({reason})") from None
+    found = {}
+    for part in PARTS:
+        half, what = part.split("_")
+        keras = f"{'x' if what == 'images' else 'y'}_{half}"
+        found[part] = arrays.get(part, arrays.get(keras))
+    missing = [part for part in PARTS if found[part] is None]
+    if missing:
+        raise MnpError(f"{path}: has no {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
+    return Dataset(**found, name=_own_name(path.stem))
+
+
+def find_idx_files(folder, word=""):
+    """{part: path} of the idx files in a folder and two folders deep, by their names; {} if there are none.
+
+    word: taken are only files whose names contain it.
+    Raises MnpError if some of the four are missing, or one of them is there twice.
+    """
+    found = {}
+    places = (path for depth in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(depth)))
+    for path in places:
+        part = _part_of(path.name)
+        if (
+            part is None
+            or word not in path.name.lower()
+            or path.suffix.lower() in OTHERS
+            or not path.is_file()
+        ):
+            continue
+        other = found.setdefault(part, path)
+        # x.gz beside x: the packed one is read, as for MNIST
+        if other != path and other.with_suffix("") != path and path.with_suffix("") != other:
+            raise MnpError(
+                f"{folder}: {other.name} and {path.name} both look like {part}: "
+                "give a folder with the four files of one data set"
+            )
+        if path.suffix == ".gz":
+            found[part] = path
+    missing = [part for part in PARTS if part not in found]
+    if found and missing:
+        names = ", ".join(path.name for path in found.values())
+        raise MnpError(f"{folder}: no idx file of {', '.join(missing)} beside {names}")
+    return {part: found[part] for part in PARTS if found}
+
+
+def _part_of(name):
+    """Which of the four files a name says it is, or None.
+
+    >>> _part_of("t10k-images.idx3-ubyte"), _part_of("emnist-letters-train-labels-idx1-ubyte.gz")
+    ('test_images', 'train_labels')
+    """
+    name = name.lower()
+    half = "train" if "train" in name else "test" if "t10k" in name or "test" in name else None
+    what = "labels" if "label" in name or "idx1" in name else None
+    what = "images" if what is None and ("image" in name or "idx3" in name) else what
+    return f"{half}_{what}" if half and what else None
+
+
+def read_idx_files(files, folder):
+    """Make a data set of four idx files.
+
+    EMNIST stores its images transposed, and the labels of its letters from 1 on: both are mended, for files
+    with "emnist" in their names (whose data set is then named by them).
+    """
+    arrays = {part: read_idx(path, 3 if "images" in part else 1) for part, path in files.items()}
+    digests = {part: hashlib.sha256(array).hexdigest() for part, array in arrays.items()}
+    known = [name for name, official in mnist.SHA256.items() if digests == official]
+    packed = {part: fingerprint(path) for part, path in files.items()}
+    known += [name for name, official in PACKED_SHA256.items() if packed == official]
+    file = files["train_images"].name.lower()
+    name = known[0] if known else _own_name(folder.resolve().name)
+    if "emnist" in file:
+        name = file[file.index("emnist") : file.index("train")].rstrip("-_. ") if "train" in file else name
+        arrays |= {part: arrays[part].transpose(0, 2, 1) for part in ("train_images", "test_images")}
+        if "letters" in file:
+            arrays |= {part: arrays[part] - np.uint8(1) for part in ("train_labels", "test_labels")}
+    try:
+        return Dataset(**arrays, name=name)
+    except MnpError as error:
+        raise MnpError(f"{files['train_images'].parent}: {error}") from None
+
+
+def read_class_folders(folder):
+    """Read the images in a folder for each class; the classes are numbered in the order of their names."""
+    halves = {half: folder / half for half in ("train", "test")}
+    split = all(half.is_dir() for half in halves.values())
+    places = halves if split else {"train": folder}
+    files = {half: {c.name: _images_in(c) for c in _folders_in(place)} for half, place in places.items()}
+    files = {half: {name: images for name, images in of.items() if images} for half, of in files.items()}
+    if not split:
+        files["test"] = {name: images[4::5] for name, images in files["train"].items()}
+        files["train"] = {
+            name: [image for i, image in enumerate(images) if i % 5 != 4]
+            for name, images in files["train"].items()
+        }
+    classes = sorted(files["train"])
+    if len(classes) < 2 or not set(files["test"]) <= set(classes):
+        strange = ", ".join(sorted(set(files["test"]) - set(classes)))
+        what = f"test has classes that train has not: {strange}" if strange else "no data were found in it"
+        raise MnpError(
+            f"{folder}: {what}; give a folder of four idx files, or of folders of images, one for each class"
+        )
+    arrays = {}
+    for half, of_class in files.items():
+        paths = [path for name in classes for path in of_class.get(name, [])]
+        if not paths:
+            raise MnpError(f"{folder}: no {half} images; a class without {half} folders needs five images")
+        arrays[f"{half}_images"] = _read_images(paths)
+        counts = [len(of_class.get(name, [])) for name in classes]
+        arrays[f"{half}_labels"] = np.repeat(np.arange(len(classes)), counts)
+    return Dataset(**arrays, classes=len(classes), name=_own_name(folder.resolve().name))
+
+
+def _folders_in(folder):
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+
+
+def _images_in(folder):
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGES]
+
+
+def _read_images(paths):
+    """Images as (N, 1 or 3, H, W) uint8: grey only if all of them are grey."""
+    from PIL import Image  # here, so that importing mnp.data does not import a decoder
+
+    images = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                grey = image.mode in ("1", "L")
+                images.append(np.asarray(image.convert("L" if grey else "RGB")))
+        except Exception as error:  # a decoder may raise anything for a damaged file
+            raise MnpError(f"{path}: cannot be decoded ({str(error).split(chr(10))[0]})") from None
+        if images[-1].shape[:2] != images[0].shape[:2]:
+            (h, w), (height, width) = images[-1].shape[:2], images[0].shape[:2]
+            raise MnpError(f"{path}: is {h}x{w}, but {paths[0].name} is {height}x{width}: give one size")
+    colours = any(image.ndim == 3 for image in images)
+    images = [np.stack([image] * 3, axis=2) if colours and image.ndim == 2 else image for image in images]
+    images = np.stack(images)
+    return images.transpose(0, 3, 1, 2) if colours else images[:, None]
+
+
+def _own_name(name):
+    """A name for data that are not official files: never that of a known set.
+
+    >>> _own_name("shapes"), _own_name("mnist")
+    ('shapes', 'mnist-own')
+    """
+    name = name or "data"
+    return f"{name}-own" if name in (*mnist.SHA256, *PACKED_SHA256, "digits", "lfw") else name
