@@ -14,6 +14,7 @@ from mnp.errors import MnpError
 from mnp.verify import candidate, cases, models, network, reference, sandbox
 from mnp.verify.diagnosis import guess
 from mnp.verify.judge import Verdict, judge
+from mnp.verify.mistakes.pipeline import Guesses
 
 
 def check(where, only=None, seed=0, seconds=120.0):
@@ -92,7 +93,8 @@ def report(where, only=None, with_network=False, seed=0, seconds=120.0):
         Whether something is implemented and all of it passed.
     """
     if where.startswith(candidate.MODEL):
-        names, found = models.STAGES, models.judge_model(sandbox.stages(where, seed, seconds), seed)
+        names, golden = models.STAGES, models.Golden(seed)
+        found = models.judge_model(sandbox.stages(where, seed, seconds), golden, Guesses(golden))
     else:
         names = [*(only or reference.OUTPUTS), *(["network"] if with_network else [])]
         found = _verdicts(where, only, with_network, seed, seconds)

@@ -4,6 +4,8 @@
     DIR/<kernel>.npz            arguments and right outputs of a few cases
     DIR/pipeline.npz            ten training steps, win counts, ranking, pruning, masks
     DIR/*.safetensors           the same arrays again
+    DIR/README.md               all this for somebody who does not know this package
+    DIR/manifest.schema.json    a JSON Schema of the manifest
 
 Inputs are float32, which any language can load exactly; outputs are float64, computed by the textbook in
 float64 from those inputs. A user casts the inputs and compares within the manifest's tolerance.
@@ -20,8 +22,10 @@ from mnp.errors import MnpError
 from mnp.files import atomic_write, make_folder
 from mnp.verify import cases, network, reference, safetensors_file
 from mnp.verify.inputs import LAYOUTS
+from mnp.verify.stub import EXAMPLES
 
-FORMAT, VERSION = "mnp golden vectors", 1
+FORMAT, VERSION = "mnp golden vectors", "1.0"
+EXPLAINED = {"README.md": "golden.md", "manifest.schema.json": "manifest.schema.json"}
 CASES = 5  # of each kernel
 # Cases that come first; the others follow in the order in which they are drawn.
 FIRST = (
@@ -129,6 +133,8 @@ def write_vectors(out, seed=0):
         for suffix, data in (("npz", buffer.getvalue()), ("safetensors", safetensors_file.to_bytes(arrays))):
             written.append(out / f"{stem}.{suffix}")
             atomic_write(written[-1], data)
-    written.append(out / "manifest.json")
-    atomic_write(written[-1], json.dumps(manifest, indent=1) + "\n")
+    texts = {name: (EXAMPLES / file).read_text(encoding="utf-8") for name, file in EXPLAINED.items()}
+    for name, text in (texts | {"manifest.json": json.dumps(manifest, indent=1) + "\n"}).items():
+        written.append(out / name)
+        atomic_write(written[-1], text)
     return written

@@ -202,12 +202,12 @@ class Textbook:
             yield params
 
 
-def judge_model(measured, seed=0):
-    """Judge what `torch_model.measure` gives; yields a Verdict for each stage, named after it."""
-    from mnp.verify.mistakes.pipeline import Guesses
+def judge_model(measured, golden, guess):
+    """Judge what `torch_model.measure` gives; yields a Verdict for each stage, named after it.
 
-    golden, counts_are_right = Golden(seed), True
-    guesses = Guesses(golden)
+    `guess` is a `mistakes.pipeline.Guesses`, asked where something is wrong.
+    """
+    counts_are_right = True
     for stage, notes, problem in measured:
         if notes is None:
             yield Verdict(stage, "not implemented")
@@ -222,7 +222,7 @@ def judge_model(measured, seed=0):
             continue
         counts_are_right &= stage != "win_counts"
         told = [*(f"first difference: {line}" for line in wrong[:1]), *([problem] if problem else [])]
-        named = guesses(stage, notes) if wrong else []
+        named = guess(stage, notes) if wrong else []
         yield Verdict(stage, "failed", len(lines), len(wrong), lines=told, looks_like=named)
 
 

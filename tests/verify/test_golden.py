@@ -30,8 +30,19 @@ def fresh():
 
 def test_the_frozen_set_is_small_and_whole():
     names = {path.name for path in FROZEN.iterdir()}
-    assert names == {"manifest.json", *(f"{s}.{e}" for s in STEMS for e in ("npz", "safetensors"))}
+    about = {"manifest.json", "manifest.schema.json", "README.md"}
+    assert names == {*about, *(f"{s}.{e}" for s in STEMS for e in ("npz", "safetensors"))}
     assert sum(path.stat().st_size for path in FROZEN.iterdir()) < 2 << 20
+
+
+def test_the_manifest_fits_its_schema_and_another_one_does_not():
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((FROZEN / "manifest.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(MANIFEST, schema)
+    for wrong in ({"version": 1}, {"kernels": {"x": {}}}, {"files": {"x": {"y": {"shape": [-1]}}}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(MANIFEST | wrong, schema)
 
 
 def test_the_manifest_is_what_the_code_says(fresh):
@@ -152,7 +163,7 @@ def test_pytorch_repeats_the_pipeline():
 
     def forward(net, images, keep=1 - settings["dropout"]):
         z = F.relu(neurons(net, images)) * keep / (1 - settings["dropout"])
-        return F.linear(z.amax(2), net["fc4.weight"], net["fc4.bias"])
+        return F.linear(z.max(2).values, net["fc4.weight"], net["fc4.bias"])
 
     def one_step(net, optimizer, images, labels, keep, of):
         """Train one step; everything on the way is what the vectors say."""
@@ -210,7 +221,7 @@ def test_the_ten_lines_of_the_readme_run(monkeypatch):
 def test_the_command_writes_a_new_folder_and_never_over_another(tmp_path, capsys):
     out = tmp_path / "vectors"
     assert main(["vectors", "--out", str(out), "--seed", "5"]) == 0
-    assert "wrote 51 files" in capsys.readouterr().out
+    assert "wrote 53 files" in capsys.readouterr().out
     first = {path.name: path.read_bytes() for path in out.iterdir()}
     assert main(["vectors", "--out", str(out), "--seed", "5"]) == 2
     assert "is not an empty folder" in capsys.readouterr().err

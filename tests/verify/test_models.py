@@ -8,7 +8,8 @@ from candidates import write
 from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.verify import candidate
-from mnp.verify.models import STAGES, judge_model
+from mnp.verify.mistakes.pipeline import Guesses
+from mnp.verify.models import STAGES, Golden, judge_model
 
 PROGRAM = Path(__file__).parents[1] / "frameworks" / "torch_program.py"
 
@@ -25,7 +26,8 @@ def judged(tmp_path):
             assert source.count(old) == 1, f"the program has changed under this mistake: {old}"
             source = source.replace(old, new)
         where = f"{candidate.MODEL}{write(tmp_path, source)}:model"
-        return {v.kernel: v for v in judge_model(torch_model.measure(where))}
+        golden = Golden()
+        return {v.kernel: v for v in judge_model(torch_model.measure(where), golden, Guesses(golden))}
 
     return verdicts
 

@@ -4,6 +4,7 @@ Those in the network, the loss and the optimiser are wrong kernels: with them th
 what a program with this mistake computes. Those in pruning are wrong versions of one stage.
 """
 
+import itertools
 import types
 from functools import partial
 
@@ -340,6 +341,8 @@ class Guesses:
         """Say whether the textbook with these kernels gives the notes."""
         backend = types.SimpleNamespace(**{**vars(textbook), **kernels})
         given = notes_of(stage, Textbook(self.golden, backend), self.golden)
+        if stage == "training":  # later steps of a training that blows up differ by rounding alone
+            given = itertools.islice(given, 4 * len(self.golden.names))
         with np.errstate(all="ignore"):
             return all(
                 mismatch(name, array, notes[name]) is None if name in notes else name == PRUNED_COUNTS
