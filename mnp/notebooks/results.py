@@ -178,6 +178,16 @@ def errors_of_arms(results, k=None):
     return {arm: [row["error"] for row in rows] for arm, rows in ends_of_arms(results, k).items()}
 
 
+def paired_table(results, reference, k=None):
+    """Parameters and error of every arm, and the paired difference from the arm `reference`."""
+    errors, rows = errors_of_arms(results, k), []
+    for arm, of_arm in ends_of_arms(results, k).items():
+        cells = arm_label(arm), f"{of_arm[0]['nonzero']:,}", format_sd(*mean_sd_se(errors[arm])[:2])
+        difference = format_interval(*paired_interval(errors[arm], errors[reference]))
+        rows.append((*cells, "" if arm == reference else difference))
+    return ("method", "parameters", "error, %", f"difference from {arm_label(reference)}"), rows
+
+
 def describe_difference(results, arm, other, k=None):
     """A sentence in bold Markdown: which of two arms has the lower test error, from their paired interval."""
     errors = errors_of_arms(results, k)
