@@ -103,7 +103,7 @@ def plot_win_shares(counts, title):
     return figure
 
 
-def plot_rankings(orders, title):
+def plot_orders(orders, title):
     """Rank of every neuron of the first 16 units under several measures: {measure: order (units, k)}."""
     figure, axes = new_figure(len(orders), size=(9.6, 3.4), squeeze=False, sharey=True)
     for (name, order), ax in zip(orders.items(), axes.flat, strict=True):

@@ -1,7 +1,8 @@
 """The walk-through notebooks: rules that hold as they stand, and (marker `notebooks`) that they run whole.
 
 The default run reads the committed files; `python -m pytest -m notebooks tests/notebooks` executes every
-notebook on the embedded data and fails on whatever a reader would stumble over.
+notebook on the embedded data, each exercise once as it stands and once with the page's answer, and fails on
+whatever a reader would stumble over.
 """
 
 import ast
@@ -10,6 +11,8 @@ import io
 import json
 import pdb
 import re
+import sys
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,9 @@ from mnp.experiments.registry import get_experiment
 from mnp.kernels import jitted, textbook
 from mnp.nn import Dense, Network
 from mnp.notebooks import helpers, synthetic_faces
+from mnp.notebooks.__main__ import prepare
+from mnp.notebooks.sliders import WIDGET, SliderFigure
+from mnp.plotting.style import new_figure
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = (
@@ -32,6 +38,9 @@ NAMES = (
     "08_verify_your_version",
 )
 CELLS, LINES, FUNCTION_LINES = 30, 12, 2
+SLOW = 10  # seconds: a cell that takes longer must say so
+ANSWER = re.compile(r"<details><summary>Answer</summary>.*?```python\n(.*?)\n```.*?</details>", re.S)
+PAPERS = "arxiv.org/abs/1707.06838", "arxiv.org/abs/1302.4389"  # the paper, and maxout's own
 IMPORT = re.compile(r"(import|from) |\s+\w[\w, ]*\)?$")  # a line of an import, which tells nothing
 MACHINE = re.compile(r"/(?:root|home|work|tmp|Users|usr|opt|var)/|\\Users\\|site-packages|ipykernel_\d+")
 TROUBLE = re.compile(
@@ -95,13 +104,48 @@ def test_cells_are_few_and_short(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_opens_with_shapes_and_shows_textbook_and_gradient_check(name):
+def test_opens_with_shapes_and_shows_source(name):
     cells = code(read(name))
     first = "".join("".join(told(cell)) for cell in cells[:1])
     assert re.search(r"^conv\w+ .*\d+ x \d+ x \d+", first, re.M)
-    everything = "\n".join(map(source, cells))
-    assert "source_without_docstring(" in everything
+    assert any("source_without_docstring(" in source(cell) for cell in cells)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"04_relevance", "05_neuron_pruning"}))
+def test_new_gradients_are_checked(name):
+    everything = "\n".join(source(cell) for cell in code(read(name)))
     assert "gradient_errors(" in everything or "numerical_gradient(" in everything
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_has_a_head_and_an_end(name):
+    pages = [source(cell) for cell in read(name)["cells"] if cell["cell_type"] == "markdown"]
+    for word in ("Know before", "Time", "In the paper", PAPERS[0], "(glossary.md)"):
+        assert word in pages[0]
+    *_, summary = pages[-1].partition("## Summary\n")
+    assert summary.count("\n- ") == 3 and "**Next" in summary
+
+
+def test_links_lead_somewhere():
+    pages = [FOLDER / f"{name}.ipynb" for name in NAMES] + sorted(FOLDER.glob("*.md"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (FOLDER / link).exists(), link
+    assert PAPERS[1] in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_a_page_to_work_on(name):
+    notebook = read(name)
+    text = "\n".join(source(cell) for cell in notebook["cells"])
+    assert text.count("**Predict, then run.**") >= 2
+    exercises = [cell for cell in code(notebook) if "exercise" in cell["metadata"].get("tags", ())]
+    answers = ANSWER.findall(text)
+    assert len(exercises) == len(answers) >= 1
+    for cell, answer in zip(exercises, answers, strict=True):
+        assert '"right"' in answer or "check_answer(" in answer
+        assert answer != source(cell)  # not solved yet
+        assert any("not yet" in text for text in told(cell))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,6 +176,13 @@ def test_every_figure_is_opaque_and_says_what_to_see(name):
     assert figures >= 2
 
 
+def test_pages_4_and_5_begin_with_the_same_network():
+    printed = {name: "\n".join("\n".join(told(cell)) for cell in code(read(name))) for name in NAMES[3:5]}
+    (trained,) = re.findall(r"trained: test error ([\d.]+) %", printed["04_relevance"])
+    first = re.search(r"0  train .* ([\d.]+) %$", printed["05_neuron_pruning"], re.M)
+    assert trained == first.group(1)
+
+
 # --- what the notebooks call ----------------------------------------------------------------------------
 
 
@@ -147,6 +198,70 @@ def test_a_temporary_run_leaves_nothing_and_prints_nothing(finished, capfd):
     assert [set(removal["counts"]) for removal in finished.rankings] == [set(), {"fc3"}, {"fc3"}]
     assert [net["fc3"].params["bias"].shape for net in finished.nets] == [(4, 3), (4, 2), (4,)]
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "yours, verdict", [(None, "not yet"), (..., "not yet"), ([[1, 2]], "not yet"), ([1, 2.0000001], "right")]
+)
+def test_an_answer_is_shown_beside_the_expected_one_once_it_is_there(yours, verdict, capsys):
+    helpers.check_answer(yours, np.array([1.0, 2.0]))
+    text = capsys.readouterr().out
+    assert verdict in text and ("expected: [1. 2.]" in text) == isinstance(yours, list)
+
+
+def test_of_a_large_answer_the_first_numbers_are_shown(capsys):
+    helpers.check_answer(np.zeros(40), np.ones(40))
+    assert "(40,), beginning with [1. 1. 1. 1. 1. 1.]" in capsys.readouterr().out
+
+
+def test_lines_are_chosen_by_the_share_of_the_removed_neuron():
+    z = np.random.default_rng(1).normal(size=(6, 1, 3))  # 6 images, a unit of 3 neurons
+    removed, counts, t = np.array([1]), np.array([[40, 20, 40]]), np.linspace(-0.5, 1.5, 201)
+    shares = {}
+    for a, b in np.ndindex(6, 6):
+        won = (z[a, 0] + t[:, None] * (z[b, 0] - z[a, 0])).argmax(axis=1)
+        shares[a, b] = np.bincount(won, minlength=3) / len(t)
+    typical, striking = helpers.choose_lines(z, removed, counts, t)
+    assert striking[:2] == max(shares, key=lambda pair: shares[pair][1])
+    several = {pair: share[1] for pair, share in shares.items() if (share > 0.1).all()}
+    assert typical[:2] == min(several, key=lambda pair: abs(several[pair] - 0.2))
+
+
+def test_a_figure_with_sliders_is_redrawn_and_is_a_figure_without_ipywidgets(monkeypatch):
+    ipywidgets = pytest.importorskip("ipywidgets")
+    drawn = []
+
+    def draw(k, slope):
+        drawn.append((k, slope))
+        figure, ax = new_figure(size=(1, 1))
+        ax.plot([0, k], [0, slope])
+        return figure
+
+    made = []
+    for name in ("IntSlider", "FloatSlider"):
+        kind = getattr(ipywidgets, name)
+        monkeypatch.setattr(
+            ipywidgets, name, lambda kind=kind, **options: made.append(kind(**options)) or made[-1]
+        )
+    figure = SliderFigure(draw, k=(2, 1, 4, 1), slope=(0.5, -1.0, 1.0, 0.1))
+    bundle = figure._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG") and WIDGET in bundle
+    made[0].value = 3
+    assert drawn == [(2, 0.5), (3, 0.5)]
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    assert set(figure._repr_mimebundle_()) == {"text/plain", "image/png"}
+
+
+def test_a_page_is_prepared_for_readers_without_a_kernel_and_for_slides():
+    nbformat = pytest.importorskip("nbformat")
+    data = {"image/png": "AA==", WIDGET: {"model_id": "1"}}
+    figure = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data)])
+    new = nbformat.v4.new_markdown_cell
+    page = nbformat.v4.new_notebook(cells=[new("# 1"), new("text"), figure, new("**What to see.**")])
+    prepare(page)
+    assert set(figure.outputs[0].data) == {"image/png"}
+    kinds = [cell.metadata.slideshow.slide_type for cell in page.cells]
+    assert kinds == ["slide", "skip", "slide", "notes"]
 
 
 def test_a_wrong_gradient_is_found():
@@ -214,9 +329,23 @@ def test_runs_whole_without_a_word_of_trouble(name, monkeypatch):
         monkeypatch.setenv("PYTHONPATH", root)
     monkeypatch.setenv("MNP_DATA", "")
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    answers = iter(ANSWER.findall("\n".join(cell.source for cell in notebook.cells)))
+    cells = []
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+        cells.append(cell)
+        if "exercise" in cell.metadata.get("tags", ()):
+            cells.append(nbformat.v4.new_code_cell(next(answers), metadata={"tags": ["answer"]}))
+    notebook.cells = cells
     resources = {"metadata": {"path": str(FOLDER)}}
-    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
+    client = nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources)
+    client.execute()
     assert not trouble(notebook)
+    for cell in code(notebook):
+        if "answer" in cell.metadata.get("tags", ()):
+            assert any(re.search(r"^right$", text, re.M) for text in told(cell)), cell.source
+        names = ("iopub.execute_input", "shell.execute_reply")
+        start, end = (datetime.fromisoformat(cell.metadata.execution[name]) for name in names)
+        slow = (end - start).total_seconds() > SLOW
+        assert not slow or re.search(r"^# About \d+ seconds", cell.source, re.M), cell.source

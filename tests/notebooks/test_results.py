@@ -12,7 +12,7 @@ from mnp.experiments.recipes import PruneRecipe, WeightRecipe
 from mnp.experiments.results import aggregate
 from mnp.experiments.seeds import make_results
 from mnp.notebooks import results
-from mnp.plotting.comparisons import REMOVED, plot_arms, plot_rankings, plot_records
+from mnp.plotting.comparisons import REMOVED, plot_arm_errors, plot_arms, plot_rankings, plot_records
 from mnp.plotting.faces import plot_accuracy
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
@@ -102,6 +102,36 @@ def test_rankings_are_arms_by_name(folder):
     for word in ("win counts", "reversed", "random", "repeat: mnp run mnist-ranking --seeds 2", "2 seeds"):
         assert word in text
     assert results.arm_label("win_counts_training") == "win counts, training mode"
+
+
+def test_arms_are_compared_at_their_end_or_at_one_k(folder):
+    found = results.read_results("mnist-caffe-controls", folder)
+    ends = results.ends_of_arms(found)
+    assert list(ends) == ["unpruned", "win_counts", "random", "small", "rewound"]
+    assert [rows[0]["k"] for rows in ends.values()] == [3, 1, 1, 1, 1]
+    assert {row["epochs"] for rows in ends.values() for row in rows} == {1}
+    assert set(results.ends_of_arms(found, k=2)) == {"win_counts", "random"}
+    errors = results.errors_of_arms(found)
+    assert errors["small"] == [row["error"] for row in ends["small"]] and len(errors["small"]) == 2
+    assert plot_arm_errors(errors, "five arms")._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_difference_is_told_with_what_its_interval_shows():
+    def told(first, second):
+        rows = [
+            {"arm": arm, "step": i, "k": 1, "seed": seed, "error": error, "nonzero": 10}
+            for i, (arm, errors) in enumerate({"unpruned": first, "random": second}.items())
+            for seed, error in enumerate(errors)
+        ]
+        return results.describe_difference({"rows": rows}, "unpruned", "random")
+
+    better = (
+        "**nothing removed 1.10 ± 0.10 %, random 2.10 ± 0.10 %; difference -1.00 (-1.00 … -1.00) points: "
+    )
+    assert told([1.0, 1.1, 1.2], [2.0, 2.1, 2.2]) == f"{better}nothing removed has the lower error.**"
+    assert "random has the lower error" in told([3.0, 3.1, 3.3], [2.0, 2.1, 2.2])
+    assert "no difference is shown" in told([1.0, 2.1, 3.0], [2.0, 1.1, 3.2])
+    assert "one seed, so no interval" in told([1.0], [2.0])
 
 
 def test_one_seed_has_no_spread(folder):

@@ -52,7 +52,7 @@ def test_errors_have_a_point_per_round_and_a_hollow_one_before_retraining(folder
     assert list(after.get_xdata()) == [r["nonzero"] for r in rows]
     assert list(after.get_ydata()) == [r["error"] for r in rows]
     assert list(before.get_ydata()) == [r["error_before"] for r in rows[1:]]  # not of the untrained network
-    assert before.get_markerfacecolor() == "white"
+    assert before.get_markerfacecolor() == "none"
     assert "%" in ax.get_ylabel() and "parameters" in ax.get_xlabel()
     assert sorted(t.get_text() for t in ax.texts) == ["k = 1", "k = 2", "k = 3"]
     low, high = ax.get_xlim()
@@ -189,7 +189,7 @@ def test_figures_are_white_and_labelled(folder):
         units.plot_units(t, {"u": z, "v": z}, before={"v": z[:, 0]}),
         units.plot_regions(t, {"u": rng.random((5, 5, 3))}, points=(rng.random((3, 2)), np.array([0, 1, 1]))),
         units.plot_win_shares(counts, "shares"),
-        units.plot_rankings({"a": np.argsort(-counts), "b": np.argsort(counts)}, "ranks"),
+        units.plot_orders({"a": np.argsort(-counts), "b": np.argsort(counts)}, "ranks"),
         runs.plot_runs({"tiny": rows_of(folder), "again": rows_of(folder), "third": rows_of(folder)}),
         plot_roc({"one": {"a": curve, "b": (*curve, (0.2, 0.7))}, "two": {"a": curve}}),
     ]
