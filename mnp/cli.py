@@ -341,8 +341,11 @@ def sizes(args):
     argument("--quick", action="store_true", help="skip the two long groups: stage and compiled"),
 )
 def bench(args):
-    from mnp.bench.report import bench, format_rows
     from mnp.files import atomic_write, to_json
+    from mnp.kernels import get_backend
+
+    get_backend("tiled")  # where Numba is missing, this says so
+    from mnp.bench.report import bench, format_rows
 
     report = bench(tuple(name for name in args.compare.split(",") if name), args.only, args.quick)
     print(format_rows(report["rows"]))

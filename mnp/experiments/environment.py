@@ -3,28 +3,33 @@
 import os
 import platform
 
-import numba
 import numpy as np
 
 import mnp
+from mnp.kernels import why_no_numba
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def versions():
     """Return the versions of everything that decides the bits."""
-    return {
-        "mnp": mnp.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-    }
+    found = {"mnp": mnp.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    if not why_no_numba():
+        import numba
+
+        found["numba"] = numba.__version__
+    return found
 
 
 def threads():
-    """Return the number of threads of Numba's kernels and of the BLAS behind NumPy's `@`."""
+    """Return the number of threads of Numba's kernels (1 without it) and of the BLAS behind NumPy's `@`."""
+    kernels = 1
+    if not why_no_numba():
+        import numba
+
+        kernels = numba.get_num_threads()
     blas = next((os.environ[name] for name in BLAS_VARIABLES if os.environ.get(name, "").isdigit()), None)
-    return {"numba": numba.get_num_threads(), "blas": int(blas) if blas else "default"}
+    return {"numba": kernels, "blas": int(blas) if blas else "default"}
 
 
 def cpu():
