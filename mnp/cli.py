@@ -8,6 +8,7 @@ Exit status: 0 done, 1 the answer is no (a check that failed), 2 an error in the
 """
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -44,6 +45,8 @@ class Parser(argparse.ArgumentParser):
 def main(argv=None):
     """Run one command line; return the exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a letter that the console's code page lacks is no error
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         name = argv[0] if argv and argv[0] in COMMANDS else None
         if name is None:

@@ -1,7 +1,9 @@
 """The environment that a summary records: versions, threads, processor. No paths, no names of people."""
 
+import contextlib
 import os
 import platform
+import subprocess
 
 import numpy as np
 
@@ -40,6 +42,12 @@ def cpu():
             model = next(
                 (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model
             )
-    except OSError:
-        pass  # not Linux
+    except OSError:  # not Linux
+        with contextlib.suppress(OSError):  # not macOS
+            words = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            model = subprocess.run(words, capture_output=True, text=True).stdout.strip() or model
+    if not model and not why_no_numba():  # Linux on ARM gives numbers only
+        from llvmlite.binding import get_host_cpu_name
+
+        model = get_host_cpu_name()
     return {"model": model, "architecture": platform.machine(), "count": os.cpu_count()}
