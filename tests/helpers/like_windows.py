@@ -1,6 +1,6 @@
 """A plugin of pytest that makes Python on Linux or macOS as poor as on Windows.
 
-    python -m pytest -p like_windows tests/test_cli.py
+    python -m pytest -p like_windows -o timeout_method=thread tests/test_cli.py
 
 It hides the modules and functions that Windows lacks, here and in the processes that are started (but for
 those that ignore PYTHONPATH, as the child of `mnp check` does). Ending a process remains, as on Windows. A
@@ -18,9 +18,6 @@ import sys
 import tempfile
 import types
 from pathlib import Path
-
-import _pytest.tmpdir
-import pytest
 
 MODULES = ("fcntl", "grp", "posix_ipc", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty")
 FUNCTIONS = {
@@ -66,7 +63,6 @@ def hide():
     multiprocessing.popen_fork.Popen.kill = multiprocessing.popen_fork.Popen.terminate = terminate
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     """Hide all that in the processes that tests start, too."""
     folder = Path(tempfile.mkdtemp())
@@ -76,6 +72,7 @@ def pytest_configure(config):
     root = str(Path(__file__).parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", root)])
     os.environ["PYTHONIOENCODING"] = CODE_PAGE
-    config.option.timeout_method = "thread"
+    import _pytest.tmpdir  # not in the processes that tests start
+
     _pytest.tmpdir.get_user_id = lambda: None
     hide()
