@@ -8,6 +8,7 @@ Exit status: 0 done, 1 the answer is no (a check that failed), 2 an error in the
 """
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -44,6 +45,8 @@ class Parser(argparse.ArgumentParser):
 def main(argv=None):
     """Run one command line; return the exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a letter that the console's code page lacks is no error
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         name = argv[0] if argv and argv[0] in COMMANDS else None
         if name is None:
@@ -341,8 +344,11 @@ def sizes(args):
     argument("--quick", action="store_true", help="skip the two long groups: stage and compiled"),
 )
 def bench(args):
-    from mnp.bench.report import bench, format_rows
     from mnp.files import atomic_write, to_json
+    from mnp.kernels import get_backend
+
+    get_backend("tiled")  # where Numba is missing, this says so
+    from mnp.bench.report import bench, format_rows
 
     report = bench(tuple(name for name in args.compare.split(",") if name), args.only, args.quick)
     print(format_rows(report["rows"]))

@@ -85,7 +85,7 @@ def run(
     experiment, data = with_data(experiment, data, out, log)
     if isinstance(seeds, int):
         seeds = range(experiment.seed, experiment.seed + seeds)
-    out = str(out or default_folder(experiment)) + ("-seeds" if seeds and not out else "")
+    out = str(out or default_folder(experiment).as_posix()) + ("-seeds" if seeds and not out else "")
     options = {"data": data, "backend": backend, "log": log, "source": source}
     repeat = repeat_command(experiment, changes, seeds, backend, results, recipe)
     if seeds:

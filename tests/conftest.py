@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 # A job in a shell's background starts with Ctrl-C ignored, and so would everything it starts; some tests
 # press Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -18,3 +20,10 @@ def pytest_runtest_logreport(report):
 
 
 pytest_collectreport = pytest_runtest_logreport  # a file that is skipped as a whole
+
+
+def pytest_collection_modifyitems(items):
+    if not hasattr(os, "fork"):
+        for item in items:
+            if item.get_closest_marker("posix"):
+                item.add_marker(pytest.mark.skip(reason="needs POSIX"))

@@ -167,6 +167,7 @@ def test_the_default_kernels_give_one_result_for_any_number_of_threads(tmp_path)
     assert found[0] == found[1] and found[0][0][10:12] == ["error", "reduction_without_maxout"]
 
 
+@pytest.mark.posix
 def test_an_interrupt_says_how_to_resume_and_exits_130(tmp_path):
     words = [sys.executable, "-m", "mnp", *RUN, "--out", "an out", "--set", *SMALL, "train.epochs=500"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -181,6 +182,7 @@ def test_an_interrupt_says_how_to_resume_and_exits_130(tmp_path):
     )
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("command", "status"),
     [

@@ -65,7 +65,7 @@ def bench(compare=(), only="", quick=False, log=None):
     """
     log = log or (lambda line: print(line, file=sys.stderr, flush=True))
     if not get_backend("tiled").available():
-        raise MnpError("bench: the tiled backend is not available (no AVX2 or AVX-512, or the JIT is off)")
+        raise MnpError("bench: the tiled backend cannot run here (no AVX2, AVX-512 or NEON, or no JIT)")
     threads = numba.get_num_threads()
     versions = environment.versions()
     for name in compare:

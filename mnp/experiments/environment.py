@@ -1,30 +1,37 @@
 """The environment that a summary records: versions, threads, processor. No paths, no names of people."""
 
+import contextlib
 import os
 import platform
+import subprocess
 
-import numba
 import numpy as np
 
 import mnp
+from mnp.kernels import why_no_numba
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def versions():
     """Return the versions of everything that decides the bits."""
-    return {
-        "mnp": mnp.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-    }
+    found = {"mnp": mnp.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    if not why_no_numba():
+        import numba
+
+        found["numba"] = numba.__version__
+    return found
 
 
 def threads():
-    """Return the number of threads of Numba's kernels and of the BLAS behind NumPy's `@`."""
+    """Return the number of threads of Numba's kernels (1 without it) and of the BLAS behind NumPy's `@`."""
+    kernels = 1
+    if not why_no_numba():
+        import numba
+
+        kernels = numba.get_num_threads()
     blas = next((os.environ[name] for name in BLAS_VARIABLES if os.environ.get(name, "").isdigit()), None)
-    return {"numba": numba.get_num_threads(), "blas": int(blas) if blas else "default"}
+    return {"numba": kernels, "blas": int(blas) if blas else "default"}
 
 
 def cpu():
@@ -35,6 +42,12 @@ def cpu():
             model = next(
                 (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model
             )
-    except OSError:
-        pass  # not Linux
+    except OSError:  # not Linux
+        with contextlib.suppress(OSError):  # not macOS
+            words = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            model = subprocess.run(words, capture_output=True, text=True).stdout.strip() or model
+    if not model and not why_no_numba():  # Linux on ARM gives numbers only
+        from llvmlite.binding import get_host_cpu_name
+
+        model = get_host_cpu_name()
     return {"model": model, "architecture": platform.machine(), "count": os.cpu_count()}

@@ -9,11 +9,11 @@ import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
-import numba
-
 from mnp.errors import MnpError
+from mnp.experiments import environment
 from mnp.experiments.registry import LOG, check_run_folder
 from mnp.files import make_folder
+from mnp.kernels import why_no_numba
 
 
 def run_in_processes(run, runs, jobs, *, log=print, **options):
@@ -34,7 +34,7 @@ def run_in_processes(run, runs, jobs, *, log=print, **options):
     Raises MnpError with the error message of each run that failed; no more are begun after the first failure.
     A script that calls this has its own work below ``if __name__ == "__main__"``.
     """
-    threads = numba.get_num_threads()
+    threads = environment.threads()["numba"]
     if "NUMBA_NUM_THREADS" not in os.environ:
         threads = max(1, threads // jobs)
     log(f"{len(runs)} runs, {jobs} at a time, {threads} thread(s) each; each writes {LOG} in its folder")
@@ -42,7 +42,7 @@ def run_in_processes(run, runs, jobs, *, log=print, **options):
         check_run_folder(folder, experiment)
     # Each process imports everything anew: a fork of one in which Numba's threads run would hang.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, spawn, initializer=numba.set_num_threads, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(jobs, spawn, initializer=_set_threads, initargs=(threads,)) as pool:
         names = {pool.submit(_run_with_log, run, *runs[name], options): name for name in runs}
         failures = []
         try:
@@ -65,6 +65,13 @@ def run_in_processes(run, runs, jobs, *, log=print, **options):
             raise
     if failures:
         raise MnpError("; ".join(sorted(failures)))
+
+
+def _set_threads(count):
+    if not why_no_numba():
+        import numba
+
+        numba.set_num_threads(count)
 
 
 def _run_with_log(run, experiment, folder, options):

@@ -251,8 +251,8 @@ def read_experiment(out):
 def default_folder(experiment):
     """The default folder of a run: runs/<name>-<digest of the recipe>.
 
-    >>> default_folder(get_experiment("mnist")).parent
-    PosixPath('runs')
+    >>> default_folder(get_experiment("mnist")).parent.name
+    'runs'
     """
     return Path("runs") / f"{experiment.name}-{digest(experiment)}"
 

@@ -20,8 +20,10 @@ Importing this package compiles nothing; a backend is imported when it is first 
 """
 
 import importlib
+import logging
 import os
 import re
+from functools import cache
 
 from mnp.errors import MnpError
 from mnp.kernels.shapes import ShapeError
@@ -67,7 +69,16 @@ _threads = os.environ.get("NUMBA_NUM_THREADS", "")
 if re.fullmatch(r"\s*(-\d+|0+)\s*", _threads):  # Numba's own error is a traceback while it is imported
     raise MnpError(f"NUMBA_NUM_THREADS is {_threads}: set it to 1 or more")
 
-__all__ = ["BACKENDS", "FUSED", "KERNELS", "ShapeError", "default_backend", "get_backend"]
+__all__ = ["BACKENDS", "FUSED", "KERNELS", "ShapeError", "default_backend", "get_backend", "why_no_numba"]
+
+
+@cache
+def why_no_numba():
+    """Why Numba, which all backends but `textbook` need, does not import: one line, or None if it does."""
+    try:
+        import numba  # noqa: F401
+    except Exception as error:  # whatever it raises beside a NumPy or Python that it does not know
+        return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def get_backend(name):
@@ -83,13 +94,18 @@ def get_backend(name):
     backend : module
         Hand it to a layer (`Conv2d(..., backend=backend)`) or to `net.with_backend(backend)`.
 
-    Raises MnpError for any other name.
+    Raises MnpError for any other name, and where Numba is missing for all but "textbook".
 
     >>> get_backend("textbook").__name__
     'mnp.kernels.textbook'
     """
     if name not in BACKENDS:
         raise MnpError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+    if name != "textbook" and why_no_numba():
+        raise MnpError(
+            f"the backend {name!r} needs Numba, which does not import ({why_no_numba()}): install it, "
+            "or choose 'textbook'"
+        )
     return importlib.import_module(f"mnp.kernels.{name}")
 
 
@@ -97,10 +113,20 @@ def default_backend():
     """Import the fastest backend that this machine can run.
 
     `tiled` where it is available (Numba may compile, and does so for a CPU with the vector instructions),
-    otherwise `jitted`, which runs everywhere.
+    otherwise `jitted`. Without Numba it is `textbook`, which needs NumPy only, and a warning is logged.
 
-    >>> default_backend().__name__ in ("mnp.kernels.tiled", "mnp.kernels.jitted")
+    >>> default_backend().__name__.removeprefix("mnp.kernels.") in BACKENDS
     True
     """
+    if why_no_numba():
+        _warn_of_no_numba()
+        return get_backend("textbook")
     tiled = get_backend("tiled")
     return tiled if tiled.available() else get_backend("jitted")
+
+
+@cache  # once
+def _warn_of_no_numba():
+    logging.getLogger("mnp").warning(
+        "Numba does not import (%s): using the textbook backend, at a tenth of the speed", why_no_numba()
+    )

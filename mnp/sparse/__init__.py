@@ -6,8 +6,9 @@ save_sparse("small.npz", small)
 
 csr          the form, and the conversion of a network
 layers       layers for inference
-loops        their loops, compiled by Numba: the definition
-tiled_loops  the same loops with SIMD tiles
+plain        their products in NumPy: the definition
+loops        the same as loops compiled by Numba
+tiled_loops  the same with SIMD tiles
 file         save and load
 """
 

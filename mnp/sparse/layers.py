@@ -5,13 +5,17 @@ import numpy as np
 from mnp.errors import MnpError
 from mnp.kernels.shapes import conv2d_output_size, pool2d_output_size
 from mnp.nn.base import Layer, backend_name, check_int, float_dtype
-from mnp.sparse import loops
+from mnp.sparse import plain
 
 PADDING = 96  # elements after a flat image that a vector may read
 
 
 def _loops_for(backend, dtype):
-    """Module of loops: tiled_loops for the tiled backend in float32, loops for all others."""
+    """Module of loops: plain for a backend that Numba does not compile, tiled_loops for tiles in float32."""
+    if backend_name(backend) not in ("jitted", "tiled"):
+        return plain
+    from mnp.sparse import loops
+
     if backend_name(backend) == "tiled" and backend.available() and dtype == np.float32:
         from mnp.sparse import tiled_loops
 

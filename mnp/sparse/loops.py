@@ -1,13 +1,6 @@
-"""Loops of the sparse layers: the definition, for any float type.
+"""The functions of `mnp.sparse.plain` as loops compiled by Numba, for any float type.
 
-A matrix in CSR (compressed sparse rows) keeps its non-zeros row by row:
-
-    weight[r, columns[m]] = values[m]    for m in starts[r] .. starts[r + 1] - 1
-
-`tiled_loops` has the same two functions, for speed; a test holds the two together. Columns and starts
-are unsigned integers, so that Numba need not check whether an index counts from the end.
-
-Zero weights are not multiplied at all: where the dense product gives NaN for 0 * inf, these do not.
+Columns and starts are unsigned integers, so that Numba need not check whether an index counts from the end.
 """
 
 import numpy as np
@@ -17,23 +10,7 @@ from mnp.kernels.compiling import compiled
 
 
 def dense(x, values, columns, starts, bias, k=1):
-    """Product with a sparse matrix, plus bias, then the maximum over k adjacent rows.
-
-        z[n, r] = bias[r] + sum_m values[m] * x[n, columns[m]],    m in starts[r] .. starts[r + 1] - 1
-        y[n, u] = max_j z[n, u * k + j]
-
-    Parameters
-    ----------
-    x : (N, in) float, C order
-    values : (nnz,) float; columns : (nnz,) uint32; starts : (rows + 1,) uint32
-    bias : (rows,) float
-    k : int
-        Neurons per maxout unit; 1 is an ordinary dense layer. NaN wins any maximum.
-
-    Returns
-    -------
-    y : (N, rows / k) float
-    """
+    """Product with a sparse matrix, plus bias, then the maximum over k adjacent rows."""
     y = np.empty((len(x), bias.size // k), dtype=x.dtype)
     _dense(x, values, columns, starts, bias, k, y)
     return y
@@ -64,31 +41,7 @@ def _dense(x, values, columns, starts, bias, k, y):
 
 
 def conv(frames, values, offsets, starts, bias, line, oh, ow, size, stride):
-    """Convolution of flat images with sparse filters, then max pooling.
-
-        plane[t]      = bias[f] + sum_m values[m] * frames[n, offsets[m] + t]
-        y[n, f, p, q] = max_i,j plane[(p * stride + i) * line + q * stride + j]
-
-    In a flat image the sum is a shift: the pixel (p, q) of the convolution is t = p * line + q, and weight
-    m reads offsets[m] further on. (t with q >= ow are no pixels; they are computed and not used.)
-
-    Parameters
-    ----------
-    frames : (N, length) float, C order
-        Flat images, with `layers.PADDING` more elements after the last row that is needed.
-    values : (nnz,) float; offsets : (nnz,) uint32; starts : (F + 1,) uint32
-    bias : (F,) float
-    line : int
-        Distance between two rows of pixels within a frame.
-    oh, ow : int
-        Size of the convolution's output, before the pooling.
-    size, stride : int
-        Max pooling; size = stride = 1 is none. NaN wins any maximum.
-
-    Returns
-    -------
-    y : (N, F, (oh - size) // stride + 1, (ow - size) // stride + 1) float
-    """
+    """Convolution of flat images with sparse filters, then max pooling."""
     shape = (len(frames), bias.size, (oh - size) // stride + 1, (ow - size) // stride + 1)
     y = np.empty(shape, dtype=frames.dtype)
     _conv(frames, values, offsets, starts, bias, line, (oh - 1) * line + ow, size, stride, y)

@@ -7,7 +7,7 @@ One weight of a sparse matrix is met once, so its load and its index are dear. T
 weight then multiplies a whole vector of inputs that lie side by side:
 
     dense          x transposed, a block of 32 examples at a time: lanes are examples
-    convolution    flat images (see `mnp.sparse.loops.conv`): lanes are neighbouring pixels
+    convolution    flat images (see `mnp.sparse.plain.conv`): lanes are neighbouring pixels
 
       sums[lanes] += values[p] * x[columns[p]][lanes],    p in starts[row] .. starts[row + 1] - 1
 

@@ -23,6 +23,7 @@ answers each with one line on its standard output:
 import contextlib
 import inspect
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -55,8 +56,9 @@ class Program(types.ModuleType):
 
     def __init__(self, command):
         super().__init__("program")
-        self.words, self.process = shlex.split(command), None
-        self.temporary = tempfile.TemporaryDirectory(prefix="mnp-check-")
+        # Windows splits a command itself; there a backslash stands between folders.
+        self.words, self.process = command if os.name == "nt" else shlex.split(command), None
+        self.temporary = tempfile.TemporaryDirectory(prefix="mnp-check-", ignore_cleanup_errors=True)
         self.folder = Path(self.temporary.name)
         try:
             names = self.ask({"kernel": "list"}).split()
@@ -72,7 +74,7 @@ class Program(types.ModuleType):
             started_now = self.process is None or self.process.poll() is not None
             if started_now:
                 self.process = self.start()
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 self.process.stdin.write(json.dumps(message).encode() + b"\n")
                 self.process.stdin.flush()
             answer = self.process.stdout.readline()
@@ -81,7 +83,7 @@ class Program(types.ModuleType):
             ended = how_it_ended(self.process)
             self.process.kill()
             if started_now or self.process.wait() != 0:
-                errors = (self.folder / "stderr").read_text(errors="replace").split("\n")
+                errors = (self.folder / "stderr").read_text(encoding="utf-8", errors="replace").split("\n")
                 said = "".join(f": {line.strip()}" for line in errors if line.strip())
                 raise ProgramError(f"ended the process ({ended}){said}"[:300])
 

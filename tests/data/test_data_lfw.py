@@ -588,6 +588,7 @@ def test_a_long_file_in_a_folder(tmp_path, monkeypatch):
         quiet(tmp_path)
 
 
+@pytest.mark.posix
 def test_what_cannot_be_read_in_a_folder(tmp_path):
     path = tmp_path / "lfw-deepfunneled" / "A" / "A_0001.jpg"
     path.mkdir(parents=True)  # a folder of that name

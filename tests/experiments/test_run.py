@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -267,7 +266,7 @@ def test_killed_at_random_moments_and_resumed(complete, tmp_path):
                 time.sleep(0.002)
             time.sleep(moments.expovariate(4))
             process.kill()
-        assert process.returncode in (0, -signal.SIGKILL)
+        assert process.returncode in (0, 1 if os.name == "nt" else -9)
         if process.returncode:
             killed += 1
         else:

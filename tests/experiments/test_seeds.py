@@ -58,6 +58,7 @@ def test_a_seed_that_fails_says_why(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.posix
 def test_the_processes_end_when_the_run_is_interrupted(tmp_path):
     """Even one that ignores the interrupt; nothing is started afterwards."""
     said = []

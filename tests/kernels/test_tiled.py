@@ -83,7 +83,8 @@ def test_all_agreed_names_are_offered():
 def test_agreed_kernels_equal_the_textbook(kernel, s, seed, layout, coarse):
     args = arguments(kernel, s, rng_of(seed), np.float32, layout, coarse)
     expected = call(textbook, kernel, copied(args))
-    assert_results_close(call(tiled, kernel, copied(args)), expected, TEXTBOOK["float32"], kernel)
+    largest = max(np.abs(w).max() for w in args[0]) if kernel == "sgd_step" else 0.0  # one may be left near 0
+    assert_results_close(call(tiled, kernel, copied(args)), expected, TEXTBOOK["float32"], kernel, largest)
 
 
 @FEW

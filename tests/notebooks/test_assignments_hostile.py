@@ -7,6 +7,7 @@ import sys
 import pytest
 from hand_ins import ASSIGNMENTS, grade, hand_in, tool
 
+pytestmark = pytest.mark.posix  # the grader locks a hand-in up, and ends what it has started
 TASK = "task3_maxout.py"
 
 FORWARD = """

@@ -29,6 +29,7 @@ def write(folder, source, text):
     (folder / f"{source.stem}.py").write_text(text, encoding="utf-8")
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL", "os._exit"])
 def test_a_check_that_did_not_finish_is_not_passed(folder, tmp_path, how):
     started = tmp_path / "started"

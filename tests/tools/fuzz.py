@@ -20,7 +20,6 @@ import json
 import os
 import platform
 import re
-import resource
 import struct
 import subprocess
 import sys
@@ -261,11 +260,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _memory() -> int:
-    """The most that this program has used, in bytes."""
-    with contextlib.suppress(OSError):  # Linux counts a parent's memory in ru_maxrss, from before the exec
+    """The most that this program has used, in bytes; 0 where there is no /proc."""
+    with contextlib.suppress(OSError):
         return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most << 10  # macOS counts bytes, others KiB
+    return 0
 
 
 if __name__ == "__main__":

@@ -258,6 +258,7 @@ def test_a_candidate_sees_no_arguments_but_its_file(tmp_path, source):
     assert verdicts(where, only=["relu_forward"])["relu_forward"].status == "passed"
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     "how", ["theirs.py", "./theirs.py", "sub/../theirs.py", "{folder}/theirs.py", "link.py"]
 )
@@ -270,6 +271,7 @@ def test_the_line_of_an_import_error_is_told_however_the_path_is_typed(tmp_path,
         verdicts(how.format(folder=tmp_path))
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGFPE"])
 def test_a_signal_is_named(tmp_path, name):
     where = write(
