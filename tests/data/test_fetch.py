@@ -163,7 +163,9 @@ def test_the_function_returns_the_folder_and_tells_the_log(small_mnist, tmp_path
     lines = []
     assert fetch.fetch("mnist", tmp_path / "to", lines.append, progress=False) == tmp_path / "to"
     assert len(lines) == 1 and str(tmp_path / "to") in lines[0]
-    with pytest.raises(MnpError, match="unknown data set 'cifar': choose one of mnist, fashion-mnist, kmnist, "):
+    with pytest.raises(
+        MnpError, match="unknown data set 'cifar': choose one of mnist, fashion-mnist, kmnist, "
+    ):
         fetch.fetch("cifar")
 
 
