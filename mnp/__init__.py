@@ -16,7 +16,8 @@ data            load, Dataset
 networks        lenet5, mlp, vgg16, Network (layers: mnp.nn)
 training        fit, evaluate, SGD, learning_rate
 neuron pruning  prune_round; one by one: collect_win_counts, rank_neurons, keep_top, prune_neurons
-your own        run (a recipe, on your data), register_ranking, output_gradient
+your own        run (a recipe, on your data), register_ranking, register_layer, output_gradient
+filter pruning  filter_relevance, keep_filters, prune_filters: of plain filters and dense neurons
 weight pruning  magnitude_mask, global_magnitude_masks, apply_masks, sparse_network
 sizes           count_sizes
 files           save_network, load_network
@@ -50,15 +51,19 @@ _NAMES = {
         "lenet5",
         "mlp",
         "output_gradient",
+        "register_layer",
         "vgg16",
     ),
     "mnp.pruning": (
         "apply_masks",
         "collect_win_counts",
         "count_sizes",
+        "filter_relevance",
         "global_magnitude_masks",
+        "keep_filters",
         "keep_top",
         "magnitude_mask",
+        "prune_filters",
         "prune_neurons",
         "prune_round",
         "rank_neurons",

@@ -297,7 +297,22 @@ def recipe(args):
 def figures(args):
     from mnp.runs import draw_figures
 
-    draw_figures(args.folder, lambda line: print(line.removeprefix("figure: ")))
+    draw_figures(args.folder, lambda line: print(line.removeprefix("figure: ").removeprefix("report: ")))
+
+
+@command(
+    "report",
+    "write one HTML page about a finished run, or about several side by side",
+    argument("folders", metavar="RUNDIR", nargs="+", help="folders that `mnp run` wrote"),
+    argument("--out", metavar="FILE", help="default: report.html in the folder; of several runs, here"),
+)
+def report(args):
+    from mnp.runs import REPORT, write_report
+
+    several = len(args.folders) > 1
+    write_report(
+        args.folders, Path(args.out or (REPORT if several else Path(args.folders[0], REPORT))), print
+    )
 
 
 # --- sizes of the full network ------------------------------------------------------------------------

@@ -20,8 +20,11 @@ from mnp.experiments.registry import (
     is_variant,
     read_experiment,
 )
-from mnp.experiments.results import format_data, format_seeds_table, format_summary, format_table
+from mnp.experiments.results import format_data, format_summary, format_table
+from mnp.experiments.seeds import read_seeds
 from mnp.files import atomic_write, make_folder, read_json, to_json
+
+REPORT = "report.html"
 
 
 def run(
@@ -91,7 +94,7 @@ def run(
     if seeds:
         log(f"{experiment.name}, seeds {seeds[0]} to {seeds[-1]}, into {out}")
         made = several.run_seeds(experiment, list(seeds), out, jobs=jobs, command=repeat, **options)
-        log("\n" + format_seeds_table(made["aggregate"]))
+        log("\n" + format_table(made["aggregate"]))
         log(format_summary(made))
     else:
         log(f"{experiment.name}, seed {experiment.seed}, into {out}")
@@ -129,14 +132,15 @@ def repeat_command(experiment, changes=(), seeds=None, backend=None, results=Non
     base = EXPERIMENTS.get(experiment.name, experiment)
     if type(base) is not type(experiment):
         base = experiment
+    own = experiment.data.name not in (*SETS, "lfw")
     changes = changes or [
         f"{path}={value}"
         for path, value, _ in differences(experiment, base)
-        if "." in path and path != "data.name"
+        if "." in path and not (own and path == "data.name")
     ]
     from_file = isinstance(recipe, (str, Path)) and experiment.name not in EXPERIMENTS
     words = ["mnp", "run", Path(recipe).name if from_file else experiment.name]
-    words += ["--data", experiment.data.name] if experiment.data.name != base.data.name else []
+    words += ["--data", experiment.data.name] if own else []
     words += ["--seed", str(experiment.seed)] if experiment.seed else []
     words += ["--seeds", str(len(seeds))] if seeds else []
     words += ["--backend", backend] if backend else []
@@ -183,3 +187,21 @@ def draw_figures(folder, log):
 
     for path in save_run_figures(folder):
         log(f"figure: {path}")
+    write_report([folder], Path(folder) / REPORT, log)
+
+
+def write_report(folders, out, log=print):
+    """Write one page about a finished run, or about several side by side."""
+    from mnp.plotting.report import make_report
+    from mnp.plotting.runs import run_figures
+
+    runs = []
+    for folder in folders:
+        summary, figures = run_figures(folder)
+        command = summary.get("command") or repeat_command(
+            read_experiment(folder), seeds=read_seeds(folder), recipe=RECIPE
+        )
+        runs.append({"summary": summary, "figures": figures, "command": command, "folder": Path(folder)})
+    names = dict.fromkeys(run["summary"]["recipe"]["name"] for run in runs)
+    atomic_write(out, make_report(", ".join(names), runs))
+    log(f"report: {out}")

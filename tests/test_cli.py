@@ -87,6 +87,7 @@ def test_run_writes_everything_and_a_second_time_nothing(capsys, tmp_path):
         "checkpoints",
         "error.png",
         "win_counts-fc3.png",
+        "report.html",
     }
     table = out[out.index("round  operation") : out.index("data: ")].splitlines()
     assert [line.split()[0] for line in table[:4]] == ["round", "0", "1", "2"]

@@ -169,26 +169,24 @@ SEEDS_TABLE = {
 }
 
 
-def format_table(rows, columns=None):
-    """The rows of a run as a text table; `columns` names some of `TABLE`, None takes all that apply.
+def table_cells(rows):
+    """The table of a run, or of what `aggregate` returned, as rows of text; the first is the header.
 
-    Rows of face verification have their accuracy as well; their error is 100 % minus that.
+    Rows of face verification have their accuracy as well; their error is 100 % minus that. `change` is in
+    points, with its 95 % interval.
     """
-    if columns is None:
+    columns = SEEDS_TABLE
+    if "error" in rows[0]:
         lacking = {"accuracy", "standard error", "equal error"} if "accuracy" not in rows[0] else set()
         lacking |= {"validation"} if rows[0]["validation_error"] is None else set()
-        columns = [name for name in TABLE if name not in lacking]
-    return _format(rows, {name: TABLE[name] for name in columns})
+        columns = {name: text for name, text in TABLE.items() if name not in lacking}
+    return [tuple(columns), *(tuple(text(row) for text in columns.values()) for row in rows)]
 
 
-def format_seeds_table(aggregated, columns=SEEDS_TABLE):
-    """What `aggregate` returned, as a text table; `change` in error (points) with its 95 % interval."""
-    return _format(aggregated, {name: SEEDS_TABLE[name] for name in columns})
-
-
-def _format(rows, columns):
-    cells = [tuple(text(row) for text in columns.values()) for row in rows]
-    return text_table([tuple(columns), *cells], left=[list(columns).index("operation")])
+def format_table(rows):
+    """What `table_cells` returns, as a text table."""
+    cells = table_cells(rows)
+    return text_table(cells, left=[cells[0].index("operation")])
 
 
 def format_data(facts):

@@ -11,7 +11,7 @@ from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d,
 from mnp.nn.losses import loss_and_grads, output_gradient
 from mnp.nn.maxout import Maxout, MaxoutConv2d, MaxoutDense
 from mnp.nn.models import lenet5, mlp, units_of, vgg16
-from mnp.nn.network import Network
+from mnp.nn.network import Network, register_layer
 from mnp.nn.optimizers import SGD, learning_rate
 from mnp.nn.training import EpochResult, Evaluation, evaluate, fit, train_epoch
 
@@ -40,6 +40,7 @@ __all__ = [
     "loss_and_grads",
     "mlp",
     "output_gradient",
+    "register_layer",
     "train_epoch",
     "units_of",
     "vgg16",

@@ -21,6 +21,40 @@ LAYER_TYPES = {
 }
 
 
+def register_layer(layer_class):
+    """Decorator: let networks with a layer type of one's own be saved, loaded and exported like ours.
+
+    The class is a subclass of `Layer` that keeps its constructor's arguments as attributes; `macs` says
+    what it costs. For ONNX it has a method onnx_nodes that returns a list of (operator, names of its arrays,
+    name of an inner result or "", attributes).
+
+    >>> @register_layer
+    ... class LeakyReLU(Layer):
+    ...     def __init__(self, slope=0.1, backend=None):
+    ...         super().__init__(backend)
+    ...         self.slope = slope
+    ...
+    ...     def forward(self, x, training=False, rng=None):
+    ...         self.cache = np.where(x > 0, x.dtype.type(1), x.dtype.type(self.slope))
+    ...         return x * self.cache
+    ...
+    ...     def backward(self, dy, need_dx=True):
+    ...         return dy * self.cache
+    ...
+    ...     def onnx_nodes(self):
+    ...         return [("LeakyRelu", (), "", {"alpha": self.slope})]
+    >>> Network.from_architecture(Network([("leaky", LeakyReLU(0.2))]).architecture())["leaky"].slope
+    0.2
+    """
+    name = layer_class.__name__
+    if not issubclass(layer_class, Layer):
+        raise MnpError(f"{name} is no subclass of mnp.nn.Layer")
+    if LAYER_TYPES.get(name, layer_class).__module__ != layer_class.__module__:
+        raise MnpError(f"{name} is the name of another layer type: choose another one")
+    LAYER_TYPES[name] = layer_class
+    return layer_class
+
+
 class Network:
     """Named layers that run one after another; its arrays are addressed as "layer.name".
 

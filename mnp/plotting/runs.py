@@ -189,12 +189,13 @@ def draw_win_counts(counts, keep, ax, ranks):
 # --- a run folder -------------------------------------------------------------------------------------
 
 
-def save_run_figures(folder):
-    """Draw the figures of a finished run, or of a run of several seeds, into its folder.
+def run_figures(folder):
+    """The figures of a finished run, or of a run of several seeds.
 
     Returns
     -------
-    paths : list of Path
+    summary : dict, what summary.json holds
+    figures : {file name: figure}
         error.png; win_counts-<layer>.png for each maxout layer whose neurons were pruned (in the first seed
         and the first arm); roc.png for a single run of face verification.
 
@@ -216,7 +217,12 @@ def save_run_figures(folder):
             figures["roc.png"] = plot_roc({f"{name}: verification before and after pruning": curves})
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise MnpError(f"{folder / SUMMARY}: is not the summary of a run ({error!r})") from None
-    return [save_png(figure, folder / file) for file, figure in figures.items()]
+    return summary, figures
+
+
+def save_run_figures(folder):
+    """Draw the figures of a finished run into its folder; return their paths."""
+    return [save_png(figure, Path(folder) / file) for file, figure in run_figures(folder)[1].items()]
 
 
 def rounds_of(folder):

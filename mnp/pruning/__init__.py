@@ -10,6 +10,7 @@ Decisions are functions on arrays; surgery applies them to a Network and returns
     sensitivity    error against sparsity, one layer at a time
     splicing_sgd   the optimiser for splicing
     shrink         remove units and filters without outgoing weights
+    filters        rank and remove plain filters and dense neurons, to compare with
     sizes          parameters, multiply-adds, bytes; every ratio with its formula
 
 `mnp.sparse` stores pruned layers without their zeros.
@@ -55,14 +56,17 @@ __all__ = [
     "compression",
     "count_sizes",
     "cubic_schedule",
+    "filter_relevance",
     "global_magnitude_masks",
     "iterative_schedule",
     "keep_ever_winning",
+    "keep_filters",
     "keep_top",
     "magnitude_mask",
     "margin_sums",
     "mean_activation",
     "measure_relevance",
+    "prune_filters",
     "prune_neurons",
     "prune_round",
     "random_relevance",
@@ -87,6 +91,7 @@ __all__ = [
 LAZY = {  # not needed by a run before its end
     "sensitivity_scan": "sensitivity",
     "remove_dead_units": "shrink",
+    **dict.fromkeys(("filter_relevance", "keep_filters", "prune_filters"), "filters"),
     **dict.fromkeys(("compression", "count_sizes", "reduction", "without_maxout"), "sizes"),
 }
 

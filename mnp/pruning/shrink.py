@@ -40,25 +40,38 @@ def remove_dead_units(net):
     >>> small["a"].params["weight"].shape, small["b"].params["weight"]
     ((2, 2), array([[5., 7.]], dtype=float32))
     """
-    rows, pixels = _decide(net)
-    layers, kept = [], None  # kept: indices of the previous layer's outputs that stay, None = all
+    return keep_outputs(net, _decide(net))
+
+
+def keep_outputs(net, rows):
+    """The network with some outputs of its layers only, and without the weights that read the others.
+
+    rows: dict of layer -> indices of the outputs that stay; other layers keep all of them.
+    """
+    layers, kept, width = [], None, 0  # kept: indices of the previous layer's outputs that stay, None = all
     for name, layer in net.layers.items():
-        if name in rows:
-            layer = _smaller(layer, rows[name], kept)
-            kept = rows[name]
+        if has_weights(layer):
+            inputs = layer.params["weight"].shape[_input_axis(layer)]
+            if kept is not None and inputs > width:  # a Flatten between: all pixels of a channel
+                pixels = inputs // width
+                kept = (kept[:, None] * pixels + np.arange(pixels)).ravel()
+            stay, width = rows.get(name), len(layer.params["weight"])
+            if stay is None and kept is None:
+                layer = layer.copy()
+            else:
+                layer = _smaller(layer, np.arange(width) if stay is None else stay, kept)
+            kept = stay
         elif isinstance(layer, BatchNorm2d) and kept is not None:
             layer = _like(layer, {"channels": len(kept)}, lambda array, kept=kept: array[kept])
         else:
             layer = layer.copy()
-            if name in pixels and kept is not None:
-                kept = (kept[:, None] * pixels[name] + np.arange(pixels[name])).ravel()
         layers.append((name, layer))
     return Network(layers)
 
 
 def _decide(net):
-    """Dicts of layer -> indices of the outputs that stay, and of Flatten layer -> pixels per channel."""
-    layers, rows, pixels = list(net.layers.items()), {}, {}
+    """Dict of layer -> indices of the outputs that stay."""
+    layers, rows = list(net.layers.items()), {}
     alive = None  # bool, one entry per output of the current layer; None = all
     for at in range(len(layers) - 1, -1, -1):
         name, layer = layers[at]
@@ -76,10 +89,13 @@ def _decide(net):
                 break  # nothing but the image is before it
             if not isinstance(before[-1], Conv2d | MaxoutConv2d):
                 continue  # its input is flat already
-            channels = len(before[-1].params["weight"])
-            pixels[name] = alive.size // channels
-            alive = alive.reshape(channels, -1).any(axis=1)
-    return rows, pixels
+            alive = alive.reshape(len(before[-1].params["weight"]), -1).any(axis=1)
+    return rows
+
+
+def has_weights(layer):
+    """Whether a layer has a matrix or filters, which batch normalisation has not."""
+    return _input_axis(layer) > 0
 
 
 def _input_axis(layer):

@@ -77,6 +77,15 @@ NODES = {
 }
 
 
+def _nodes_of(name, layer):
+    own = getattr(layer, "onnx_nodes", None)  # of a registered type of the user's
+    if type(layer) not in NODES and own is None:
+        raise MnpError(
+            f"layer {name!r}: {type(layer).__name__} has no onnx_nodes: define it to export to ONNX"
+        )
+    return NODES[type(layer)](layer) if own is None else own()
+
+
 def to_onnx(net):
     """Build the model: input "images" (N, C, H, W) or (N, in), output "logits" (N, classes).
 
@@ -101,7 +110,7 @@ def to_onnx(net):
     for name, layer in net.layers.items():
         # Names of layers hold no dot, so a name with a dot is never another layer's.
         output = f"{name}.y" if name == "images" or (name == "logits" and last != [name]) else name
-        for operator, used, result, attributes in NODES[type(layer)](layer):
+        for operator, used, result, attributes in _nodes_of(name, layer):
             inputs = [flow, *(f"{name}.{key}" for key in used)]
             flow = f"{name}.{result}" if result else output
             nodes.append(make.make_node(operator, inputs, [flow], name=flow, **attributes))
