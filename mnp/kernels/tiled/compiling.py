@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 
 import numba
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 from mnp.kernels import compiling, registers
 
@@ -52,9 +54,35 @@ def compiled(**options):
     return lambda function: compiling.compile_with(_Cache, function, options)
 
 
+class _Part(JITCodeLibrary):
+    """Code that is linked into other code, and optimised and translated to machine code only there."""
+
+    def finalize(self):
+        for library in dict.fromkeys(self._linking_libraries):
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalized = True
+
+    def get_pointer_to_function(self, name):
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self):
+        return self
+
+    def set_env(self, name, env):
+        """No code of this library runs, so none needs its environment."""
+
+
+class _PartCompiler(Compiler):
+    def define_pipelines(self):
+        self.state.library = _Part(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        return super().define_pipelines()
+
+
 def device(function, **options):
     """Compile a function as a part of those that call it (CUDA's word for a function that is no entry)."""
-    options |= {"error_model": "numpy", "fastmath": set(compiling.FASTMATH)}
+    options |= {"error_model": "numpy", "fastmath": set(compiling.FASTMATH), "pipeline_class": _PartCompiler}
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
 
 

@@ -22,7 +22,7 @@ a channel. A *plane* holds those of one product: 4x4 planes for a 3x3 kernel, 7x
 import numpy as np
 
 from mnp.kernels.registers import WIDE, get, make_tile, put
-from mnp.kernels.tiled.compiling import device
+from mnp.kernels.tiled.compiling import device, device_inline
 from mnp.kernels.tiled.layouts import aligned, transpose
 from mnp.kernels.tiled.parallel import FLOATS, INT, shared
 
@@ -58,7 +58,7 @@ def vectors(a, at):
     return strip.load(a, at, 0, 16)
 
 
-@device
+@device_inline
 def pixel_factors(kernel, a, at, step, out, to, out_step):
     """64 lanes of the pixels d0, d1 ... -> their sums and differences, in the order A.., B.., C, D.. ."""
     for _ in range(0, PANEL, STRIP):
@@ -80,7 +80,7 @@ def pixel_factors(kernel, a, at, step, out, to, out_step):
         to += STRIP
 
 
-@device
+@device_inline
 def weight_factors(kernel, a, at, step, out, to, out_step):
     """The same for the weights g0, g1 ... : the other factor of each product."""
     half = np.float32(0.5)
