@@ -108,8 +108,8 @@ def choose_lines(z, removed, counts, t):
     Returns
     -------
     typical, striking : (a, b, u)
-        The line on which the removed neuron wins about as often as over the training set, of those with three
-        long pieces; and the one on which it wins most.
+        Of the lines with three long pieces, the one on which the removed neuron wins about as often as over
+        the training set, and the one on which it wins most.
     """
     images, units, k = z.shape
     shares = np.zeros((images, images, units, k))
@@ -120,7 +120,7 @@ def choose_lines(z, removed, counts, t):
     in_training = np.take_along_axis(counts, removed[:, None], axis=1)[:, 0] / counts.sum(axis=1)
     several = np.sort(shares, axis=3)[..., -3] > 0.1
     unlike = np.where(several & (of_removed > 0), np.abs(of_removed - in_training), 1)
-    return [np.unravel_index(np.argmax(score), score.shape) for score in (-unlike, of_removed)]
+    return [np.unravel_index(np.argmax(score), score.shape) for score in (-unlike, of_removed * several)]
 
 
 class FinishedRun(NamedTuple):

@@ -38,13 +38,13 @@ class SliderFigure:
             )
             for name, numbers in self.sliders.items()
         }
-        picture = ipywidgets.Image(value=image)
+        picture = ipywidgets.Image(value=image, layout={"align_self": "flex-start", "max_width": "100%"})
 
         def redraw(_change):
             picture.value = png(self.draw(**{name: one.value for name, one in controls.items()}), dpi=100)
 
         for control in controls.values():
             control.observe(redraw, "value")
-        grid = ipywidgets.GridBox(list(controls.values()), layout={"grid_template_columns": "auto " * 3})
+        grid = ipywidgets.GridBox(list(controls.values()), layout={"grid_template_columns": "320px 320px"})
         box = ipywidgets.VBox([grid, picture])
         return box._repr_mimebundle_() | bundle

@@ -36,10 +36,13 @@ def plot_masks(masks):
         (top, corner), (ax, right) = axes[:, 2 * i : 2 * i + 2]
         ax.imshow(~mask, cmap="gray", aspect="auto", interpolation="nearest")
         ax.set(xticks=[], yticks=[], xlabel="input", ylabel="neuron" if i == 0 else "")
-        top.fill_between(np.arange(mask.shape[1]), 100 * mask.mean(axis=0), color=BLUE, step="mid")
-        right.fill_betweenx(np.arange(mask.shape[0]), 100 * mask.mean(axis=1), color=BLUE, step="mid")
-        top.set(xlim=(0, mask.shape[1]), ylim=(0, 100), xticks=[], yticks=[0, 100])
-        right.set(ylim=(mask.shape[0], 0), xlim=(0, 100), yticks=[], xticks=[0, 100])
+        of_inputs, of_neurons = 100 * mask.mean(axis=0), 100 * mask.mean(axis=1)
+        top.fill_between(np.arange(mask.shape[1]), of_inputs, color=BLUE, step="mid")
+        right.fill_betweenx(np.arange(mask.shape[0]), of_neurons, color=BLUE, step="mid")
+        highest = max(of_inputs.max(), of_neurons.max())
+        ticks = [0, round(highest)]
+        top.set(xlim=(0, mask.shape[1]), ylim=(0, highest), xticks=[], yticks=ticks)
+        right.set(ylim=(mask.shape[0], 0), xlim=(0, highest), yticks=[], xticks=ticks)
         top.set_title(title, fontsize=9, loc="left")
         corner.set_axis_off()
         for one in (top, right):
@@ -49,10 +52,11 @@ def plot_masks(masks):
 
 
 def plot_bars(values, x, log=True, form="{:.3g}"):
-    """Horizontal bars of {name: value}, with the value at each end."""
+    """Horizontal bars of {name: value}, with the value at each end; of a difference of 0, "exact"."""
     figure, ax = new_figure(size=(9.0, 0.42 * len(values) + 1.1))
     bars = ax.barh(list(values), list(values.values()), color=SKY, edgecolor=BLACK, linewidth=0.8)
-    ax.bar_label(bars, [" " + form.format(value) for value in values.values()], fontsize=9)
+    texts = [" " + (form.format(value) if value else "exact") for value in values.values()]
+    ax.bar_label(bars, texts, fontsize=9)
     ax.invert_yaxis()
     if log:
         log_scale(ax.xaxis)

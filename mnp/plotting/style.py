@@ -22,6 +22,8 @@ LINES = (  # colour, marker, dash
     (PURPLE, "D", ":"),
     (ORANGE, "v", "-"),
     (BLACK, "P", "--"),
+    (SKY, "X", "-."),
+    (GREY, "<", ":"),
 )
 PIECES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW, GREY)  # neighbours differ in lightness
 

@@ -12,7 +12,7 @@ import pytest
 # training set, rank inside every unit, and keep the best.
 #
 # **You fill:** [`task4_relevance.py`](task4_relevance.py), three short functions, NumPy only.
-# **Worth:** 15 points. **Time:** about 45 minutes.
+# **Worth:** 15 points. **Time:** about 25 minutes.
 #
 # | array | shape | meaning |
 # |---|---|---|
