@@ -31,7 +31,7 @@ class SliderFigure:
             return bundle
         kinds = {int: ipywidgets.IntSlider, float: ipywidgets.FloatSlider}
         names = ("value", "min", "max", "step")
-        options = {"style": {"description_width": "90px"}}
+        options = {"style": {"description_width": "120px"}}
         controls = {
             name: kinds[type(numbers[0])](
                 **dict(zip(names, numbers, strict=True)), description=name.replace("_", " "), **options
@@ -45,6 +45,6 @@ class SliderFigure:
 
         for control in controls.values():
             control.observe(redraw, "value")
-        grid = ipywidgets.GridBox(list(controls.values()), layout={"grid_template_columns": "320px 320px"})
+        grid = ipywidgets.GridBox(list(controls.values()), layout={"grid_template_columns": "340px 340px"})
         box = ipywidgets.VBox([grid, picture])
         return box._repr_mimebundle_() | bundle
