@@ -208,7 +208,7 @@ def run(args):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise MnpError(f"--{name} is {getattr(args, name)}: give 1 or more")
     limit_threads(args.threads)
-    from mnp import runs
+    from mnp.runs import run as run_recipe
 
     recipe, seeds, out = args.recipe, args.seeds, args.out
     if recipe is None:
@@ -222,7 +222,7 @@ def run(args):
         print(line, flush=True)
 
     try:
-        runs.run(
+        run_recipe(
             recipe,
             out,
             data=args.data,

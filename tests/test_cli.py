@@ -150,7 +150,7 @@ def test_figures_are_drawn_again(capsys, tmp_path):
     mnp(capsys, *RUN, "--out", "o", "--no-figures", "--set", *SMALL)
     assert not list((tmp_path / "o").glob("*.png"))
     status, out, _ = mnp(capsys, "figures", "o")
-    assert status == 0 and out.split() == ["o/error.png", "o/win_counts-fc3.png"]
+    assert status == 0 and out.split() == ["o/error.png", "o/win_counts-fc3.png", "o/report.html"]
     assert (tmp_path / "o" / "error.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from mnp.data.lfw_archive import fingerprint
+from mnp.data.sources import fingerprint
 from mnp.errors import MnpError
 from mnp.files import atomic_path, make_folder
 

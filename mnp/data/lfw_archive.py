@@ -126,19 +126,6 @@ def content_sha256(jpegs):
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def fingerprint(source):
-    """The SHA-256 of an archive; of a folder, that of its files' names, sizes and times, which is quick."""
-    try:
-        if source.is_dir():
-            listing = ((p.relative_to(source).as_posix(), p.stat()) for p in sorted(source.glob("*/*")))
-            lines = "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in listing)
-            return hashlib.sha256(lines.encode()).hexdigest()
-        with open(source, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MnpError(f"{source}: cannot be read ({error.strerror or error})") from None
-
-
 def _is_jpeg(path):
     return path.endswith(".jpg") and not path.rsplit("/", 1)[-1].startswith(".")
 

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
-from mnp.data.lfw_archive import VARIANTS, content_sha256, fingerprint, read_jpegs
+from mnp.data.lfw_archive import VARIANTS, content_sha256, read_jpegs
+from mnp.data.sources import fingerprint
 from mnp.errors import MnpError
 from mnp.files import atomic_path, atomic_write, cache_folder, make_folder
 

@@ -18,8 +18,7 @@ import numpy as np
 from mnp.data import mnist
 from mnp.data.dataset import Dataset
 from mnp.data.idx import read_idx
-from mnp.data.lfw_archive import fingerprint
-from mnp.data.sources import format_search, search_places
+from mnp.data.sources import fingerprint, format_search, search_places
 from mnp.errors import MnpError
 
 PACKED_SHA256 = {  # of sets known by their packed files: Kuzushiji-MNIST

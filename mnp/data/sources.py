@@ -2,7 +2,9 @@
 
 import contextlib
 import gzip
+import hashlib
 
+from mnp.errors import MnpError
 from mnp.files import data_folders
 
 SUBFOLDERS = {  # where torchvision, scikit-learn, Kaggle and the sets' own repositories put their copies
@@ -45,3 +47,16 @@ def open_gz(path):
         packed = start == b"\x1f\x8b"
         raw.seek(0)
         yield gzip.GzipFile(fileobj=raw) if packed else raw
+
+
+def fingerprint(source):
+    """The SHA-256 of an archive; of a folder, that of its files' names, sizes and times, which is quick."""
+    try:
+        if source.is_dir():
+            listing = ((p.relative_to(source).as_posix(), p.stat()) for p in sorted(source.glob("*/*")))
+            lines = "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in listing)
+            return hashlib.sha256(lines.encode()).hexdigest()
+        with open(source, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MnpError(f"{source}: cannot be read ({error.strerror or error})") from None

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mnp.data import lfw, lfw_archive, lfw_images, lfw_protocol
+from mnp.data import lfw, lfw_archive, lfw_images, lfw_protocol, sources
 from mnp.errors import MnpError
 
 REAL = Path(os.environ.get("MNP_DATA", "no such folder")) / "lfw"
@@ -603,7 +603,7 @@ def test_what_cannot_be_read_in_a_folder(tmp_path):
 
 def test_an_archive_that_cannot_be_read(tmp_path):
     with pytest.raises(MnpError, match="cannot be read"):
-        lfw_archive.fingerprint(tmp_path / "absent.tgz")
+        sources.fingerprint(tmp_path / "absent.tgz")
 
 
 def test_the_examples_in_the_docstrings_hold():
