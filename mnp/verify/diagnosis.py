@@ -90,8 +90,8 @@ class Item:
             limit = 0.0 if name in INTEGERS else limit * slack
             # A wrong version works in float64; the candidate in float32 may cancel differently, and where
             # one overflows to infinity the other may have come to NaN.
-            both_burst = ~np.isfinite(want) & ~np.isfinite(got) & (name not in INTEGERS) & (slack > 1)
-            if not (close(want, got, limit, least_scale(self.case, name)) | both_burst).all():
+            both_overflow = ~np.isfinite(want) & ~np.isfinite(got) & (name not in INTEGERS) & (slack > 1)
+            if not (close(want, got, limit, least_scale(self.case, name)) | both_overflow).all():
                 return False
         return True
 

@@ -14,7 +14,7 @@ class Verdict:
     """Result of checking one kernel.
 
     `status` is "passed", "failed" or "not implemented"; `cases` how many were judged, `wrong` how many
-    of them failed, `not_run` how many were left when the kernel stopped for good; `lines` what to print
+    of them failed, `not_run` how many were left when the kernel was stopped; `lines` what to print
     about the first mismatch; `looks_like` the usual mistakes that would give these answers, best guess first.
     """
 

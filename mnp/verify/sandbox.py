@@ -105,7 +105,7 @@ def answers(where, only=None, seed=0, seconds=120.0):
 
 
 def network_notes(where, seed=0, seconds=120.0):
-    """Run `network.pruning_round` on a candidate's kernels in a process of their own.
+    """Run `network.pruning_round` on a candidate's kernels in a child process.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def network_notes(where, seed=0, seconds=120.0):
 
 
 def stages(where, seed=0, seconds=120.0):
-    """Run the stages of a model in a process of their own; yields what `torch_model.measure` does.
+    """Run the stages of a model in a child process; yields what `torch_model.measure` does.
 
     Raises MnpError for a model that cannot be checked at all. A stage that ends the process or takes longer
     than `seconds` is the last one.

@@ -179,7 +179,7 @@ class Model:
 
 
 def plain(value):
-    """An array of its own, of a tensor or of anything that NumPy takes."""
+    """Copy a tensor, or anything that NumPy takes, into an array."""
     return np.array(value.detach().numpy() if hasattr(value, "detach") else value)
 
 

@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 
 
 def tensor(a):
-    """A tensor of its own from an array of any strides."""
+    """Copy an array of any strides into a tensor."""
     return torch.from_numpy(np.array(a, order="C"))
 
 

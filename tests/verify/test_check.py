@@ -3,7 +3,6 @@
 import doctest
 import inspect
 import re
-import sys
 import types
 
 import pytest
@@ -13,7 +12,6 @@ from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.kernels import FUSED, KERNELS, textbook
 from mnp.verify import network, reference, stub
-from mnp.verify.candidate import load_module
 
 # --- good candidates -----------------------------------------------------------------------------------
 
@@ -279,15 +277,3 @@ def test_the_examples_of_a_stub_run_once_it_is_filled_in():
 def test_stub_goes_to_the_screen_by_default(capsys):
     assert main(["stub", "win_counts"]) == 0
     assert "def win_counts(winner, k):" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("typed", ["broken.part", "broken/part.py", "./broken/part.py"])
-def test_an_import_error_has_its_line_however_the_path_was_typed(typed, tmp_path, monkeypatch):
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "part.py").write_text("import math\n\nmath.sqrt(-1)\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    with pytest.raises(MnpError, match=r"does not import: ValueError: .* \(part.py, line 3\)$"):
-        load_module(typed)
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("broken", "part")]:
-        del sys.modules[name]

@@ -208,7 +208,7 @@ def test_pytorch_repeats_the_pipeline():
 
 
 def test_the_ten_lines_of_the_readme_run(monkeypatch):
-    """They end in an assert of their own."""
+    """Their last line is an assert."""
     pytest.importorskip("torch")
     pytest.importorskip("safetensors")
     text = (FROZEN.parent / "README.md").read_text(encoding="utf-8")

@@ -8,8 +8,9 @@ from candidates import write
 from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.verify import candidate
+from mnp.verify.mistakes import pipeline
 from mnp.verify.mistakes.pipeline import Guesses
-from mnp.verify.models import STAGES, Golden, judge_model
+from mnp.verify.models import STAGES, Golden, Textbook, judge_model, mismatch, notes_of
 
 PROGRAM = Path(__file__).parents[1] / "frameworks" / "torch_program.py"
 
@@ -148,6 +149,21 @@ def test_a_mistake_is_found_and_named(judged, name):
     # What follows from a mistake is no new one.
     for later in failed[1:]:
         assert not words or found[later].looks_like[0].startswith("nothing new: ")
+
+
+@pytest.mark.parametrize("stage", pipeline.STAGES)
+def test_every_mistake_in_pruning_that_shows_is_named(stage):
+    """An entry whose results are those of an earlier one is named by that."""
+    golden, named = Golden(), 0
+    right = dict(notes_of(stage, Textbook(golden), golden))
+    for wrong in pipeline.STAGES[stage].values():
+        notes = right | wrong(golden)
+        if any(mismatch(name, array, notes[name]) for name, array in right.items()):
+            (words,) = Guesses(golden)(stage, notes)
+            again = pipeline.STAGES[stage][words](golden)
+            assert all(mismatch(name, array, notes[name]) is None for name, array in again.items())
+            named += 1
+    assert named >= 3
 
 
 def test_two_mistakes_are_both_named(judged):

@@ -218,11 +218,17 @@ def beside(request, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("start", ["-m", "function", "PYTHONPATH"])
-@pytest.mark.parametrize("where", ["mine.py", "mine", "./mine.py", "{folder}/mine.py"])
+@pytest.mark.parametrize(
+    ("start", "where"),
+    [
+        ("-m", "mine.py"),
+        ("-m", "mine"),
+        ("-m", "{folder}/mine.py"),
+        ("function", "mine.py"),
+        ("PYTHONPATH", "mine.py"),
+    ],
+)
 def test_files_beside_a_candidate_hide_nothing_from_the_judge(beside, start, where):
-    if start != "-m" and where != "mine.py":
-        pytest.skip("tried with one start only")
     where, root = where.format(folder=beside), str(Path(mnp.__file__).parents[1])
     command = [sys.executable, "-m", "mnp", "check", where, "--only", "relu_forward"]
     if start != "-m":
@@ -259,9 +265,7 @@ def test_a_candidate_sees_no_arguments_but_its_file(tmp_path, source):
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize(
-    "how", ["theirs.py", "./theirs.py", "sub/../theirs.py", "{folder}/theirs.py", "link.py"]
-)
+@pytest.mark.parametrize("how", ["sub/../theirs.py", "{folder}/theirs.py", "link.py", "theirs"])
 def test_the_line_of_an_import_error_is_told_however_the_path_is_typed(tmp_path, monkeypatch, how):
     write(tmp_path, "\n\nx = 1 / 0\n")
     (tmp_path / "sub").mkdir()
@@ -272,7 +276,7 @@ def test_the_line_of_an_import_error_is_told_however_the_path_is_typed(tmp_path,
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGFPE"])
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGFPE"])
 def test_a_signal_is_named(tmp_path, name):
     where = write(
         tmp_path, f"import os, signal\ndef relu_forward(x):\n    os.kill(os.getpid(), signal.{name})\n"
