@@ -13,7 +13,7 @@ from mnp.kernels import textbook, tiled
 from mnp.kernels.shapes import ShapeError
 from mnp.nn import Conv2d, Dense, Dropout, Flatten, MaxoutDense, MaxPool2d, Network, ReLU, lenet5
 from mnp.pruning import apply_masks, count_sizes, magnitude_mask, weight_names
-from mnp.sparse import CSR, SparseConv2d, SparseDense, loops, sparse_network, to_csr
+from mnp.sparse import CSR, SparseConv2d, SparseDense, loops, plain, sparse_network, to_csr
 from mnp.sparse.layers import flat_images
 
 compiler = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
@@ -100,7 +100,8 @@ def test_plain_dense_loops(data, n, width, units, k, share):
     )
     x = rng.normal(size=(n, width)).astype(dtype)
     z = textbook.dense_forward(x, weight, bias).reshape(n, units, k)
-    close(loops.dense(x, *arguments(to_csr(weight)), bias, k), textbook.maxout_forward(z)[0])
+    for module in (plain, loops):
+        close(module.dense(x, *arguments(to_csr(weight)), bias, k), textbook.maxout_forward(z)[0])
 
 
 @compiler
@@ -149,6 +150,7 @@ def test_plain_convolution_loops(case, dtype):
     sparse = sparse_network(net, ["conv"])
     assert list(sparse.layers) == ["conv"]
     close(sparse.forward(x), net.forward(x))
+    close(sparse.with_backend("jitted").forward(x), net.forward(x))
     assert sparse.output_shapes(x.shape[1:])["conv"] == net.output_shapes(x.shape[1:])["pool"]
 
 

@@ -7,6 +7,7 @@ For each interpreter, in a copy of the committed tree and with an environment th
 
     newest        both commands word for word, with the newest dependencies that `pyproject.toml` admits
     lowest        both, with the lowest (of those that exist for this Python); a part of the tests
+    no Numba      the run command's digits, with NumPy, Matplotlib and tqdm only
     odd path      the run command in a folder with blanks and letters beyond ASCII, and a part of the tests
     read-only     the installed program, where nothing but the current folder can be written to
     no home       where HOME is no folder
@@ -156,6 +157,10 @@ def play(python, folder, downloads, matrix):
     matrix.add(newest, "newest", "run", run)
     low = machine("lowest", constraints=lowest(short))
     matrix.add(low, "lowest", "run", run)
+    numpy = machine("no Numba")
+    install = "python3 -m venv .venv && .venv/bin/python -m pip install"
+    install += " numpy matplotlib tqdm && .venv/bin/python -m pip install --no-deps ."
+    matrix.add(numpy, "no Numba", "run", f"{install} && .venv/bin/mnp run digits")
     odd = Machine(python, folder / f"{version} wëg mit Lücken – 路径", downloads)
     odd.version = version
     matrix.add(odd, "odd path", "run", run)
