@@ -205,7 +205,8 @@ class Shared:
 
         # Compiled alone and called by its address: inside a prange it would be compiled four times.
         body = self._compiled(body, INT, INT)
-        self._launch = self._compiled(launch, INT, INT, types.Tuple(self.kinds))
+        (code,) = self._compiled(launch, INT, INT, types.Tuple(self.kinds)).overloads.values()
+        self._launch = code.entry_point  # past Numba's look at the types: they are always the same
         (code,) = body.overloads.values()
         self._address = code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name)
 
