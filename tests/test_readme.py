@@ -68,16 +68,21 @@ def test_every_result_file_is_shown_with_its_command():
         assert text.count(results[name]["command"]) >= 1, name
 
 
-def test_a_control_is_the_last_round_of_its_run_or_not_yet_run():
+def test_a_control_is_of_the_same_training_or_not_yet_run():
     spec = importlib.util.spec_from_file_location("tables", RESULTS / "tables.py")
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
-    assert tables.control("mnist-caffe") == "0.80 ± 0.07" and tables.control("lfw") == "not yet run"
-    control = json.loads((RESULTS / f"{tables.CONTROLS['mnist-caffe']}.json").read_text(encoding="utf-8"))
-    assert all(row["nonzero"] == 240_470 for row in control["rows"])  # nothing was removed
-    pruned = json.loads((RESULTS / "mnist-caffe.json").read_text(encoding="utf-8"))
-    first, second = (experiment_from(results["recipe"]) for results in (control, pruned))
-    assert (first.train, first.model, first.data) == (second.train, second.model, second.data)
+    assert tables.control("lfw", "unpruned") == "not yet run"
+    for recipe, name in tables.CONTROLS.items():
+        control, pruned = (
+            json.loads((RESULTS / f"{n}.json").read_text(encoding="utf-8")) for n in (name, recipe)
+        )
+        first, second = (experiment_from(results["recipe"]) for results in (control, pruned))
+        assert (first.train, first.model, first.data) == (second.train, second.model, second.data)
+        unpruned = [row for row in control["rows"] if row["arm"] == "unpruned"]
+        assert {row["nonzero"] for row in unpruned} == {pruned["rows"][0]["nonzero"]}  # nothing was removed
+        last = [row["error"] for row in unpruned if row["step"] == unpruned[-1]["step"]]
+        assert tables.control(recipe, "unpruned").startswith(f"{sum(last) / len(last):.2f} ")
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_header():
