@@ -12,6 +12,7 @@ import io
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 import mnp
@@ -213,14 +214,6 @@ def run(args):
     recipe, seeds, out = args.recipe, args.seeds, args.out
     if recipe is None:
         recipe, seeds = experiment_in(args)
-    started = {}
-
-    def say(line):
-        """Print a line; the first one about a run ends in its folder."""
-        if ", into " in line and not started:
-            started["out"] = line.partition(", into ")[2]
-        print(line, flush=True)
-
     try:
         run_recipe(
             recipe,
@@ -234,12 +227,12 @@ def run(args):
             source=args.source,
             results=args.results,
             figures=not args.no_figures,
-            log=say,
+            log=partial(print, flush=True),
         )
-    except KeyboardInterrupt:
-        if not started:
+    except KeyboardInterrupt as interrupt:
+        if not interrupt.args:  # before the run had a folder
             raise
-        return fail(f"interrupted; resume with: {shlex.join(resume_words(args, started['out']))}", 130)
+        return fail(f"interrupted; resume with: {shlex.join(resume_words(args, *interrupt.args))}", 130)
 
 
 def limit_threads(count):
