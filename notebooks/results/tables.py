@@ -261,6 +261,17 @@ def others_list():
     return "\n".join(f"- {line}." for line in lines)
 
 
+def frameworks_table(results):
+    """Versions of other frameworks: kernels that agree, and who wins a tie."""
+    rows = []
+    for row in results["rows"]:
+        agreed = f"{row['agreed']} of {row['kernels']}" if "kernels" in row else ""
+        worst = f"{row['worst']:.0e}" if "worst" in row else ""
+        ties = "; ".join(f"{operator}: {rule}" for operator, rule in row.get("ties", {}).items())
+        rows.append([f"{row['framework']} {row['version']}", agreed, worst, ties, row["remarks"]])
+    return ["version", "kernels that agree", "worst relative difference", "ties", "remarks"], rows
+
+
 def trust_table():
     """Fuzzing, mutation testing, coverage and clean installations."""
     fuzz, mutation, coverage, fresh = map(read, ("fuzz", "mutation", "coverage", "fresh-machines"))
@@ -314,6 +325,7 @@ TABLES = {
     "machines": machines_table,
     "sparse": sparse_table,
     "others": others_list,
+    "frameworks": lambda: table_of("framework-versions", frameworks_table),
     "trust": trust_table,
 }
 
