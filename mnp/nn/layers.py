@@ -77,7 +77,7 @@ class Conv2d(Layer):
 
     def check(self, x):
         """Return x if it is (N, in_channels, H, W) of the weights' dtype; raise otherwise."""
-        if type(x) is np.ndarray and x.ndim == 4 and x.shape[1] == self.in_channels and x.dtype == self.dtype:
+        if type(x) is np.ndarray and x.ndim == 4 and x.shape[1] == self.in_channels and x.dtype is self.dtype:
             return x  # quickly: for one image this counts
         return self._check_input(x, (self.in_channels, "H", "W"))
 
