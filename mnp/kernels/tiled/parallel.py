@@ -211,8 +211,10 @@ class Shared:
 
         # Each compiled alone and called by its address: inside a prange it would be compiled four times.
         _run.compile((INT, INT, INT))
-        self._run, body = _address(_run), self._compiled(body, INT, INT)
-        (code,) = self._compiled(launch, INT, INT, INT, types.Tuple(self.kinds)).overloads.values()
+        self._run, body = _address(_run), self._compiled(body, INT, INT, no_cpython_wrapper=True)
+        (code,) = self._compiled(
+            launch, INT, INT, INT, types.Tuple(self.kinds), no_cfunc_wrapper=True
+        ).overloads.values()
         self._launch = code.entry_point  # past Numba's look at the types: they are always the same
         self._address = _address(body)
 
@@ -222,12 +224,12 @@ class Shared:
 
         self._store = self._compiled(store, INT, types.Tuple(self.kinds))
 
-    def _compiled(self, part, *kinds):
+    def _compiled(self, part, *kinds, **options):
         # Numba keeps compiled code under these names.
         part.__module__ = self.function.__module__
         part.__qualname__ = f"{self.function.__qualname__}_{part.__name__}"
         part.source = self.function.__code__.co_filename
-        part = compiled()(part)
+        part = compiled(**options)(part)
         part.compile(kinds)
         part.disable_compile()  # other types are a mistake, not a reason to compile again
         return part
