@@ -77,7 +77,7 @@ class Conv2d(Layer):
 
     def check(self, x):
         """Return x if it is (N, in_channels, H, W) of the weights' dtype; raise otherwise."""
-        if type(x) is np.ndarray and x.ndim == 4 and x.shape[1] == self.in_channels and x.dtype == self.dtype:
+        if type(x) is np.ndarray and x.ndim == 4 and x.shape[1] == self.in_channels and x.dtype is self.dtype:
             return x  # quickly: for one image this counts
         return self._check_input(x, (self.in_channels, "H", "W"))
 
@@ -259,7 +259,8 @@ class Dense(Layer):
         self._init_params((self.out_features,), (self.in_features,), rng, init, dtype)
 
     def forward(self, x, training=False, rng=None):
-        x = self._check_input(x, (self.in_features,))
+        if type(x) is not np.ndarray or x.dtype is not self.dtype or x.shape[1:] != (self.in_features,):
+            x = self._check_input(x, (self.in_features,))
         y = self.backend.dense_forward(x, self.params["weight"], self.params["bias"])
         self.cache = DenseCache(x)
         return y

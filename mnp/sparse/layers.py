@@ -1,5 +1,7 @@
 """Layers with CSR weights, for inference: arrays as buffers, and a forward pass."""
 
+from functools import cache
+
 import numpy as np
 
 from mnp.errors import MnpError
@@ -10,6 +12,7 @@ from mnp.sparse import plain
 PADDING = 96  # elements after a flat image that a vector may read
 
 
+@cache
 def _loops_for(backend, dtype):
     """Module of loops: plain for a backend that Numba does not compile, tiled_loops for tiles in float32."""
     if backend_name(backend) not in ("jitted", "tiled"):
@@ -67,6 +70,8 @@ class _Sparse(Layer):
     def _checked(self, x, training, expected):
         if training:
             raise MnpError(f"{self!r} is for inference: train the masked network, then make it sparse again")
+        if type(x) is np.ndarray and x.dtype is self.dtype and x.shape[1:] == expected:
+            return x  # quickly: for one example this counts
         x = self._check_input(x, expected)
         if x.dtype != self.dtype:
             raise MnpError(f"{self!r} got {x.dtype} x; convert with x.astype(np.{self.dtype})")

@@ -31,10 +31,10 @@ def sgd_step(weights, grads, velocities, masks, lr, momentum, weight_decay):
                 array[...] = result.reshape(array.shape)
 
 
-@compiled(parallel=True)
+@compiled()  # a few thousand numbers: threads would not pay
 def _softmax_cross_entropy(logits, labels, dlogits, losses):
     n_examples, classes = logits.shape
-    for n in prange(n_examples):
+    for n in range(n_examples):
         largest = logits[n, 0]
         for c in range(1, classes):
             largest = max(largest, logits[n, c])

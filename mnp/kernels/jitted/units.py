@@ -4,7 +4,7 @@ Formulas, arguments and examples are those of `mnp.kernels.textbook.dense`.
 """
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 
 from mnp.kernels import shapes
 from mnp.kernels.compiling import compiled, contiguous
@@ -29,11 +29,11 @@ def maxout_backward(dy, winner, k):
 
 
 def win_counts(winner, k):
-    """As `textbook.win_counts`. Each thread owns some units."""
+    """As `textbook.win_counts`."""
     shapes.check_ndim("win_counts", "winner", winner, "N, units")
     shapes.check_winner("win_counts", winner, winner.shape, k)
     counts = np.zeros((winner.shape[1], k), dtype=np.int64)
-    _win_counts(_int32(winner), counts, get_num_threads())
+    _win_counts(_int32(winner), counts)
     return counts
 
 
@@ -105,13 +105,12 @@ def _maxout_backward(dy, winner, dz):
                 dz[n, u, j] = dy[n, u] if winner[n, u] == j else 0
 
 
-@compiled(parallel=True)
-def _win_counts(winner, counts, threads):
+@compiled()  # one addition for each unit: threads would not pay
+def _win_counts(winner, counts):
     examples, units = winner.shape
-    for part in prange(threads):
-        for n in range(examples):
-            for u in range(part * units // threads, (part + 1) * units // threads):
-                counts[u, winner[n, u]] += 1
+    for n in range(examples):
+        for u in range(units):
+            counts[u, winner[n, u]] += 1
 
 
 @compiled(parallel=True)

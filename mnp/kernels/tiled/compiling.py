@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import numba
+from numba import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
@@ -83,7 +84,12 @@ class _PartCompiler(Compiler):
 def device(function, **options):
     """Compile a function as a part of those that call it (CUDA's word for a function that is no entry)."""
     options |= {"error_model": "numpy", "fastmath": set(compiling.FASTMATH), "pipeline_class": _PartCompiler}
-    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+    function = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+    if not numba.config.DISABLE_JIT:
+        # Numba would compile the function again for every constant that some caller writes.
+        template = function.get_call_template
+        function.get_call_template = lambda args, kws: template([types.unliteral(a) for a in args], kws)
+    return function
 
 
 def device_noalloc(function):

@@ -68,15 +68,16 @@ def _fetch_add(typing, counters, at):
 
 
 @intrinsic
-def _call_address(typing, address, index, arguments):
-    """Call the C function void(int64 index, int64 arguments) at the address."""
+def _call_address(typing, address, numbers):
+    """Call the C function at the address, which takes a tuple of int64 and returns nothing."""
 
     def code(context, builder, signature, values):
-        kind = ir.FunctionType(ir.VoidType(), [_LONG, _LONG])
-        builder.call(builder.inttoptr(values[0], kind.as_pointer()), list(values[1:]))
+        kind = ir.FunctionType(ir.VoidType(), [_LONG] * len(numbers))
+        arguments = [builder.extract_value(values[1], i) for i in range(len(numbers))]
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), arguments)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.int64), code
+    return types.void(types.int64, types.UniTuple(types.int64, len(numbers))), code
 
 
 def _borrowed(context, builder, kind, value):
@@ -144,7 +145,7 @@ def threads():
 @compiled(parallel=True)
 def _run(address, count, arguments):  # pragma: no cover - it calls an address: never run as Python
     if count == 1:  # waking the threads would take longer than most single shares
-        _call_address(address, 0, arguments)
+        _call_address(address, (0, arguments))
         return
     shares = min(_threads(), count)
     # One counter per share, each on a separate cache line: its next index that nobody has taken.
@@ -159,7 +160,7 @@ def _run(address, count, arguments):  # pragma: no cover - it calls an address: 
             end = (share + 1) * count // shares
             index = _fetch_add(counters, share * _PITCH)
             while index < end:
-                _call_address(address, index, arguments)
+                _call_address(address, (index, arguments))
                 index = _fetch_add(counters, share * _PITCH)
 
 
@@ -167,6 +168,11 @@ def _run(address, count, arguments):  # pragma: no cover - it calls an address: 
 def _run_all(calls):  # pragma: no cover - as _run
     for i in range(len(calls)):
         _run(calls[i, 0], calls[i, 1], calls[i, 2])
+
+
+def _address(function):
+    (code,) = function.overloads.values()
+    return code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name)
 
 
 _capturing = {}  # thread id -> the calls so far, while `capture` runs
@@ -184,7 +190,7 @@ class Shared:
             self._compile()
         if _capturing:
             _capturing.get(threading.get_ident(), []).append((self, count, arguments))
-        self._launch(self._address, count, arguments)
+        self._launch(self._run, self._address, count, arguments)
 
     def bind(self, count, arguments):
         """Bind arguments: (address, count, address of the arguments), and the memory that holds those."""
@@ -200,15 +206,17 @@ class Shared:
         def body(index, address):  # pragma: no cover - machine code only, as launch
             share(index, *unpack_args(address))
 
-        def launch(address, count, arguments):  # pragma: no cover
-            _run(address, count, _pack_args(arguments))
+        def launch(run, address, count, arguments):  # pragma: no cover
+            _call_address(run, (address, count, _pack_args(arguments)))
 
-        # Compiled alone and called by its address: inside a prange it would be compiled four times.
-        body = self._compiled(body, INT, INT)
-        (code,) = self._compiled(launch, INT, INT, types.Tuple(self.kinds)).overloads.values()
+        # Each compiled alone and called by its address: inside a prange it would be compiled four times.
+        _run.compile((INT, INT, INT))
+        self._run, body = _address(_run), self._compiled(body, INT, INT, no_cpython_wrapper=True)
+        (code,) = self._compiled(
+            launch, INT, INT, INT, types.Tuple(self.kinds), no_cfunc_wrapper=True
+        ).overloads.values()
         self._launch = code.entry_point  # past Numba's look at the types: they are always the same
-        (code,) = body.overloads.values()
-        self._address = code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name)
+        self._address = _address(body)
 
     def _compile_store(self):
         def store(address, arguments):  # pragma: no cover
@@ -216,12 +224,12 @@ class Shared:
 
         self._store = self._compiled(store, INT, types.Tuple(self.kinds))
 
-    def _compiled(self, part, *kinds):
+    def _compiled(self, part, *kinds, **options):
         # Numba keeps compiled code under these names.
         part.__module__ = self.function.__module__
         part.__qualname__ = f"{self.function.__qualname__}_{part.__name__}"
         part.source = self.function.__code__.co_filename
-        part = compiled()(part)
+        part = compiled(**options)(part)
         part.compile(kinds)
         part.disable_compile()  # other types are a mistake, not a reason to compile again
         return part

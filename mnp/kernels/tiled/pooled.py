@@ -59,7 +59,7 @@ def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride
     if short and short_filters(x, weight, bias, padding, windows, y, winner):
         return y, winner
     parts = 1 if count >= 16 else max(1, threads() // count)  # for few images, threads share one
-    arrays = flat(x), shape, flat(weight), flat(bias), int(padding), y.ravel(), winner.ravel()
+    arrays = flat(x), shape, flat(weight), flat(bias), int(padding), flat(y), flat(winner)
     pooled_forward.conv_pool_forward(count * parts, parts, *arrays)
     return y, winner
 

@@ -39,14 +39,9 @@ def _make_block(rows):
         for c in range(channels):
             for i in range(kh):
                 x = start + (c * (kh + 1) + i) * line
-                if kw == 5:  # a length that is known while compiling makes the loop a straight line
-                    for j in range(5):
-                        q, r = x + j * wide, x + j * wide + line
-                        t = tile.outer_at(t, weight, w + j, taps, windows, (q, q + wide, r, r + wide))
-                else:
-                    for j in range(kw):
-                        q, r = x + j * wide, x + j * wide + line
-                        t = tile.outer_at(t, weight, w + j, taps, windows, (q, q + wide, r, r + wide))
+                for j in range(kw):
+                    q, r = x + j * wide, x + j * wide + line
+                    t = tile.outer_at(t, weight, w + j, taps, windows, (q, q + wide, r, r + wide))
                 w += kw
         # The maximum is taken in registers; the four times larger output of the convolution is never stored.
         t = tile.add_rows(t, bias, f)
@@ -55,7 +50,7 @@ def _make_block(rows):
     return block
 
 
-_block6, _block4, _block2, _block1 = _make_block(6), _make_block(4), _make_block(2), _make_block(1)
+_block6, _block2, _block1 = _make_block(6), _make_block(2), _make_block(1)
 
 
 @device_noalloc
@@ -65,9 +60,6 @@ def _filters(windows, start, wide, weight, f, end, shape, bias, y, winner, at, s
         if WIDE and end - f >= 6:
             _block6(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
             rows = 6
-        elif WIDE and end - f >= 4:
-            _block4(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
-            rows = 4
         elif end - f >= 2:
             _block2(windows, start, wide, weight, f, shape, bias, y, winner, at, step)
             rows = 2
