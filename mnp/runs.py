@@ -85,7 +85,9 @@ def run(
     experiment = recipe if hasattr(recipe, "train") else get_experiment(str(recipe))
     experiment = experiment if seed is None else replace(experiment, seed=seed)
     experiment = override(experiment, *changes) if changes else experiment
-    experiment, data = with_data(experiment, data, out, log)
+    experiment, loaded = with_data(experiment, data, out, log)
+    if jobs == 1 or isinstance(data, Dataset):
+        data = loaded  # processes load a path themselves, which is cheaper than sending the arrays
     if isinstance(seeds, int):
         seeds = range(experiment.seed, experiment.seed + seeds)
     out = str(out or default_folder(experiment).as_posix()) + ("-seeds" if seeds and not out else "")
