@@ -118,9 +118,9 @@ def find_idx_files(folder, word=""):
         other = found.setdefault(part, path)
         # x.gz beside x: the packed one is read, as for MNIST
         if other != path and other.with_suffix("") != path and path.with_suffix("") != other:
+            names = " and ".join(str(p.relative_to(folder)) for p in (other, path))
             raise MnpError(
-                f"{folder}: {other.name} and {path.name} both look like {part}: "
-                "give a folder with the four files of one data set"
+                f"{folder}: {names} both look like {part}: give a folder with the four files of one data set"
             )
         if path.suffix == ".gz":
             found[part] = path
