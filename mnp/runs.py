@@ -61,7 +61,8 @@ def run(
     changes : list of str
         Changes of the recipe, such as "train.epochs=1".
     jobs : int
-        Seeds or folds at the same time, in processes.
+        Seeds or folds at the same time, in processes; above 1, a script must do its own work below
+        ``if __name__ == "__main__"``.
     backend : str, optional
         "textbook", "jitted" or "tiled".
     source : str or Path, optional
