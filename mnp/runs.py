@@ -61,7 +61,8 @@ def run(
     changes : list of str
         Changes of the recipe, such as "train.epochs=1".
     jobs : int
-        Seeds or folds at the same time, in processes.
+        Seeds or folds at the same time, in processes; above 1, a script must do its own work below
+        ``if __name__ == "__main__"``.
     backend : str, optional
         "textbook", "jitted" or "tiled".
     source : str or Path, optional
@@ -85,7 +86,9 @@ def run(
     experiment = recipe if hasattr(recipe, "train") else get_experiment(str(recipe))
     experiment = experiment if seed is None else replace(experiment, seed=seed)
     experiment = override(experiment, *changes) if changes else experiment
-    experiment, data = with_data(experiment, data, out, log)
+    experiment, loaded = with_data(experiment, data, out, log)
+    if jobs == 1 or isinstance(data, Dataset):
+        data = loaded  # processes load a path themselves, which is cheaper than sending the arrays
     if isinstance(seeds, int):
         seeds = range(experiment.seed, experiment.seed + seeds)
     out = str(out or default_folder(experiment).as_posix()) + ("-seeds" if seeds and not out else "")

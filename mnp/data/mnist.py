@@ -34,7 +34,7 @@ SHA256 = {  # of each official array, without the header of its file
 }
 
 
-def load(folder=None, name="mnist", *, check=True):
+def load(folder=None, name="mnist"):
     """Load MNIST, or a set of the same form, from four idx files, packed (.gz) or plain.
 
         train_images[n, 0] = bytes[n] / 255          no mean is subtracted
@@ -45,9 +45,9 @@ def load(folder=None, name="mnist", *, check=True):
         Holds the files, or a subfolder `name` that does. None: $MNP_DATA, then the per-user cache.
     name : str
         A key of `SHA256`.
-    check : bool
-        Whether a file of the official size must have the official checksum, so that a flipped bit or
-        another set of the same size is an error. An excerpt of another size is read as it is.
+        A file of the official size must have the official checksum, so that a flipped bit or another set
+        of the same size is an error. An excerpt of another size is read as it is. (`mnp.data.own` reads other
+        sets of this form.)
 
     Returns
     -------
@@ -60,8 +60,8 @@ def load(folder=None, name="mnist", *, check=True):
     number, or if a label is above 9.
     """
     paths = find_files(folder, name)
-    arrays = {part: read_file(path, part, name, check) for part, path in paths.items()}
-    if not check or any(array.shape != FILES[part][1] for part, array in arrays.items()):
+    arrays = {part: read_file(path, part, name) for part, path in paths.items()}
+    if any(array.shape != FILES[part][1] for part, array in arrays.items()):
         train, test = len(arrays["train_images"]), len(arrays["test_images"])
         name = f"{name} (unofficial: {train:,} + {test:,} images)"
     for part in ("train_images", "test_images"):
@@ -118,13 +118,13 @@ def find_file(place, name):
     return None
 
 
-def read_file(path, part, name="mnist", check=True):
+def read_file(path, part, name="mnist"):
     """Read one of the four files as uint8 and compare it with what `part` of the set must be.
 
     Parameters
     ----------
     part : a key of `FILES`
-    name, check : as in `load`
+    name : as in `load`
 
     Raises MnpError.
     """
@@ -133,7 +133,7 @@ def read_file(path, part, name="mnist", check=True):
     if array.shape[1:] != shape[1:]:
         height, width = array.shape[1:]
         raise MnpError(f"{path}: images of {height}x{width}; those of {name} are 28x28")
-    if check and array.shape == shape:
+    if array.shape == shape:
         digest = hashlib.sha256(array).hexdigest()
         other = next((key for key, known in SHA256.items() if known[part] == digest), None)
         if other is None:

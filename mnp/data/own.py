@@ -72,7 +72,7 @@ def read_own(path, wanted=None):
 def load_named(name):
     """Load kmnist or emnist-letters from $MNP_DATA or the cache, where `mnp fetch` has put them."""
     for place in search_places(name):
-        files = find_idx_files(place, EMNIST if name == EMNIST else "") if place.is_dir() else {}
+        files = find_idx_files(place, EMNIST if name == EMNIST else "", ("*",))
         data = read_idx_files(files, place) if files else None
         if data is not None and data.name == name:
             return data
@@ -98,14 +98,14 @@ def read_npz(path):
     return Dataset(**found, name=_own_name(path.stem))
 
 
-def find_idx_files(folder, word=""):
+def find_idx_files(folder, word="", depths=("*", "*/*", "*/*/*")):
     """{part: path} of the idx files in a folder and two folders deep, by their names; {} if there are none.
 
-    word: taken are only files whose names contain it.
+    word: taken are only files whose names contain it. depths: patterns of the places.
     Raises MnpError if some of the four are missing, or one of them is there twice.
     """
     found = {}
-    places = (path for depth in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(depth)))
+    places = (path for depth in depths for path in sorted(folder.glob(depth)))
     for path in places:
         part = _part_of(path.name)
         if (
@@ -118,9 +118,9 @@ def find_idx_files(folder, word=""):
         other = found.setdefault(part, path)
         # x.gz beside x: the packed one is read, as for MNIST
         if other != path and other.with_suffix("") != path and path.with_suffix("") != other:
+            names = " and ".join(str(p.relative_to(folder)) for p in (other, path))
             raise MnpError(
-                f"{folder}: {other.name} and {path.name} both look like {part}: "
-                "give a folder with the four files of one data set"
+                f"{folder}: {names} both look like {part}: give a folder with the four files of one data set"
             )
         if path.suffix == ".gz":
             found[part] = path

@@ -51,7 +51,7 @@ def run_in_processes(run, runs, jobs, *, log=print, **options):
                 if error is not None:
                     pool.shutdown(wait=False, cancel_futures=True)
                     if isinstance(error, BrokenProcessPool):
-                        error = f"its process or another one was killed, see {runs[name][1] / LOG}"
+                        error = "its process ended (killed, or begun by a script that has no __main__ guard)"
                     elif not isinstance(error, MnpError):
                         raise error
                     failures.append(f"{name}: {error}")

@@ -158,7 +158,7 @@ class Experiment:
     plan  "sequence": train, then neurons (an arm for each ranking), then weights.
           "compare": neurons alone, weights alone, and weights after neurons, at equal numbers of remaining
           parameters and of training iterations (see `plan_rounds`).
-    "controls": what pruning is compared with, at equal numbers of training iterations (see `plan_rounds`).
+          "controls": what pruning is compared with, at equal numbers of iterations (see `plan_rounds`).
     """
 
     name: str

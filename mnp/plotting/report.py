@@ -77,9 +77,9 @@ def _section(run, several):
         "seeds" if "seeds" in summary else "seed": ", ".join(
             map(str, summary.get("seeds", [recipe["seed"]]))
         ),
-        "backend": f"{summary['kernels']}, {_words(summary['threads'])} threads",
+        "backend": f"{summary['kernels']}, {_words(summary.get('threads', {}))} threads",
         "versions": _words(summary["versions"]),
-        "processor": summary["cpu"]["model"] or summary["cpu"]["architecture"],
+        "processor": next((str(value) for value in summary.get("cpu", {}).values() if value), ""),
         "repeat": run["command"],
     }
     parts = [heading + _list(facts)]

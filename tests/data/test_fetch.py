@@ -254,6 +254,7 @@ def test_fetch_kmnist_from_its_site_and_from_a_folder(serve, tmp_path, monkeypat
     assert run("kmnist", "--from", folder, "--to", tmp_path / "to") == 0
     assert mnp.data.load("kmnist", tmp_path / "to").name == "kmnist"
     write_set(tmp_path / "cache" / "mnp" / "kmnist", train=4)
+    write_set(tmp_path / "cache" / "mnp" / "other")  # another set beside it is not looked at
     capsys.readouterr()
     with pytest.raises(MnpError, match="no kmnist files"):
         mnp.data.load("kmnist")

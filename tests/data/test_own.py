@@ -129,7 +129,7 @@ def test_emnist_letters_are_turned_upright_and_counted_from_zero(tmp_path):
 def test_incomplete_and_doubled_sets_are_one_line(tmp_path):
     write_set(tmp_path)
     (tmp_path / "other-train-images-idx3-ubyte").write_bytes(b"")
-    with pytest.raises(MnpError, match="both look like train_images") as caught:
+    with pytest.raises(MnpError, match="both look like train_images: give a folder") as caught:
         read_own(tmp_path)
     one_line(caught)
     for path in tmp_path.glob("*train-images*"):

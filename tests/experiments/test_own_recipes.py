@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import os
 import sys
 
 import numpy as np
 import pytest
-from tiny_runs import NEURONS, assert_same_bits, carry_out
+from tiny_runs import NEURONS, assert_same_bits, carry_out, without_seconds
 
 import mnp
 from mnp import cli
@@ -125,6 +126,16 @@ def test_own_network_ranking_policy_and_augmentation_on_own_data(mine, tmp_path,
     with pytest.raises(MnpError, match="was begun with other data"):
         other = dataclasses.replace(mine, test_images=mine.test_images[::-1].copy())
         mnp.run(read_experiment("whole"), "whole", data=other, figures=False)
+
+
+def test_seeds_in_processes_on_own_data_and_network(mine, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(os.path.abspath, filter(None, sys.path))))
+    small = ["prune.rankings=mine:taylor", "train.epochs=0", "prune.epochs=0"]
+    options = {"seeds": 2, "changes": small, "backend": "textbook", "figures": False}
+    one = mnp.run("my.toml", "one", data=mine, **options)
+    two = mnp.run("my.toml", "two", data="shapes.npz", jobs=2, **options)
+    assert without_seconds(one) == without_seconds(two) and [row["seed"] for row in one[::4]] == [0, 1]
+    assert_same_bits(tmp_path / "two" / "seed-1", tmp_path / "one" / "seed-1")
 
 
 def test_rankings_by_object_and_registered(mine):

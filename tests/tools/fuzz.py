@@ -38,7 +38,7 @@ import drawn_lfw
 import fuzz_formats
 from fuzz_watch import watched
 
-from mnp.data import idx, lfw_archive, lfw_images, lfw_protocol
+from mnp.data import Dataset, idx, lfw_archive, lfw_images, lfw_protocol, own
 from mnp.errors import MnpError
 
 SLOWEST = 5.0  # seconds for one file
@@ -74,7 +74,13 @@ def readers() -> dict[str, Reader]:
             for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
         ]
     bomb = gzip.compress(idx_seed[:16] + bytes(1 << 24), mtime=0)
+    mine = io.BytesIO()
+    labels = np.arange(3)
+    np.savez(mine, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     return {
+        "own": Reader(
+            [mine.getvalue()], own.read_npz, lambda data: isinstance(data, Dataset), name="own.npz"
+        ),
         "idx": Reader([idx_seed], lambda p: idx.read_idx(p, ndim=3), _is_images),
         "idx.gz": Reader(
             [gzip.compress(idx_seed, mtime=0), bomb], lambda p: idx.read_idx(p, ndim=3), _is_images, True
