@@ -55,7 +55,7 @@ def check_answer(yours, expected, tolerance=1e-6):
         print("yours:    ...\nnot yet: replace the ... and run the cell again")
         return
     for label, value in (("yours:   ", yours), ("expected:", expected)):
-        value = np.round(value, 4)
+        value = np.round(1 * np.asarray(value), 4)  # bool as 0 and 1
         shown = value if value.size <= 16 else f"{value.shape}, beginning with {value.ravel()[:6]}"
         print(label, str(shown).replace("\n", "\n" + " " * 10))
     same = np.shape(yours) == np.shape(expected) and np.allclose(yours, expected, tolerance, tolerance)

@@ -209,7 +209,9 @@ def test_an_answer_is_shown_beside_the_expected_one_once_it_is_there(yours, verd
     assert verdict in text and ("expected: [1. 2.]" in text) == isinstance(yours, list)
 
 
-def test_of_a_large_answer_the_first_numbers_are_shown(capsys):
+def test_masks_are_shown_as_numbers_and_of_a_large_answer_its_beginning(capsys):
+    helpers.check_answer([1, 0], np.array([True, False]))
+    assert capsys.readouterr().out == "yours:    [1 0]\nexpected: [1 0]\nright\n"
     helpers.check_answer(np.zeros(40), np.ones(40))
     assert "(40,), beginning with [1. 1. 1. 1. 1. 1.]" in capsys.readouterr().out
 
