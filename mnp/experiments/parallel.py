@@ -6,7 +6,7 @@ No kernel's result depends on its number of threads, so the number of processes 
 import contextlib
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
 from mnp.errors import MnpError
@@ -43,20 +43,22 @@ def run_in_processes(run, runs, jobs, *, log=print, **options):
     # Each process imports everything anew: a fork of one in which Numba's threads run would hang.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, spawn, initializer=_set_threads, initargs=(threads,)) as pool:
-        names = {pool.submit(_run_with_log, run, *runs[name], options): name for name in runs}
-        failures = []
+        waiting, running, failures = list(runs), {}, []
         try:
-            for future in as_completed(names):
-                error, name = None if future.cancelled() else future.exception(), names[future]
-                if error is not None:
-                    pool.shutdown(wait=False, cancel_futures=True)
+            while running or (waiting and not failures):
+                while waiting and len(running) < jobs and not failures:
+                    name = waiting.pop(0)
+                    running[pool.submit(_run_with_log, run, *runs[name], options)] = name
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    name, error = running.pop(future), future.exception()
                     if isinstance(error, BrokenProcessPool):
                         error = "its process ended (killed, or begun by a script that has no __main__ guard)"
-                    elif not isinstance(error, MnpError):
+                    elif not isinstance(error, MnpError | None):
                         raise error
-                    failures.append(f"{name}: {error}")
-                elif not future.cancelled():
-                    log(f"{name} is done")
+                    if error:
+                        failures.append(f"{name}: {error}")
+                    else:
+                        log(f"{name} is done")
         except BaseException:  # Ctrl-C: no process is left; killing one harms nothing, every file is complete
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():

@@ -59,6 +59,17 @@ def test_a_seed_that_fails_says_why(tmp_path, monkeypatch):
 
 
 @pytest.mark.posix
+def test_nothing_is_begun_after_a_failure(tmp_path):
+    runs = {name: (NEURONS, tmp_path / name) for name in ("a", "b", "c")}
+    with pytest.raises(MnpError, match=r"a: no luck$"):
+        parallel.run_in_processes(fail, runs, 1, log=lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def fail(experiment, folder):
+    raise MnpError("no luck")
+
+
 def test_the_processes_end_when_the_run_is_interrupted(tmp_path):
     """Even one that ignores the interrupt; nothing is started afterwards."""
     said = []
