@@ -60,7 +60,7 @@ def test_unknown_groups_and_baselines_are_rejected(monkeypatch):
     with pytest.raises(MnpError, match="no such group"):
         bench(only="nothing")
     monkeypatch.setattr(get_backend("tiled"), "available", lambda: False)
-    with pytest.raises(MnpError, match="not available"):
+    with pytest.raises(MnpError, match="cannot run here"):
         bench()
 
 
