@@ -35,8 +35,8 @@ def floats32(*arrays):
 
 
 def flat(array):
-    """The array with one axis and contiguous, as the loops expect it: a view, or a copy."""
-    return array.reshape(-1)
+    """The array with one axis, contiguous, aligned and writable as the loops expect it: a view, or a copy."""
+    return (array if array.flags.carray else np.array(array, order="C")).reshape(-1)
 
 
 def bytes_of(winner, choices):
