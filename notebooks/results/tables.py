@@ -238,6 +238,14 @@ def ratios(results, case):
     return ""
 
 
+def spills_table():
+    """Loops of the tiled kernels that need more registers than a CPU of another kind has."""
+    results = read("spills")
+    rows = [[*(str(row[name]) for name in ("cpu", "loops", "loops_with_stores"))] for row in results["rows"]]
+    columns = ["CPU", "innermost loops that multiply and add", "of these, with a vector stored on the stack"]
+    return with_command(table(columns, rows), results)
+
+
 def sparse_table():
     """Where the sparse form is faster than the dense one, and where not."""
     rows = []
@@ -322,6 +330,7 @@ TABLES = {
     "lfw-view2": lambda: table_of("lfw-view2", stored.faces_table),
     "bench": bench_table,
     "machines": machines_table,
+    "spills": spills_table,
     "sparse": sparse_table,
     "others": others_list,
     "frameworks": lambda: table_of("framework-versions", frameworks_table),
