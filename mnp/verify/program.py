@@ -51,11 +51,13 @@ class Program(types.ModuleType):
     command : str
         Split as a shell does it; started without a shell in the working folder.
 
-    Raises MnpError for a command that does not start or does not list its kernels.
+    Raises MnpError for a command that does not start or does not list its kernels, and without the library
+    safetensors.
     """
 
     def __init__(self, command):
         super().__init__("program")
+        safetensors_file.need("safetensors")  # to read outputs: said now, not as the verdict of a kernel
         # Windows splits a command itself; there a backslash stands between folders.
         self.words, self.process = command if os.name == "nt" else shlex.split(command), None
         self.temporary = tempfile.TemporaryDirectory(prefix="mnp-check-", ignore_cleanup_errors=True)

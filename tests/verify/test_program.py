@@ -14,6 +14,8 @@ from mnp.errors import MnpError
 from mnp.verify import conformance, program, stub
 from mnp.verify.candidate import load_module
 
+pytest.importorskip("safetensors")
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 FIVE = ("conv2d_forward", "conv2d_backward", "maxout_forward", "maxout_backward", "win_counts")
 COMPILERS = {
