@@ -212,8 +212,6 @@ class Experiment:
         if self.plan == "compare":
             require(p.epochs == w.epochs, "plan compare needs prune.epochs equal to weights.epochs")
             require(len(p.rankings) == 1, "plan compare takes one ranking")
-        if self.plan == "controls":
-            require(not w.targets, "plan controls takes no weights.reductions and no weights.remaining")
 
     def check_model(self):
         """Check the rules of neuron pruning for a model whose k is known."""
@@ -228,6 +226,11 @@ class Experiment:
         """The neurons per unit of each pruned layer, before the first round and after each one."""
         to_k = self.model.k if self.prune.to_k is None else self.prune.to_k
         return {layer: list(range(self.model.k, to_k - 1, -1)) for layer in self.prune.layers}
+
+    @property
+    def neuron_rounds(self):
+        """Number of rounds of neuron pruning in each arm that has them."""
+        return max(map(len, self.ladders().values()), default=1) - 1
 
     @property
     def has_folds(self):
@@ -380,7 +383,7 @@ class FacesExperiment(Experiment):
         require(
             0 < width <= 16 and 64 * width % 1 == 0, f"model.width = {width} is no multiple of 1/64 up to 16"
         )
-        require(self.plan == "sequence", "plan must be sequence for faces")
+        require(self.plan != "compare", "plan compare is not for faces")
         require(not self.train.augment, "train.augment must be empty for faces: they have shift and zoom")
         super().check()
 
@@ -460,6 +463,7 @@ def plan_rounds(experiment):
     The first round is shared by the first two arms; each column has one number of epochs and one schedule,
     and all arms see the same batches. "small" is trained from new weights. (After pruning to one neuron per
     unit, the same structure with new weights is that network, so this is also the re-initialised control.)
+    With weights rounds the last two arms, which have no such network, are left out.
 
     Returns
     -------
@@ -494,13 +498,14 @@ def plan_rounds(experiment):
             parent = add(weights_kind, arm, parent, plan[parent].k, e.weights.epochs, **target)
 
     def add_continued(arm, parent):
-        for _ in steps[1:]:
-            parent = add("continue", arm, parent, plan[parent].k, e.prune.epochs)
+        for epochs in [e.prune.epochs] * e.neuron_rounds + [e.weights.epochs] * len(e.weights.targets):
+            parent = add("continue", arm, parent, plan[parent].k, epochs)
 
     ladders = e.ladders()
     # One dict of layer -> k for each round; a layer that has reached its last k stays there.
-    longest = max(map(len, ladders.values()), default=1)
-    steps = [{name: ks[min(i, len(ks) - 1)] for name, ks in ladders.items()} for i in range(longest)]
+    steps = [
+        {name: ks[min(i, len(ks) - 1)] for name, ks in ladders.items()} for i in range(e.neuron_rounds + 1)
+    ]
     first, to_k = max(steps[0].values(), default=1), max(steps[-1].values(), default=1)
     root = last = add("train", "", -1, first, e.train.epochs)
     if e.plan == "compare":
@@ -514,8 +519,10 @@ def plan_rounds(experiment):
     elif e.plan == "controls":
         add_continued("unpruned", root)
         pruned = [add_neurons(arm_of(ranking), ranking, root)[-1] for ranking in e.prune.rankings]
-        add_continued("small", add("train", "small", -1, to_k, e.train.epochs))
-        add_continued("rewound", add("rewind", "rewound", pruned[0], to_k, e.train.epochs))
+        add_weights(plan[pruned[0]].arm, pruned[0])
+        if not e.weights.targets:
+            add_continued("small", add("train", "small", -1, to_k, e.train.epochs))
+            add_continued("rewound", add("rewind", "rewound", pruned[0], to_k, e.train.epochs))
     else:
         several = len(e.prune.rankings) > 1
         for ranking in e.prune.rankings:

@@ -124,6 +124,13 @@ EXPERIMENTS = {
             prune=PruneRecipe(rankings=("win_counts", "random")),
         ),
         Experiment(
+            "mnist-combined-controls",
+            "mnist-combined beside a network that nothing is removed from, trained for as long",
+            plan="controls",
+            model=WIDE,
+            weights=WeightRecipe(reductions=(0.92, 0.98), policy="cosine"),
+        ),
+        Experiment(
             "fashion-caffe-controls",
             "the same on Fashion-MNIST, with the authors' network",
             plan="controls",
@@ -161,6 +168,13 @@ EXPERIMENTS = {
         FacesExperiment(
             "lfw",
             "View 1 of LFW: a quarter-width VGG16, fc6 and fc7 from k = 4 to 1, then weights",
+            prune=FACES_PRUNE,
+            weights=FACES_WEIGHTS,
+        ),
+        FacesExperiment(
+            "lfw-controls",
+            "lfw beside a network that nothing is removed from, trained for as long",
+            plan="controls",
             prune=FACES_PRUNE,
             weights=FACES_WEIGHTS,
         ),

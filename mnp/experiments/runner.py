@@ -372,9 +372,12 @@ class Runner:
 
     def section(self, round):
         """The part of the recipe that a round's learning rate comes from."""
-        sections = dict.fromkeys(("train", "rewind"), self.experiment.train)
-        sections |= dict.fromkeys(("neurons", "continue"), self.experiment.prune)
-        return sections.get(round.kind, self.experiment.weights)
+        e = self.experiment
+        sections = dict.fromkeys(("train", "rewind"), e.train)
+        sections |= dict.fromkeys(("neurons", "continue"), e.prune)
+        if round.kind == "continue" and round.depth > e.neuron_rounds:  # beside a weights round
+            return e.weights
+        return sections.get(round.kind, e.weights)
 
     def ramp(self, round):
         """Iterations over which a gradual round's masks grow; 0 for any other round."""

@@ -224,6 +224,13 @@ def test_rounds_are_numbered_and_follow_their_parents(name):
     assert len({s.label for s in plan}) == len(plan)
 
 
+def test_controls_of_weight_pruning_train_on_for_as_long():
+    plan = plan_rounds(get_experiment("lfw-controls"))
+    arms = {arm: [s.epochs for s in plan if s.arm == arm] for arm in ("unpruned", "win_counts")}
+    assert list(arms) == list(dict.fromkeys(s.arm for s in plan if s.arm))  # no others
+    assert arms["unpruned"] == arms["win_counts"] == [2, 2, 2, 3, 3]
+
+
 def test_neuron_rounds_then_weight_rounds():
     plan = plan_rounds(get_experiment("mnist-combined"))
     assert [s.kind for s in plan] == ["train"] + ["neurons"] * 3 + ["weights"] * 2
@@ -298,7 +305,6 @@ def test_compare_has_equal_sizes_after_equal_iterations():
     [
         ({"prune": PruneRecipe(to_k=None)}, "to_k below model.k"),
         ({"plan": "controls", "prune": PruneRecipe(to_k=None)}, "to_k below model.k"),
-        ({"plan": "controls", "weights": WeightRecipe(reductions=(0.5,))}, "takes no weights.reductions"),
         ({"weights": WeightRecipe(epochs=3)}, "equal"),
         ({"prune": PruneRecipe(rankings=("random", "reversed"))}, "one ranking"),
         ({"model": ModelRecipe(neurons=10, k=1)}, "to_k below model.k"),

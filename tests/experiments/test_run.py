@@ -27,7 +27,7 @@ from mnp.experiments.recipes import (
     WeightRecipe,
     plan_rounds,
 )
-from mnp.experiments.registry import read_experiment
+from mnp.experiments.registry import get_experiment, read_experiment
 from mnp.experiments.results import COLUMNS, format_data, format_table
 from mnp.files import lock_folder
 from mnp.nn import evaluate
@@ -78,6 +78,16 @@ def test_controls_begin_where_they_say(tmp_path):
     assert np.array_equal(rewound["state/conv1.weight"], saved[plan[0].label]["state/conv1.weight"])
     small = by_arm["small"][0]["state/fc3.weight"]
     assert small.shape == rewound["state/fc3.weight"].shape and not np.array_equal(small, weight[:, 0])
+
+
+def test_controls_of_weight_pruning_follow_the_same_learning_rates(tmp_path):
+    e = get_experiment("mnist-combined-controls")
+    controls = runner.Runner(e, tmp_path, None, None, print)
+    sections = {
+        arm: [controls.section(s) for s in controls.plan if s.arm == arm]
+        for arm in ("unpruned", "win_counts")
+    }
+    assert sections["unpruned"] == sections["win_counts"] == [e.prune] * 3 + [e.weights] * 2
 
 
 # --- what a run leaves -----------------------------------------------------------------------------------
