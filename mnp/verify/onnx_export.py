@@ -4,6 +4,7 @@
     MaxPool2d -> MaxPool       AvgPool2d -> AveragePool    Flatten -> Flatten
     BatchNorm2d -> BatchNormalization                      Dropout -> nothing: this is inference
     MaxoutDense -> Gemm, Reshape to (N, units, k), ReduceMax, and Relu if the layer has one
+    MaxoutConv2d -> Conv, then a MaxPool of size k over the axis of the feature maps
 
 Operator set 13, which every runtime of the last years reads. Arrays are float32. A masked weight is written
 with its zeros: ONNX has a `sparse_initializer`, but ONNX Runtime makes it dense when it loads the model, so
@@ -17,7 +18,18 @@ import numpy as np
 
 import mnp
 from mnp.errors import MnpError
-from mnp.nn import AvgPool2d, BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxoutDense, MaxPool2d, ReLU
+from mnp.nn import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxoutConv2d,
+    MaxoutDense,
+    MaxPool2d,
+    ReLU,
+)
 from mnp.verify.state_dict import check_layer_types, layer_arrays, need
 
 OPSET, IR_VERSION = 13, 8
@@ -35,10 +47,10 @@ class Node(NamedTuple):
     attributes: dict = MappingProxyType({})
 
 
-def _conv(layer):
-    _, _, kh, kw = layer.params["weight"].shape
-    sides = {"kernel_shape": [kh, kw], "strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
-    return [Node("Conv", ("weight", "bias"), attributes=sides)]
+def _conv(layer, result=""):
+    kernel = list(layer.params["weight"].shape[-2:])
+    sides = {"kernel_shape": kernel, "strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
+    return [Node("Conv", ("weight", "bias"), result, sides)]
 
 
 def _pool(operator):
@@ -63,6 +75,18 @@ def _maxout(layer):
     return [*nodes, Node("Relu")] if layer.relu else nodes
 
 
+def _maxout_conv(layer):
+    # Pooling takes the last axes: (N, 1, units * k, OH, OW) makes the feature maps one of them.
+    sides = {"kernel_shape": [layer.k, 1, 1], "strides": [layer.k, 1, 1]}
+    pool = Node("MaxPool", (), "maximum", sides)
+    return [
+        *_conv(layer, "z"),
+        Node("Unsqueeze", ("axes",), "maps"),
+        pool,
+        Node("Squeeze", ("axes",)),
+    ]
+
+
 # How a layer is written: a function of the layer that gives its nodes.
 NODES = {
     Conv2d: _conv,
@@ -71,6 +95,7 @@ NODES = {
     BatchNorm2d: _batch_norm,
     Dense: lambda layer: [Node("Gemm", ("weight", "bias"), attributes={"transB": 1})],
     MaxoutDense: _maxout,
+    MaxoutConv2d: _maxout_conv,
     Flatten: lambda layer: [Node("Flatten", attributes={"axis": 1})],
     ReLU: lambda layer: [Node("Relu")],
     Dropout: lambda layer: [],
@@ -118,6 +143,8 @@ def to_onnx(net):
             arrays[f"{name}.{key}"] = array.astype(np.float32)
         if isinstance(layer, MaxoutDense):
             arrays[f"{name}.shape"] = np.array([-1, layer.units, layer.k], np.int64)
+        elif isinstance(layer, MaxoutConv2d):
+            arrays[f"{name}.axes"] = np.array([1], np.int64)
     if not nodes:
         nodes.append(make.make_node("Identity", ["images"], ["logits"], name="identity"))
     nodes[-1].output[0] = "logits"
@@ -156,7 +183,7 @@ def _input_axes(net):
     for layer in net.layers.values():
         if isinstance(layer, (Dense, MaxoutDense)):
             return ["N", layer.in_features]
-        if isinstance(layer, (Conv2d, BatchNorm2d)):
+        if isinstance(layer, (Conv2d, MaxoutConv2d, BatchNorm2d)):
             channels = len(layer.params["bias"]) if isinstance(layer, BatchNorm2d) else layer.in_channels
             break
         if isinstance(layer, Flatten):

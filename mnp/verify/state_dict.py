@@ -7,7 +7,8 @@ A state_dict for PyTorch has one array for each entry of the matching `nn.Module
     bn.weight, bn.bias, bn.running_mean, bn.running_var (C,), bn.num_batches_tracked ()    nn.BatchNorm2d
 
 A maxout layer is an `nn.Linear` of units * k outputs, row u * k + j being neuron j of unit u, followed by
-`z.reshape(N, units, k).amax(2)`: that is the one array whose shape differs from ours, (units, k, in).
+`z.reshape(N, units, k).amax(2)`: that is the one array whose shape differs from ours, (units, k, in). One of
+feature maps is an `nn.Conv2d` of units * k filters, followed by `z.unflatten(1, (units, k)).amax(2)`.
 Masks are not exported: what they remove is zero in the weight. A neuron that the masks remove whole gets
 the lowest float32 as its bias, so that it does not win in the other program either.
 """
@@ -17,7 +18,7 @@ import importlib
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.nn import BatchNorm2d, MaxoutDense, Network
+from mnp.nn import BatchNorm2d, Maxout, Network
 from mnp.nn.network import LAYER_TYPES
 
 
@@ -52,7 +53,7 @@ def layer_arrays(layer):
         Copies, not views.
     """
     arrays = {key: np.array(array, order="C") for key, array in (layer.params | layer.buffers).items()}
-    if isinstance(layer, MaxoutDense):
+    if isinstance(layer, Maxout):
         if (out := layer.masked_out()) is not None:
             arrays["bias"][out] = np.finfo(np.float32).min  # finite in float32, too, which ONNX takes
         arrays = {key: a.reshape(layer.units * layer.k, *a.shape[2:]) for key, a in arrays.items()}
@@ -92,7 +93,7 @@ def from_state_dict(state, like):
     Parameters
     ----------
     state : dict of name -> array
-        Every parameter and running statistic. Maxout weights may be (units * k, in) or (units, k, in).
+        Every parameter and running statistic. Maxout weights may be (units * k, ...) or (units, k, ...).
     like : Network or list
         The architecture: a network of it, or what `Network.architecture()` gave.
 
@@ -110,7 +111,7 @@ def from_state_dict(state, like):
             continue
         array = np.asarray(array)
         layer = net.layers.get(name.partition(".")[0])
-        maxout = isinstance(layer, MaxoutDense) and name in own
+        maxout = isinstance(layer, Maxout) and name in own
         if maxout and array.shape == (layer.units * layer.k, *own[name].shape[2:]):
             array = array.reshape(own[name].shape)
         given[name] = array

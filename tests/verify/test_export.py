@@ -261,6 +261,36 @@ def test_batchnorm_loads_strictly_and_agrees():
     assert np.array_equal(back.forward(x), net.forward(x))
 
 
+def maxout_of_feature_maps():
+    """A network whose convolutions are maxout layers, one filter of which is masked out."""
+    net = lenet5(3, 4, 5, 2, conv_k=2, rng=0)
+    masks = {name: np.ones(array.shape, bool) for name, array in net["conv2"].params.items()}
+    masks["weight"][1, 0] = masks["bias"][1, 0] = False
+    net.set_masks({f"conv2.{name}": mask for name, mask in masks.items()})
+    return net, np.random.default_rng(3).normal(size=(6, 1, 28, 28)).astype(np.float32)
+
+
+def test_onnx_of_maxout_over_feature_maps(tmp_path):
+    pytest.importorskip("onnx")
+    net, x = maxout_of_feature_maps()
+    export(net, "onnx", tmp_path / "x.onnx")
+    assert np.allclose(net.forward(x), run_onnx(tmp_path / "x.onnx", x), atol=1e-5)
+
+
+def test_maxout_over_feature_maps_in_pytorch_and_back():
+    torch = pytest.importorskip("torch")
+    net, x = maxout_of_feature_maps()
+    state = to_state_dict(net)
+    z = torch.from_numpy(x)
+    for name in ("conv1", "conv2"):
+        weight, bias = (torch.from_numpy(state[f"{name}.{key}"]) for key in ("weight", "bias"))
+        z = torch.nn.functional.conv2d(z, weight, bias).unflatten(1, (-1, 2)).amax(2)
+        z = torch.nn.functional.max_pool2d(z, 2)
+    assert np.allclose(z.numpy(), net.forward(x, until="pool2"), atol=1e-5)
+    back = from_state_dict(state, net)
+    assert np.allclose(back.forward(x), net.forward(x), atol=1e-5)
+
+
 def test_flattening_puts_neuron_j_of_unit_u_in_row_u_k_plus_j():
     net = lenet5(2, 2, 3, 4, rng=0)
     ours, flat = net.params()["fc3.weight"], to_state_dict(net)["fc3.weight"]
