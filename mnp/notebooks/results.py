@@ -221,8 +221,8 @@ def own_records(folder=None, names=RECORDS):
     """This project's runs as records: every round of weight pruning, or else the last of neuron pruning.
 
     Compression is LeNet-5's number of parameters over those left, whatever the run began with;
-    weights_compression is the same without biases, the count of most papers. Rounds that leave more than
-    LeNet-5 has are left out.
+    weights_compression is the same without biases, the count of most papers; macs are the multiply-adds of
+    the weights that are left, for one image. Rounds that leave more than LeNet-5 has are left out.
     """
     published, records = read_results("published", folder), []
     base, base_weights = published["lenet5_parameters"], published["lenet5_weights"]
@@ -246,6 +246,9 @@ def own_records(folder=None, names=RECORDS):
             model = results["recipe"]["model"]
             biases = model["conv1"] + model["conv2"] + model["neurons"] // model["k"] * line["k"] + 10
             record["weights_compression"] = base_weights / (line["nonzero"] - biases)
+            record["macs"] = float(
+                np.mean([r["nonzero_macs"] for r in results["rows"] if r["step"] == line["step"]])
+            )
             records += [record] if line["nonzero"] < base else []
     return records
 
@@ -253,9 +256,26 @@ def own_records(folder=None, names=RECORDS):
 def all_records(folder=None, names=RECORDS):
     """Published and own records, the least compressed first, numbered from 1 as in the figure."""
     published = read_results("published", folder)["mnist"]
-    records = [{"sd": None, "left": None, **record} for record in published] + own_records(folder, names)
+    records = [
+        {"sd": None, "left": None, "macs": lenet5_macs(record["widths"]), **record} for record in published
+    ]
+    records += own_records(folder, names)
     records = sorted(records, key=lambda record: record["compression"])
     return [{"number": i, **record} for i, record in enumerate(records, 1)]
+
+
+def lenet5_macs(widths):
+    """Multiply-adds for one image of a LeNet-5 of these widths: conv1, conv2, inputs of fc3, fc3.
+
+    Most papers remove inputs of fc3 one by one, not by whole feature maps. None for widths that are not known.
+
+    >>> lenet5_macs("20-50-800-500"), lenet5_macs("9-18-65-25")
+    (2293000, 390675)
+    """
+    if widths is None:
+        return None
+    conv1, conv2, inputs, fc3 = map(int, widths.split("-"))
+    return 24 * 24 * 25 * conv1 + 8 * 8 * 25 * conv1 * conv2 + inputs * fc3 + 10 * fc3
 
 
 def records_table(records):
@@ -271,6 +291,7 @@ def records_table(records):
             (f"{r['compression']:.3g}x" if r["compression"] < 1000 else f"{r['compression']:,.0f}x")
             + " in bytes" * (r["counted"] == "bytes")
         ),
+        "multiply-adds": lambda r: "" if r["macs"] is None else f"{r['macs']:,.0f}",
         "of weights": lambda r: f"{r['weights_compression']:.3g}x" if "weights_compression" in r else "",
         "arXiv": lambda r: r["source"].removeprefix("arXiv ") if "year" in r else "",
     }

@@ -99,29 +99,38 @@ def plot_arm_errors(errors, title):
 
 
 def plot_records(records, title):
-    """Test error over compression: published results hollow, this project's filled, +- one sd over seeds.
+    """Test error over compression and over multiply-adds: published results hollow, this project's filled.
 
     Parameters
     ----------
     records : list of dict, `mnp.notebooks.results.all_records`
-        Each point has the name of its method; those without an error are left out.
+        Each point has the name of its method, and +- one sd over seeds; those without an error are left out.
     """
-    figure, ax = new_figure(size=(9.6, 5.0))
-    drawn = [record for record in records if record["after"] is not None]
-    for record in drawn:
-        own = "recipe" in record
-        style = {"color": BLUE if own else BLACK, "markerfacecolor": BLUE if own else "white"}
-        marker, place = REMOVED[record["removed"]][0], (record["compression"], record["after"])
-        ax.errorbar(*place, record["sd"] or 0, fmt=marker, markersize=8, capsize=2, **style)
+    figure, axes = new_figure(2, size=(12.6, 5.0), sharey=True)
+    panels = {
+        "compression": "compression: 431,080 (LeNet-5) / remaining parameters",
+        "macs": "multiply-adds for one image, of the remaining weights",
+    }
+    for ax, (field, label) in zip(axes, panels.items(), strict=True):
+        drawn = [r for r in records if r["after"] is not None and r[field] is not None]
+        for record in drawn:
+            own = "recipe" in record
+            style = {"color": BLUE if own else BLACK, "markerfacecolor": BLUE if own else "white"}
+            marker, place = REMOVED[record["removed"]][0], (record[field], record["after"])
+            ax.errorbar(*place, record["sd"] or 0, fmt=marker, markersize=8, capsize=2, **style)
+        log_scale(ax.xaxis)
+        ax.margins(x=0.1, y=0.25)
+        label_axes(ax, label, "test error (%)", "")
+    axes[1].invert_xaxis()  # smaller networks to the right, as on the left
     for marker, label in REMOVED.values():
-        ax.plot([], [], marker, color=BLACK, markerfacecolor="white", label=label)
-    ax.plot([], [], "s", color=BLUE, label="filled: this project, mean over seeds")
-    log_scale(ax.xaxis)
-    ax.margins(x=0.1, y=0.25)
-    label_axes(ax, "compression: 431,080 (LeNet-5) / remaining parameters", "test error (%)", title)
+        axes[0].plot([], [], marker, color=BLACK, markerfacecolor="white", label=label)
+    axes[0].plot([], [], "s", color=BLUE, label="filled: this project, mean over seeds")
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.draw_without_rendering()
-    label_points(ax, [(r["compression"], r["after"], r["method"].removeprefix("mnp, ")) for r in drawn])
+    for ax, field in zip(axes, panels, strict=True):
+        drawn = [r for r in records if r["after"] is not None and r[field] is not None]
+        label_points(ax, [(r[field], r["after"], r["method"].removeprefix("mnp, ")) for r in drawn])
     return figure
 
 

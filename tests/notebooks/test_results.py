@@ -169,7 +169,15 @@ def test_records_count_against_lenet5(folder):
     assert last["compression"] == pytest.approx(431_080 / 150) and last["removed"] == "both"
     biases = 2 + 2 + 12 // 3 + 10
     assert last["weights_compression"] == pytest.approx(430_500 / (150 - biases))
+    of_last = [
+        r["nonzero_macs"] for r in results.read_results(*names, folder)["rows"] if r["kind"] != "neurons"
+    ]
+    assert min(of_last) <= last["macs"] <= max(of_last)
     records = results.all_records(folder, names)
+    macs = {record["method"]: record["macs"] for record in records}
+    assert (
+        macs["L0-sep"] == 9 * 25 * 24**2 + 9 * 18 * 25 * 8**2 + 65 * 25 + 250 and macs["Han et al."] is None
+    )
     assert [record["number"] for record in records] == list(range(1, 20))
     assert [record["compression"] for record in records] == sorted(r["compression"] for r in records)
     text = results.format_text(*results.records_table(records))
