@@ -267,7 +267,7 @@ def all_records(folder=None, names=RECORDS):
 def lenet5_macs(widths):
     """Multiply-adds for one image of a LeNet-5 of these widths: conv1, conv2, inputs of fc3, fc3.
 
-    Most papers remove inputs of fc3 one by one, not by whole feature maps. None for widths that are not known.
+    Most papers remove inputs of fc3 one by one, not by whole feature maps. None for unknown widths.
 
     >>> lenet5_macs("20-50-800-500"), lenet5_macs("9-18-65-25")
     (2293000, 390675)
