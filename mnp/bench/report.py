@@ -39,6 +39,7 @@ def groups(threads):
         "sparse": cases.sparse,
         "batches": scaling.batches,
         "widths": scaling.widths,
+        "sizes": scaling.sizes,
         "first-use": scaling.first_use,
         "memory": scaling.memory,
         "stage": cases.training_round,

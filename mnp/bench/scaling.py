@@ -1,4 +1,4 @@
-"""Cases without a baseline: cost against batch size and width, first use, memory."""
+"""Cases without a baseline: cost against batch size, width and k, first use, memory."""
 
 import os
 import subprocess
@@ -9,7 +9,10 @@ import tracemalloc
 
 from mnp.bench.cases import authors_net, examples, make_row, training_step
 from mnp.bench.timing import interleaved
+from mnp.nn import lenet5
+from mnp.pruning.sizes import count_sizes
 
+TINY = ((6, 10, 40), (4, 8, 24), (3, 6, 16))  # filters, filters, units of the recipes mnist-tiny-*
 FIRST_USE = """
 import sys, time
 sys.modules["scipy"] = None  # not a dependency; numba would import it where it is installed
@@ -40,6 +43,19 @@ def widths(compare, peak):
     for n, time_of in interleaved(calls, rounds=20, budget=10).items():
         case = f"growth with the width, {4 * n} neurons"
         yield make_row(case, 64, "tiled", {"tiled": time_of}, "tiled")
+
+
+def sizes(compare, peak):
+    """Inference by the neurons per unit of fc3, and of small networks, with parameters and multiply-adds."""
+    nets = {f"k = {k}": lenet5(20, 52, 64, k, rng=0, backend="tiled") for k in range(8, 0, -1)}
+    nets |= {"-".join(map(str, tiny)): lenet5(*tiny, 1, rng=0, backend="tiled") for tiny in TINY}
+    for batch in (1, 64):
+        x, _ = examples(batch)
+        calls = {name: lambda net=net, x=x: net.forward(x) for name, net in nets.items()}
+        for name, time_of in interleaved(calls, rounds=40, budget=10).items():
+            counted = count_sizes(nets[name], x.shape[1:])
+            row = make_row(f"inference by size, {name}", batch, "tiled", {"tiled": time_of}, "tiled")
+            yield row | {"params": counted.params, "macs": counted.macs}
 
 
 def first_use(compare, peak):

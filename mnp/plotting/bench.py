@@ -13,10 +13,12 @@ BASELINES = (  # ratio in a row, legend, colour, hatching
 
 
 def plot_benchmark(report):
-    """Draw a report of `mnp bench`: the dict that it writes as JSON.
+    """Draw a report of `mnp bench`: the dict that it writes as JSON. `--only sizes` has a figure of its own.
 
     Raises MnpError for a dict that is no such report.
     """
+    if isinstance(report, dict) and report.get("rows") and all("macs" in row for row in report["rows"]):
+        return plot_sizes(report["rows"])
     figure, (left, right) = new_figure(2, size=(9.6, 7.2), width_ratios=(3, 2))
     try:
         draw_ratios(report["rows"], left)
@@ -25,6 +27,31 @@ def plot_benchmark(report):
     except (KeyError, TypeError, ValueError) as error:
         raise MnpError(f"this report is not what `mnp bench --json` writes ({error!r})") from None
     figure.suptitle(f"{model}, {threads} threads, load {load}", fontsize=9)
+    return figure
+
+
+def plot_sizes(rows):
+    """Draw parameters, multiply-adds and the time of inference of the networks that `mnp bench` has by size.
+
+    rows: those of its report; others than "inference by size" are left out.
+    """
+    rows = [row for row in rows if "macs" in row]
+    names = list(dict.fromkeys(row["case"].rpartition(", ")[2] for row in rows))
+    figure, axes = new_figure(3, size=(9.6, 3.8))
+    times = {batch: [row["mnp_ms"] for row in rows if row["batch"] == batch] for batch in (1, 64)}
+    first = rows[: len(names)]
+    panels = {
+        "parameters": {"": [row["params"] for row in first]},
+        "multiply-adds for one image": {"": [row["macs"] for row in first]},
+        "time of inference (ms)": {f"{n} image{'s' * (n > 1)}": ms for n, ms in times.items()},
+    }
+    for ax, (label, lines) in zip(axes, panels.items(), strict=True):
+        for (name, values), colour, marker in zip(lines.items(), (BLUE, ORANGE), "os", strict=False):
+            ax.plot(values, marker, color=colour, label=name)
+        log_scale(ax.yaxis)
+        ax.set_xticks(range(len(names)), names, rotation=60, fontsize=8)
+        label_axes(ax, "", label)
+    axes[2].legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -95,6 +95,20 @@ def test_a_report_is_drawn_and_anything_else_rejected():
         plot_benchmark({"rows": rows})
 
 
+def test_sizes_have_a_figure_of_their_own():
+    from mnp.plotting.bench import plot_benchmark
+
+    rows = [
+        cases.make_row(f"inference by size, {name}", n, "tiled", {"tiled": (n * ms, n * ms)}, "tiled")
+        | {"params": 10 * ms, "macs": 100 * ms}
+        for n in (1, 64)
+        for name, ms in (("k = 2", 2.0), ("k = 1", 1.0))
+    ]
+    params, macs, ms = plot_benchmark({"rows": rows}).axes
+    drawn = [[list(line.get_ydata()) for line in ax.lines] for ax in (params, macs, ms)]
+    assert drawn == [[[20, 10]], [[200, 100]], [[2, 1], [128, 64]]]
+
+
 def test_committed_reports_are_drawn():
     from mnp.plotting.bench import plot_benchmark
 
