@@ -497,9 +497,10 @@ def plan_rounds(experiment):
             target |= {"ks": plan[parent].ks}
             parent = add(weights_kind, arm, parent, plan[parent].k, e.weights.epochs, **target)
 
-    def add_continued(arm, parent):
-        for epochs in [e.prune.epochs] * e.neuron_rounds + [e.weights.epochs] * len(e.weights.targets):
+    def add_continued(arm, parent, rounds=e.neuron_rounds, epochs=e.prune.epochs):
+        for _ in range(rounds):
             parent = add("continue", arm, parent, plan[parent].k, epochs)
+        return parent
 
     ladders = e.ladders()
     # One dict of layer -> k for each round; a layer that has reached its last k stays there.
@@ -517,10 +518,12 @@ def plan_rounds(experiment):
         add(weights_kind, "after", neurons[-2], k, e.weights.epochs, match=neurons[-1])
         add_weights("after", neurons[-1])
     elif e.plan == "controls":
-        add_continued("unpruned", root)
+        unpruned = add_continued("unpruned", root)
         pruned = [add_neurons(arm_of(ranking), ranking, root)[-1] for ranking in e.prune.rankings]
-        add_weights(plan[pruned[0]].arm, pruned[0])
-        if not e.weights.targets:
+        if e.weights.targets:
+            add_weights(plan[pruned[0]].arm, pruned[0])
+            add_continued("unpruned", unpruned, len(e.weights.targets), e.weights.epochs)
+        else:
             add_continued("small", add("train", "small", -1, to_k, e.train.epochs))
             add_continued("rewound", add("rewind", "rewound", pruned[0], to_k, e.train.epochs))
     else:

@@ -70,9 +70,9 @@ def shared_rounds(experiment, other):
     prunes = [replace(e.prune, to_k=None, rankings=("win_counts",)) for e in (experiment, other)]
     shared = []
     for round, theirs in zip(plan_rounds(experiment), plan_rounds(other), strict=False):
-        if round != theirs or round.kind not in ("train", "neurons"):
+        if round != theirs or round.kind not in ("train", "neurons", "continue"):
             break
-        if round.kind == "neurons" and prunes[0] != prunes[1]:
+        if round.kind != "train" and (prunes[0] != prunes[1] or round.depth > experiment.neuron_rounds):
             break
         shared.append(round)
     return shared

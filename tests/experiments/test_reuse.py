@@ -49,6 +49,8 @@ def test_which_rounds_are_shared():
     # weights rounds are never copied, and a compare begins like the sequence of the same network
     assert labels(COMBINED, dataclasses.replace(COMBINED, name="again")) == labels(COMBINED, NEURONS)
     assert labels(EXPERIMENTS["mnist-compare"], EXPERIMENTS["mnist-caffe"]) == ["00-train-k4"]
+    shared = labels(EXPERIMENTS["mnist-combined-controls"], EXPERIMENTS["mnist-controls"])
+    assert shared[-1] == "06-win_counts-neurons-k1" and "03-unpruned-continue-k4" in shared
 
 
 def test_seeds_copy_from_their_own(tmp_path):
