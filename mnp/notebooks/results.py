@@ -188,6 +188,21 @@ def paired_table(results, reference, k=None):
     return ("method", "parameters", "error, %", f"difference from {arm_label(reference)}"), rows
 
 
+def rounds_table(results, arm, reference):
+    """Each round of an arm beside the round of the arm `reference` that was trained for as long."""
+    paths = {name: {} for name in (arm, reference)}
+    for row in results["rows"]:
+        if row["arm"] in paths:
+            paths[row["arm"]].setdefault(row["step"], []).append(row)
+    rows = []
+    for pruned, other in zip(*(of_arm.values() for of_arm in paths.values()), strict=True):
+        errors = [[row["error"] for row in of_round] for of_round in (pruned, other)]
+        cells = describe_round(pruned[0] | {"arm": ""}), f"{pruned[0]['nonzero']:,}"
+        means = (format_sd(*mean_sd_se(of_round)[:2]) for of_round in errors)
+        rows.append((*cells, *means, format_interval(*paired_interval(*errors))))
+    return ("operation", "parameters", "error, %", f"{arm_label(reference)}, %", "difference"), rows
+
+
 def describe_difference(results, arm, other, k=None):
     """A sentence in bold Markdown: which of two arms has the lower test error, from their paired interval."""
     errors = errors_of_arms(results, k)

@@ -22,7 +22,11 @@ CLAIMS = (  # task, what the paper's abstract states, the recipe that repeats it
     ("VGG16, LFW: neurons", "-61 %", "lfw-view2", 3),
     ("VGG16, LFW: neurons, then weights", "-80 %", "lfw-view2", 4),
 )
-CONTROLS = {"mnist": "mnist-controls", "mnist-caffe": "mnist-caffe-controls"}  # recipe: that of its controls
+CONTROLS = {  # recipe: that of its controls
+    "mnist": "mnist-controls",
+    "mnist-caffe": "mnist-caffe-controls",
+    "mnist-combined": "mnist-combined-controls",
+}
 VGG16 = 2622, 4, ["fc6"]  # classes, k, maxout layers: the row that fits the abstract's -61 %
 SPEED = (  # the rows of the README's short table
     ("LeNet training step", 64),
@@ -85,7 +89,7 @@ def claims_table():
             spreads = {line["step"]: line["error_sd"] for line in (first, last)}
         errors = (stored.format_sd(line["error_mean"], spreads[line["step"]]) for line in (first, last))
         removed = f"-{percent(last['reduction'])} (-{percent(last['reduction_without_maxout'])})"
-        controls = (control(recipe, arm) for arm in ("unpruned", "small"))
+        controls = (control(recipe, arm, index) for arm in ("unpruned", "small"))
         rows.append([task, claim, f"`{recipe}`", removed, " → ".join(errors), *controls])
     columns = ["task", "abstract", "recipe", "removed here", "test error, %"]
     columns += ["nothing removed", "small from scratch"]
@@ -95,12 +99,14 @@ def claims_table():
     return f"{table(columns, rows)}\n\n{full}: -{removed} of the network without maxout."
 
 
-def control(recipe, arm):
-    """Error at the end of an arm of the recipe's controls; "not yet run" without them."""
-    if recipe not in CONTROLS:
-        return "not yet run"
-    errors = stored.errors_of_arms(read(CONTROLS[recipe]))[arm]
-    return stored.format_sd(*mean_sd_se(errors)[:2])
+def control(recipe, arm, index):
+    """Error of an arm of the controls, trained for as long as the round `index`; empty if there is none."""
+    rows = [row for row in read(CONTROLS[recipe])["rows"] if row["arm"] == arm] if recipe in CONTROLS else []
+    if not rows:
+        return ""
+    # An arm that is trained from new weights has a round 0 of its own.
+    step = sorted({row["step"] for row in rows})[index - (rows[0]["kind"] != "train")]
+    return stored.format_sd(*mean_sd_se([row["error"] for row in rows if row["step"] == step])[:2])
 
 
 def controls_table(results):

@@ -90,6 +90,24 @@ def test_controls_of_weight_pruning_follow_the_same_learning_rates(tmp_path):
     assert sections["unpruned"] == sections["win_counts"] == [e.prune] * 3 + [e.weights] * 2
 
 
+def test_dropout_falls_in_equal_steps_with_the_neurons_and_in_the_controls(tmp_path):
+    e = dataclasses.replace(
+        NEURONS,
+        plan="controls",
+        model=dataclasses.replace(NEURONS.model, dropout=0.5),
+        prune=PruneRecipe(epochs=0, dropout=0.1),
+    )
+    carry_out(e, tmp_path / "run")
+    found = {}
+    for s in plan_rounds(e):
+        net = load_network(tmp_path / "run/checkpoints" / f"{s.label}.npz", "textbook")
+        layer = net.layers.get("fc3_dropout", net["fc3"])
+        found.setdefault(s.arm, []).append(getattr(layer, "dropout", getattr(layer, "p", None)))
+    falling = [pytest.approx(0.3), pytest.approx(0.1)]
+    assert found["unpruned"] == found["win_counts"] == falling
+    assert found["small"] == found["rewound"] == [0.5, *falling]
+
+
 # --- what a run leaves -----------------------------------------------------------------------------------
 
 
