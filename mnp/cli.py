@@ -313,8 +313,9 @@ def report(args):
 
 @command(
     "sizes",
-    "count the full-size VGG16 before and after neuron pruning, by formula; the reduction is against the "
-    "network without maxout",
+    "count a network layer by layer; without FILE the full-size VGG16 before and after neuron pruning, by "
+    "formula, the reduction against the network without maxout",
+    argument("file", nargs="?", metavar="FILE", help="checkpoint of a run"),
     argument("--results", metavar="DIR", help="also write DIR/vgg16-sizes.json"),
 )
 def sizes(args):
@@ -322,6 +323,8 @@ def sizes(args):
     from mnp.files import atomic_write, make_folder, to_json
     from mnp.pruning.sizes import FORMULAS
 
+    if args.file:
+        return print_sizes(args.file)
     rows = vgg16_sizes()
     print(format_sizes(rows))
     if args.results:
@@ -331,6 +334,23 @@ def sizes(args):
         repeat = "mnp sizes" if os.path.isabs(args.results) else f"mnp sizes --results {args.results}"
         atomic_write(path, to_json({"command": repeat, "formulas": formulas, "image": 224, "rows": rows}))
         print(f"results: {path}")
+
+
+def print_sizes(file):
+    """Print the sizes of the network in a checkpoint, with and without the units that nothing reads."""
+    from mnp.experiments.checkpoint import load_checkpoint, network_from
+    from mnp.pruning.shrink import remove_dead_units
+    from mnp.pruning.sizes import count_sizes
+
+    arrays, meta = load_checkpoint(file)
+    shape = (meta.get("data") or {}).get("image_shape")
+    if shape is None:
+        raise MnpError(f"{file}: does not say the shape of an image; mnp.count_sizes takes it in Python")
+    net = network_from(arrays, meta, "textbook")
+    print(count_sizes(net, shape).table())
+    small = remove_dead_units(net)
+    if small.count_params() < net.count_params():
+        print(f"\nwithout the units and filters that no weight reads:\n{count_sizes(small, shape).table()}")
 
 
 # --- speed, and other implementations ---------------------------------------------------------------------

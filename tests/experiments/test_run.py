@@ -16,6 +16,7 @@ from tiny_runs import COMPARE, GRADUAL, NEURONS, assert_same_bits, carry_out
 
 import mnp.data
 from mnp import files
+from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.experiments import checkpoint, classification, runner
 from mnp.experiments.checkpoint import load_checkpoint, load_network, save_checkpoint, with_prefix
@@ -544,3 +545,22 @@ def test_a_folder_that_holds_a_run_of_other_settings_says_which(complete):
     other = dataclasses.replace(NEURONS, train=dataclasses.replace(NEURONS.train, epochs=1))
     with pytest.raises(MnpError, match=r"holds the recipe tiny with train\.epochs = 2, not 1"):
         carry_out(other, complete["tiny"])
+
+
+def test_sizes_of_a_checkpoint_with_and_without_what_nothing_reads(complete, tmp_path, capsys):
+    source = complete["tiny"] / "checkpoints" / f"{plan_rounds(NEURONS)[-1].label}.npz"
+    arrays, meta = load_checkpoint(source)
+    assert main(["sizes", str(source)]) == 0
+    assert "without the units" not in capsys.readouterr().out
+    arrays["state/fc4.weight"][:, 0] = 0
+    save_checkpoint(tmp_path / "x.npz", arrays, meta)
+    assert main(["sizes", str(tmp_path / "x.npz")]) == 0
+    before, after = capsys.readouterr().out.split("without the units")
+    before, after = (
+        next(int(line.split()[2]) for line in text.splitlines() if line.startswith("fc3 "))
+        for text in (before, after)
+    )
+    assert before * 3 == after * 4  # one of four units is gone
+    del meta["data"]
+    save_checkpoint(tmp_path / "x.npz", arrays, meta)
+    assert main(["sizes", str(tmp_path / "x.npz")]) == 2 and "shape of an image" in capsys.readouterr().err
