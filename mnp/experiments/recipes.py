@@ -100,8 +100,7 @@ class PruneRecipe:
 
     schedule  for each layer from which to which k, and by how many neurons a round: "m1: 6 -> 1 by 2" (the
               last round removes what is left). It replaces `to_k` and `layers`.
-    dropout   in the last round; it falls from the model's in equal steps. None keeps the model's. A layer
-              with fewer neurons is less in need of it.
+    dropout   while retraining; None keeps the model's. A layer of fewer neurons is less in need of it.
     """
 
     to_k: int | None = 1
@@ -285,7 +284,6 @@ class OwnExperiment(Experiment):
 
     def check_model(self):
         require(self.plan == "sequence", "plan must be sequence for a model of your own")
-        require(self.prune.dropout is None, "prune.dropout must be none for a model of your own")
         self.ladders()
 
     def ladders(self):

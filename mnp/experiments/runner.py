@@ -246,22 +246,11 @@ class Runner:
             from mnp.experiments.gradual import masks_for
 
             net = apply_masks(net, masks_for(net, self.target(round)))
-        dropout = self.dropout(round)
-        if dropout is not None:
-            net = with_dropout(net, dropout)
+        section = self.section(round)
+        if getattr(section, "dropout", None) is not None:  # the training's is that of the model
+            net = with_dropout(net, section.dropout)
         optimizer = self.new_optimizer(round, net)
         return RoundState(net, optimizer, rng, wins_lost=lost, began=began, arrays=arrays)
-
-    def dropout(self, round):
-        """The probability of dropout that a round sets, or None if it leaves the network's as it is."""
-        e = self.experiment
-        if round.kind in ("weights", "gradual"):
-            return e.weights.dropout
-        if e.prune.dropout is None or round.kind not in ("neurons", "continue"):
-            return None
-        # By depth and not by k: an arm that nothing is removed from has the same retraining.
-        done = min(1, round.depth / e.neuron_rounds)
-        return (1 - done) * e.model.dropout + done * e.prune.dropout
 
     def rewind(self, round, rng):
         """The neurons that are left in the round's parent, with the weights that they began with."""
