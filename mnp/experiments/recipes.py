@@ -278,13 +278,18 @@ class OwnModel:
 
 @dataclass(frozen=True)
 class OwnExperiment(Experiment):
-    """Image classification with a network of one's own; `prune.schedule` says what is removed."""
+    """Image classification with a network of one's own; `prune.schedule` says what is removed.
+
+    The plans "compare" and "controls" need a schedule, too.
+    """
 
     model: OwnModel = field(default_factory=OwnModel)
 
     def check_model(self):
-        require(self.plan == "sequence", "plan must be sequence for a model of your own")
-        self.ladders()
+        require(
+            self.ladders() or self.plan == "sequence",
+            f"plan {self.plan} needs a prune.schedule, such as 'fc1: 4 -> 1'",
+        )
 
     def ladders(self):
         ladders = {}
@@ -481,6 +486,8 @@ def plan_rounds(experiment):
 
     def add(kind, arm, parent, k, epochs, **options):
         depth = plan[parent].depth + 1 if parent >= 0 and kind != "rewind" else 0
+        if parent >= 0:
+            options.setdefault("ks", plan[parent].ks)
         plan.append(Round(len(plan), kind, arm, parent, depth, k, epochs, **options))
         return len(plan) - 1
 
@@ -490,13 +497,12 @@ def plan_rounds(experiment):
             options = {"ranking": ranking}
             if e.prune.schedule:
                 moved = [f"{name} {before[name]} -> {k}" for name, k in after.items() if before[name] > k]
-                options |= {"ks": tuple(after.items()), "removed": ", ".join(moved)}
+                options |= {"ks": ks_of(after), "removed": ", ".join(moved)}
             indices.append(add("neurons", arm, indices[-1], max(after.values()), e.prune.epochs, **options))
         return indices
 
     def add_weights(arm, parent):
         for target in e.weights.targets:
-            target |= {"ks": plan[parent].ks}
             parent = add(weights_kind, arm, parent, plan[parent].k, e.weights.epochs, **target)
 
     def add_continued(arm, parent, rounds=e.neuron_rounds, epochs=e.prune.epochs):
@@ -510,7 +516,8 @@ def plan_rounds(experiment):
         {name: ks[min(i, len(ks) - 1)] for name, ks in ladders.items()} for i in range(e.neuron_rounds + 1)
     ]
     first, to_k = max(steps[0].values(), default=1), max(steps[-1].values(), default=1)
-    root = last = add("train", "", -1, first, e.train.epochs)
+    ks_of = lambda step: tuple(step.items()) if e.prune.schedule else ()  # noqa: E731
+    root = last = add("train", "", -1, first, e.train.epochs, ks=ks_of(steps[0]))
     if e.plan == "compare":
         neurons = add_neurons("neurons", e.prune.rankings[0], root)
         for match in neurons[1:]:
@@ -526,7 +533,7 @@ def plan_rounds(experiment):
             add_weights(plan[pruned[0]].arm, pruned[0])
             add_continued("unpruned", unpruned, len(e.weights.targets), e.weights.epochs)
         else:
-            add_continued("small", add("train", "small", -1, to_k, e.train.epochs))
+            add_continued("small", add("train", "small", -1, to_k, e.train.epochs, ks=ks_of(steps[-1])))
             add_continued("rewound", add("rewind", "rewound", pruned[0], to_k, e.train.epochs))
     else:
         several = len(e.prune.rankings) > 1

@@ -286,6 +286,41 @@ def aggregate(rows_of_seeds):
     return lines
 
 
+def against_control(rows):
+    """Compare each round of the plan "controls" with the network that was trained as long, unpruned.
+
+    Parameters
+    ----------
+    rows : list of row
+        Of one run, or of several seeds (each row with its `seed`).
+
+    Returns
+    -------
+    list of dict
+        For each round of another arm its row, with the mean `error` over the seeds, the `control`'s, and
+        change, change_low, change_high: the paired 95 % interval of the difference in points. Empty for
+        another plan.
+    """
+    seeds = {}
+    for row in rows:
+        seeds.setdefault(row.get("seed", 0), []).append(row)
+    first, *_ = seeds = list(seeds.values())
+    if not any(row["arm"] == "unpruned" for row in first):
+        return []
+    depths, lines = [], []  # rounds of training before this one
+    for row in first:
+        depths.append(0 if row["kind"] in ("train", "rewind") else depths[row["parent"]] + 1)
+    control = {depths[row["step"]]: row["step"] for row in first if row["arm"] in ("", "unpruned")}
+    for row in first:
+        if row["arm"] not in ("", "unpruned"):
+            steps = row["step"], control[depths[row["step"]]]
+            errors, references = ([of_seed[step]["error"] for of_seed in seeds] for step in steps)
+            line = row | {"error": statistics.fmean(errors), "control": statistics.fmean(references)}
+            change, low, high = paired_interval(errors, references)
+            lines.append(line | {"change": change, "change_low": low, "change_high": high})
+    return lines
+
+
 def format_summary(results):
     """The outcome of several seeds in one sentence: the unpruned network and the last round."""
     first, last = results["aggregate"][0], results["aggregate"][-1]

@@ -219,7 +219,7 @@ class Runner:
         from mnp.experiments.gradual import check_target
 
         # By then the neurons of its maxout layers are pruned; zeros stand for weights, only sizes count.
-        ks = dict(round.ks) or dict.fromkeys(self.experiment.prune.layers, round.k)
+        ks = dict(round.ks) or dict.fromkeys(self.experiment.ladders(), round.k)
         entries = [
             entry | {"k": ks[entry["name"]]} if "k" in entry and entry["name"] in ks else entry
             for entry in self.unpruned
@@ -233,6 +233,9 @@ class Runner:
         rng = self.generator(round)
         if round.parent < 0:
             net = self.task.build_network(self.data, rng, self.backend, round.k)
+            for name, k in round.ks:  # with a schedule, the small control has the first k of new neurons
+                if k < net[name].k:
+                    net = prune_neurons(net, name, np.tile(np.arange(k), (net[name].units, 1)))
         elif round.kind == "rewind":
             net = self.rewind(round, rng)
         else:

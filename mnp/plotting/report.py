@@ -6,11 +6,12 @@ import re
 from string import Template
 
 import matplotlib
-import numpy as np
 
-from mnp.experiments.checkpoint import load_checkpoint, with_prefix
+from mnp.errors import MnpError
+from mnp.experiments.checkpoint import load_network
 from mnp.experiments.registry import CHECKPOINTS
-from mnp.experiments.results import format_data, table_cells
+from mnp.experiments.results import against_control, describe_round, format_data, table_cells
+from mnp.pruning.sizes import count_sizes
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -26,12 +27,14 @@ PAGE = Template("""<!doctype html>
 body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--paper); color: var(--ink);
        font: 16px/1.5 system-ui, sans-serif }
 h1, h2, h3 { line-height: 1.2 }
+body:has(.runs) { max-width: 120rem }
 .runs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 36rem), 1fr)); gap: 2rem }
 section { min-width: 0 }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }
 .words { text-align: left }
+.key { position: sticky; left: 0; background: var(--paper) }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .2rem 1rem; margin: 1rem 0 }
 dt { color: var(--faint) }
 dd { margin: 0; overflow-wrap: anywhere }
@@ -45,6 +48,9 @@ $body
 </body>
 </html>
 """)
+
+
+KEYS, WORDS = ("operation", "layer", "run"), ("recipe", "data")  # columns of words
 
 
 def make_report(title, runs):
@@ -62,35 +68,67 @@ def make_report(title, runs):
     text : str
         HTML with its styles and SVG figures inside; light or dark as the reader's system is.
     """
-    sections = [f"<section>\n{_section(run, len(runs) > 1)}\n</section>" for run in runs]
-    body = f'<div class="runs">\n{"".join(sections)}\n</div>' if len(runs) > 1 else sections[0]
+    several = len(runs) > 1
+    body = "".join(f"<section>\n{_section(run, several)}\n</section>\n" for run in runs)
+    if several:
+        body = f'<h2>The runs</h2>\n{_table(runs_table(runs))}\n<div class="runs">\n{body}</div>'
     return PAGE.substitute(title=html.escape(title), body=body)
 
 
 def _section(run, several):
     summary, folder = run["summary"], run["folder"]
-    recipe = summary["recipe"]
-    heading = f"<h2>{html.escape(str(folder))}</h2>\n" if several else ""
+    recipe, seeds = summary["recipe"], summary.get("seeds", [summary["recipe"]["seed"]])
     facts = {
         "recipe": f"{recipe['name']}: {recipe['about']}" if recipe.get("about") else recipe["name"],
         "data": _data(summary.get("data")),
-        "seeds" if "seeds" in summary else "seed": ", ".join(
-            map(str, summary.get("seeds", [recipe["seed"]]))
-        ),
-        "backend": f"{summary['kernels']}, {_words(summary.get('threads', {}))} threads",
+        "seed" if len(seeds) == 1 else "seeds": ", ".join(map(str, seeds)),
+        "backend": f"{summary['kernels']}; threads: {_words(summary.get('threads', {}))}",
         "versions": _words(summary["versions"]),
         "processor": next((str(value) for value in summary.get("cpu", {}).values() if value), ""),
         "repeat": run["command"],
     }
-    parts = [heading + _list(facts)]
-    rows = summary.get("aggregate", summary["rows"])
-    parts.append("<h3>Rounds</h3>\n" + _table(table_cells(rows)))
+    heading = "h3" if several else "h2"
+    parts = [f"<h2>{html.escape(str(folder))}</h2>"] if several else []
+    parts += [_list(facts), f"<{heading}>Rounds</{heading}>"]
+    parts.append(_table(table_cells(summary.get("aggregate", summary["rows"]))))
+    control = control_table(summary["rows"])
+    if len(control) > 1:
+        parts.append(f"<{heading}>Against the network trained as long with nothing removed</{heading}>")
+        parts.append(_table(control))
     for name, figure in run["figures"].items():
         parts.append(f'<div class="wide" role="img" aria-label="{html.escape(name)}">\n{svg(figure)}</div>')
-    sizes = layer_sizes(folder / f"seed-{summary['seeds'][0]}" if "seeds" in summary else folder)
+    sizes = layer_sizes(folder / f"seed-{seeds[0]}" if "seeds" in summary else folder, summary)
     if len(sizes) > 1:
-        parts.append("<h3>Parameters of each layer, first and last round</h3>\n" + _table(sizes))
+        parts.append(f"<{heading}>Layers, of the first network and of the smallest</{heading}>")
+        parts.append(_table(sizes))
     return "\n".join(parts)
+
+
+def runs_table(runs):
+    """Rows of text, the first the header: of each run its first network and its smallest."""
+    sizes = ("parameters", "left", "multiply-adds", "left")
+    table = [("run", "recipe", "data", *sizes, "error", "of the smallest")]
+    for run in runs:
+        summary, recipe = run["summary"], run["summary"]["recipe"]
+        rows = summary.get("aggregate", summary["rows"])
+        both = rows[0], min(rows, key=lambda row: row["nonzero"])
+        counts = (f"{row[name]:,.0f}" for name in ("nonzero", "macs") for row in both)
+        errors = (f"{row['error_mean' if 'error_mean' in row else 'error']:.2f} %" for row in both)
+        words = str(run["folder"]), recipe["name"], recipe["data"].get("name", "lfw")
+        table.append((*words, *counts, *errors))
+    return table
+
+
+def control_table(rows):
+    """What `against_control` finds, as rows of text, the first the header; only that if there is nothing."""
+    table = [("round", "operation", "parameters", "error", "control", "difference", "from", "to")]
+    for line in against_control(rows):
+        size, numbers = f"{line['nonzero']:,.0f}", (f"{line[name]:.2f} %" for name in ("error", "control"))
+        changes = (line[name] for name in ("change", "change_low", "change_high"))
+        changes = ("" if change is None else f"{change:+.2f}" for change in changes)
+        table.append((str(line["step"]), describe_round(line), size, *numbers, *changes))
+    several = any(row[-1] for row in table[1:])  # seeds: only then is there an interval
+    return table if several else [row[:-2] for row in table]
 
 
 def _data(facts):
@@ -110,37 +148,44 @@ def _list(facts):
 
 
 def _table(cells):
-    """An HTML table; the first row is the header, columns of words are those of `operation` and `layer`."""
+    """An HTML table; the first row is the header. The columns of KEYS stay in sight when it is scrolled."""
     header, *rows = cells
-    words = [' class="words"' if name in ("operation", "layer") else "" for name in header]
+    classes = [
+        ' class="words key"' if name in KEYS else ' class="words"' if name in WORDS else "" for name in header
+    ]
     lines = []
     for row, tag in [(header, "th"), *((row, "td") for row in rows)]:
-        line = (f"<{tag}{c}>{html.escape(text)}</{tag}>" for text, c in zip(row, words, strict=True))
+        line = (f"<{tag}{c}>{html.escape(text)}</{tag}>" for text, c in zip(row, classes, strict=True))
         lines.append(f"<tr>{''.join(line)}</tr>")
     return f'<div class="wide"><table>\n{chr(10).join(lines)}\n</table></div>'
 
 
-def layer_sizes(folder):
-    """Rows (layer, parameters of the first round, of the last round, removed) of a run's checkpoints.
+def layer_sizes(folder, summary):
+    """Parameters and multiply-adds of each layer, in the first network of a run and in its smallest.
 
-    Parameters that are masked out are not counted. Only a header if there are no checkpoints.
+    Parameters that are masked out are not counted, nor are their multiplications. Returns rows of text, the
+    first the header; only that if the checkpoints are gone, or have a layer that is not registered here.
     """
-    paths = sorted((folder / CHECKPOINTS).glob("[0-9]*.npz"))
-    sizes = []
-    for path in paths[:1] + paths[-1:]:
-        arrays, of_layer = load_checkpoint(path)[0], {}
-        state, masks = with_prefix(arrays, "state"), with_prefix(arrays, "masks")
-        for name, array in state.items():
-            layer, _, key = name.partition(".")
-            if not key.startswith("running_"):  # statistics of batch normalisation are not parameters
-                kept = int(np.count_nonzero(masks[name])) if name in masks else array.size
-                of_layer[layer] = of_layer.get(layer, 0) + kept
-        sizes.append(of_layer)
-    rows = [("layer", "first", "last", "removed")]
-    for layer, first in sizes[0].items() if sizes else ():
-        last = sizes[-1].get(layer, 0)
-        rows.append((layer, f"{first:,}", f"{last:,}", f"{100 * (first - last) / first:.1f} %"))
-    return rows
+    rows, size = summary["rows"], summary["recipe"]["data"].get("size")  # of faces
+    data = summary["data"] if isinstance(summary.get("data"), dict) else {}
+    shape = (3, size, size) if size else data.get("image_shape", (1, 28, 28))  # mnp 0.1 knew no other
+    table = [("layer", "parameters", "left", "removed", "multiply-adds", "left", "removed")]
+    try:
+        of_rounds = []
+        for row in (rows[0], min(rows, key=lambda row: row["nonzero"])):
+            (path,) = (folder / CHECKPOINTS).glob(f"{row['step']:02d}-*.npz")
+            of_rounds.append(count_sizes(load_network(path, "textbook"), shape))
+    except (MnpError, ValueError):
+        return table
+    first, last = ({layer.name: layer for layer in sizes.layers if layer.params} for sizes in of_rounds)
+    for name, *layer in [*((name, first[name], last[name]) for name in first), ("all", *of_rounds)]:
+        cells = []
+        for count in ("nonzero", "nonzero_macs"):
+            before, after = (getattr(sizes, count) for sizes in layer)
+            removed = f"{100 * (before - after) / before:.1f} %" if before else ""
+            cells += [f"{before:,}", f"{after:,}", removed]
+        table.append((name, *cells))
+    return table
 
 
 def svg(figure):

@@ -102,7 +102,8 @@ def paths(rows):
 
 def scale_axes(ax, rows):
     """Logarithmic scales where the values span a wide range, and the x axis reversed."""
-    errors = [row["error"] for row in rows] + [row["error_before"] for row in rows if row["parent"] >= 0]
+    errors = [row["error"] for row in rows]
+    errors += [row["error_before"] for row in rows if row["kind"] not in ("train", "rewind")]
     if min(errors) > 0 and max(errors) > 5 * min(errors):
         log_scale(ax.yaxis)
     sizes = [row["nonzero"] for row in rows]

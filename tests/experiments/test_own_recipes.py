@@ -14,14 +14,14 @@ from mnp import cli
 from mnp.errors import MnpError
 from mnp.experiments import runner
 from mnp.experiments.config import digest, override, to_toml
-from mnp.experiments.recipes import OwnExperiment, OwnModel, PruneRecipe, plan_rounds
+from mnp.experiments.recipes import OwnExperiment, OwnModel, PruneRecipe, WeightRecipe, plan_rounds
 from mnp.experiments.registry import EXPERIMENTS, get_experiment, read_experiment
 from mnp.pruning.surgery import OWN_RANKINGS
 
 MODULE = """
 import numpy as np
 import mnp
-from mnp.nn import Dense, Flatten, MaxoutDense
+from mnp.nn import Dense, Flatten, MaxoutConv2d, MaxoutDense, MaxPool2d
 
 
 def two(data, rng, backend, units=5):
@@ -31,6 +31,17 @@ def two(data, rng, backend, units=5):
         ("flatten", Flatten(backend=backend)),
         ("m1", MaxoutDense(inputs, units, 6, relu=True, **options)),
         ("m2", MaxoutDense(units, 4, 3, **options)),
+        ("out", Dense(4, data.classes, **options)),
+    ])
+
+
+def feature_maps(data, rng, backend):
+    options = {"rng": rng, "backend": backend}
+    return mnp.Network([
+        ("pool1", MaxPool2d(4, backend=backend)),
+        ("conv1", MaxoutConv2d(1, 3, 4, 3, **options)),
+        ("conv2", MaxoutConv2d(3, 4, 2, 5, **options)),
+        ("flatten", Flatten(backend=backend)),
         ("out", Dense(4, data.classes, **options)),
     ])
 
@@ -126,6 +137,81 @@ def test_own_network_ranking_policy_and_augmentation_on_own_data(mine, tmp_path,
     with pytest.raises(MnpError, match="was begun with other data"):
         other = dataclasses.replace(mine, test_images=mine.test_images[::-1].copy())
         mnp.run(read_experiment("whole"), "whole", data=other, figures=False)
+
+
+def test_maxout_over_feature_maps_by_a_schedule(mine, tmp_path, monkeypatch):
+    """Two layers of conv maxout on the digits; interrupted within a pruning round and resumed."""
+    schedule = ("conv1: 4 -> 1 by 2", "conv2: 2 -> 1")
+    e = OwnExperiment(
+        "maps",
+        data=dataclasses.replace(NEURONS.data, train_images=60),
+        train=NEURONS.train,
+        model=OwnModel("mine:feature_maps"),
+        prune=PruneRecipe(epochs=2, schedule=schedule),
+    )
+    rows, _ = carry_out(e, tmp_path / "whole")
+    assert [row["removed"] for row in rows[1:]] == ["conv1 4 -> 2, conv2 2 -> 1", "conv1 2 -> 1"]
+    # 12 filters of 9 weights, 8 of 75, each with a bias; 4 * 10 + 10; then 6 and 4 filters, then 3 and 4
+    assert [row["params"] for row in rows] == [120 + 608 + 50, 60 + 304 + 50, 30 + 304 + 50]
+    assert rows[0]["macs"] == 12 * 9 * 5**2 + 8 * 75 + 40
+    saved, save = [], runner.Runner.save_progress
+
+    def stops(self, round, state):
+        save(self, round, state)
+        saved.append(round.index)
+        if saved == [0, 0, 1]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner.Runner, "save_progress", stops)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(e, tmp_path / "again")
+    monkeypatch.undo()
+    assert "resuming after epoch 1 of 2" in carry_out(e, tmp_path / "again")[1]
+    assert_same_bits(tmp_path / "again", tmp_path / "whole")
+    net = mnp.load_network(tmp_path / "whole" / "checkpoints" / "02-neurons-k1.npz", "textbook")
+    assert net.maxout_layers() == [] and net["conv1"].params["weight"].shape == (3, 1, 3, 3)
+
+
+def test_own_networks_with_controls_and_with_weights_at_equal_size(mine, tmp_path):
+    e = OwnExperiment(
+        "own",
+        plan="controls",
+        model=OwnModel("mine:two"),
+        train=dataclasses.replace(NEURONS.train, epochs=0),
+        prune=PruneRecipe(epochs=0, schedule=("m1: 6 -> 2 by 3", "m2: 3 -> 2")),
+    )
+    rows, _ = carry_out(e, tmp_path / "controls", data=mine)
+    ends = {row["arm"]: row for row in rows}
+    assert list(ends) == ["", "unpruned", "win_counts", "small", "rewound"]
+    assert ends["unpruned"]["params"] == rows[0]["params"]
+    assert len({ends[arm]["params"] for arm in ("win_counts", "small", "rewound")}) == 1
+    weights = {
+        path.name[3:-7]: mnp.load_network(path, "textbook")["m1"].params["weight"]
+        for path in sorted((tmp_path / "controls" / "checkpoints").glob("*.npz"))
+    }
+    assert np.array_equal(weights["small-train"], weights["train"][:, :2])
+    assert np.array_equal(weights["rewound-rewind"], weights["win_counts-neurons"])  # nothing was trained
+    e = dataclasses.replace(e, plan="compare", weights=WeightRecipe((0.9,), epochs=0))
+    rows, _ = carry_out(e, tmp_path / "compare", data=mine)
+    assert [row["arm"] for row in rows[1:]] == [*["neurons"] * 2, *["weights"] * 3, *["after"] * 2]
+    sizes = [row["nonzero"] for row in rows]
+    assert sizes[1:3] == sizes[3:5] and sizes[2] == sizes[6] and sizes[5] == sizes[7]
+    with pytest.raises(MnpError, match=r"plan compare needs a prune\.schedule"):
+        dataclasses.replace(e, prune=PruneRecipe(epochs=0))
+
+
+def test_weights_of_an_own_network_are_checked_before_it_is_trained(tmp_path):
+    """fc3 has four neurons per unit then, although there is no schedule that says so."""
+    e = OwnExperiment(
+        "own",
+        data=NEURONS.data,
+        model=OwnModel("lenet5", {"conv1": 2, "conv2": 2, "units": 4, "k": 4}),
+        train=NEURONS.train,
+        weights=WeightRecipe((0.5,), epochs=0, floors=(("fc3", 0.9),)),
+    )
+    with pytest.raises(MnpError, match="would empty a layer: 30 are biases"):
+        carry_out(e, tmp_path / "out")
+    assert not list(tmp_path.glob("out/checkpoints/*"))
 
 
 def test_seeds_in_processes_on_own_data_and_network(mine, tmp_path, monkeypatch):
