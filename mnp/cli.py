@@ -344,7 +344,7 @@ def sizes(args):
         "--against",  # its name in mnp 0.1
         default="",
         metavar="LIST",
-        help="frameworks: torch,onnxruntime (default: none)",
+        help="frameworks: torch,onnxruntime,openvino,jax,tinygrad (default: none)",
     ),
     argument("--json", metavar="FILE", help="also write the rows to FILE"),
     argument("--figure", metavar="FILE", help="also draw them to FILE, as PNG"),
