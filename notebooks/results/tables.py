@@ -285,7 +285,9 @@ def others_list():
     lines = [f"{case}: {r['mnp_ms'] / 1e3:.2f} s {r['note']}" for case, r in first]
     ranking = rows["ranking pass"]
     lines.append(f"ranking pass: {ranking['mnp_ms'] / ranking['dense_ms']:.2f} times plain inference")
-    lines.append(f"memory: {rows['memory of a training step']['note']}")
+    lines += [
+        f"{case}, batch {r['batch']}: {r['note']}" for case, r in rows.items() if case.startswith("memory")
+    ]
     return "\n".join(f"- {line}." for line in lines)
 
 
