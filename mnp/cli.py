@@ -364,7 +364,7 @@ def print_sizes(file):
         "--against",  # its name in mnp 0.1
         default="",
         metavar="LIST",
-        help="frameworks: torch,onnxruntime (default: none)",
+        help="frameworks: torch,onnxruntime,openvino,jax,tinygrad (default: none)",
     ),
     argument("--json", metavar="FILE", help="also write the rows to FILE"),
     argument("--figure", metavar="FILE", help="also draw them to FILE, as PNG"),

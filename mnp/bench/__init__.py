@@ -3,6 +3,7 @@
 timing     interleaved timing, peak of the machine, load
 cases      training, inference, ranking, sparse layers: each with its baselines
 scaling    cost against batch size and width, first use, memory: without baselines
-baselines  the same networks in PyTorch and ONNX Runtime
+baselines  the same networks in PyTorch, ONNX Runtime and OpenVINO
+others     and in JAX and tinygrad
 report     groups of cases, their rows as a report
 """

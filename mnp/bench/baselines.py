@@ -1,22 +1,47 @@
-"""The same networks in PyTorch and ONNX Runtime, in their default and in their best configuration."""
+"""The same networks in PyTorch, by default and at its best, in ONNX Runtime and in OpenVINO."""
 
-import importlib
+import importlib.metadata
+import os
+from functools import partial
 
+import numba
+import numpy as np
+
+from mnp.bench import others
 from mnp.bench.timing import interleaved
 from mnp.errors import MnpError
 from mnp.nn import AvgPool2d, BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxoutDense, MaxPool2d, ReLU
 
-BASELINES = ("torch", "onnxruntime")
+BASELINES = ("torch", "onnxruntime", "openvino", "jax", "tinygrad")
+
+
+class AbsentError(MnpError):
+    """A framework that cannot be measured on this machine."""
 
 
 def load_baseline(name):
-    """Import a baseline framework; MnpError if it is unknown or not installed."""
+    """Import a baseline framework and give it Numba's number of threads; return its version.
+
+    Raises MnpError if it is unknown, and `AbsentError` if it is not installed or cannot run here.
+    """
     if name not in BASELINES:
         raise MnpError(f"--compare {name}: unknown framework; choose from {', '.join(BASELINES)}")
+    threads = numba.get_num_threads()
+    if name == "jax":  # read when it is imported
+        flags = f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}"
+        os.environ.setdefault("XLA_FLAGS", f"{flags} intra_op_parallelism_threads={threads}")
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        if name == "torch":
+            module.set_num_threads(threads)
+        if name == "tinygrad":
+            module.Tensor([1.0]).numpy()  # on a CPU it needs clang or LLVM
     except ImportError:
-        raise MnpError(f"{name} is not installed: pip install 'mnp[verify]'") from None
+        raise AbsentError(f"{name} is not installed: pip install 'mnp[bench]'") from None
+    except Exception as error:  # whatever it raises without a compiler
+        raise AbsentError(f"{name} cannot run here ({error})") from None
+    return importlib.metadata.version(name)
 
 
 def torch_modules(layer):
@@ -79,7 +104,7 @@ def torch_training(net, best):
 
 
 def torch_step(net, images, labels, best=False, compile_it=False):
-    """One training step as a callable: gradients, SGD with momentum and weight decay.
+    """One training step as a callable that returns the loss: gradients, SGD with momentum, weight decay.
 
     best: channels-last and the fused SGD; compile_it: also torch.compile.
     """
@@ -92,8 +117,10 @@ def torch_step(net, images, labels, best=False, compile_it=False):
 
     def step():
         optimizer.zero_grad()
-        cross_entropy(forward(x), y).backward()
+        loss = cross_entropy(forward(x), y)
+        loss.backward()
         optimizer.step()
+        return loss.item()
 
     return step
 
@@ -135,7 +162,7 @@ def torch_inference(net, images, best=False):
     return infer
 
 
-def onnx_inference(net, images, threads):
+def onnx_inference(net, images):
     """The same in ONNX Runtime, from this package's export, at the faster of its optimisation levels.
 
     `ORT_ENABLE_ALL`, its default, is the slower one on some CPUs: it changes the order of the axes.
@@ -147,10 +174,57 @@ def onnx_inference(net, images, threads):
     model, calls = to_onnx(net).SerializeToString(), {}
     for level in ("ORT_ENABLE_ALL", "ORT_ENABLE_EXTENDED"):
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.intra_op_num_threads, options.inter_op_num_threads = numba.get_num_threads(), 1
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         calls[level] = lambda session=session, name=name: session.run(None, {name: images})[0]
     times = interleaved(calls, budget=1.0)
     return calls[min(times, key=times.get)]
+
+
+def openvino_inference(net, images):
+    """The same in OpenVINO, from this package's export: for latency, in float32, its shape fixed."""
+    import openvino
+
+    from mnp.verify.onnx_export import to_onnx
+
+    core = openvino.Core()
+    model = core.read_model(to_onnx(net).SerializeToString())
+    model.reshape(list(images.shape))
+    threads = numba.get_num_threads()
+    hints = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    request = core.compile_model(model, "CPU", hints).create_infer_request()
+    return lambda: request.infer([images], share_inputs=True)[0]
+
+
+INFERENCE = {
+    "torch": torch_inference,
+    "torch_best": partial(torch_inference, best=True),
+    "onnxruntime": onnx_inference,
+    "openvino": openvino_inference,
+    "jax": others.jax_inference,
+    "tinygrad": others.tinygrad_inference,
+}
+STEPS = {
+    "torch": torch_step,
+    "torch_best": partial(torch_step, best=True),
+    "jax": others.jax_step,
+    "tinygrad": others.tinygrad_step,
+}
+
+
+def make_calls(table, compare, *arguments):
+    """Name -> callable of all compared frameworks in INFERENCE or STEPS, for a network and its input."""
+    return {name: make(*arguments) for name, make in table.items() if name.removesuffix("_best") in compare}
+
+
+def check_output(name, output, expected):
+    """Raise MnpError if a framework's output differs from ours."""
+    error = np.abs(np.asarray(output) - expected).max()
+    if not error <= 1e-3 * np.abs(expected).max():
+        raise MnpError(f"bench: the output of {name} differs from ours by {error:.2g}")

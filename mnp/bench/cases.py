@@ -22,8 +22,8 @@ def make_row(case, batch, backend, times, name, flops=None, peak=None, note=""):
     case, backend, note : str
     batch : int
     times : dict of name -> (best, median)
-        In ms, as `interleaved` gives them: ours under `name`, the baselines under torch, torch_best,
-        torch_compile, onnxruntime, scipy and dense.
+        In ms, as `interleaved` gives them: ours under `name`, the baselines under the names in
+        `baselines.INFERENCE`, torch_compile, scipy and dense.
     flops, peak : float, optional
         Floating-point operations of the case, and 1e9 of them per second at the machine's peak.
 
@@ -38,7 +38,7 @@ def make_row(case, batch, backend, times, name, flops=None, peak=None, note=""):
     compared = {
         "default": best.get("torch"),
         "best": min(torch_times) if len(torch_times) > 1 else None,
-        "onnxruntime": best.get("onnxruntime"),
+        **{other: best.get(other) for other in baselines.BASELINES[1:]},
     }
     return {
         "case": case,
@@ -48,7 +48,7 @@ def make_row(case, batch, backend, times, name, flops=None, peak=None, note=""):
         "mnp_median_ms": round(median, 4),
         "torch_default_ms": compared["default"],
         "torch_best_ms": compared["best"],
-        "onnxruntime_ms": compared["onnxruntime"],
+        **{f"{other}_ms": compared[other] for other in baselines.BASELINES[1:]},
         "scipy_ms": best.get("scipy"),
         "dense_ms": best.get("dense"),
         **{f"ratio_{key}": value and round(value / ours, 3) for key, value in compared.items()},
@@ -70,20 +70,33 @@ def authors_net(backend, units=64):
 
 
 def training_step(net, images, labels):
-    """One step as a callable: dropout, all gradients, SGD."""
+    """One step as a callable that returns the loss: dropout, all gradients, SGD."""
     optimizer, rng = SGD(net), np.random.default_rng(0)
 
     def step():
-        loss_and_grads(net, images, labels, rng)
+        loss, _ = loss_and_grads(net, images, labels, rng)
         optimizer.step(0.01)
+        return loss
 
     return step
 
 
-def torch_calls(compare, make, *arguments):
-    """A baseline in PyTorch's default and best configuration; {} if PyTorch is not compared."""
-    configurations = {"torch": False, "torch_best": True} if "torch" in compare else {}
-    return {name: make(*arguments, best=best) for name, best in configurations.items()}
+def step_calls(compare, net, images, labels):
+    """The baselines' training steps of a network.
+
+    First each makes two steps of the network on four images without dropout: both losses must agree with
+    ours, the second of which has the gradients in it.
+    """
+    x, y, plain = images[:4], labels[:4], net.copy()
+    for layer in plain.layers.values():
+        for name in ("p", "dropout"):
+            if hasattr(layer, name):
+                setattr(layer, name, 0.0)
+    ours = training_step(plain.copy(), x, y)
+    losses = np.array([ours(), ours()])
+    for name, step in baselines.make_calls(baselines.STEPS, compare, plain, x, y).items():
+        baselines.check_output(name, [step(), step()], losses)
+    return baselines.make_calls(baselines.STEPS, compare, net, images, labels)
 
 
 def lenet_step_flops(batch, units=64, k=4, products=49):
@@ -108,7 +121,7 @@ def lenet_steps(compare, peak):
     for batch in (64, 128, 256):
         x, y = examples(batch)
         calls = {name: training_step(authors_net(name), x, y) for name in ("tiled", "jitted")}
-        calls |= torch_calls(compare, baselines.torch_step, authors_net("jitted"), x, y)
+        calls |= step_calls(compare, authors_net("jitted"), x, y)
         times = interleaved(calls, rounds=40, budget=8)
         for name, flops in (("tiled", lenet_step_flops(batch)), ("jitted", None)):
             yield make_row("LeNet training step", batch, name, times, name, flops, peak)
@@ -143,7 +156,9 @@ def training_round(compare, peak, images=60_000, epochs=5, batch=64):
             train_epoch(net, optimizer, x, y, batch_size=batch, rng=rng, lr=inv_rate)
 
     calls = {"tiled": ours}
-    calls |= torch_calls(compare, baselines.torch_round, authors_net("tiled"), x, y, batch, epochs)
+    if "torch" in compare:
+        for name, best in (("torch", False), ("torch_best", True)):
+            calls[name] = baselines.torch_round(authors_net("tiled"), x, y, batch, epochs, best)
     seconds = {name: [] for name in calls}
     for _ in range(2):  # each is long enough to be an average already
         for name, call in calls.items():
@@ -162,7 +177,7 @@ def prune_to_one(net, images):
     return net
 
 
-def inference(compare, peak, threads):
+def inference(compare, peak):
     """Logits of a batch, before and after neuron pruning: `net.forward`, and the captured network."""
     before = authors_net("tiled")
     nets = {"before pruning": before, "after pruning": prune_to_one(before, examples(256)[0])}
@@ -174,10 +189,10 @@ def inference(compare, peak, threads):
                 "recorded": lambda run=captured, x=x: run(x),
                 "tiled": lambda net=net, x=x: net.forward(x),
             }
-            calls |= torch_calls(compare, baselines.torch_inference, net, x)
-            if "onnxruntime" in compare:
-                calls["onnxruntime"] = baselines.onnx_inference(net, x, threads)
-            times = interleaved(calls, rounds=60, budget=5)
+            others = baselines.make_calls(baselines.INFERENCE, compare, net, x)
+            for name, infer in others.items():
+                baselines.check_output(name, infer(), net.forward(x))
+            times = interleaved(calls | others, rounds=60, budget=5)
             yield make_row(f"LeNet inference, {when}", batch, "tiled", times, "tiled")
             yield make_row(f"LeNet inference, {when}", batch, "tiled, recorded", times, "recorded")
 
@@ -199,7 +214,7 @@ def vgg_step(compare, peak):
     """The training step of VGG16 at a quarter of its width, 64x64 pixels, with batch normalisation."""
     x, y = examples(32, 64, 3, 400)
     net = vgg16(0.25, 64, 256, 4, 400, batchnorm=True, rng=0, backend="tiled")
-    calls = {"tiled": training_step(net, x, y)} | torch_calls(compare, baselines.torch_step, net, x, y)
+    calls = {"tiled": training_step(net, x, y)} | step_calls(compare, net, x, y)
     yield make_row("VGG16/4 training step", 32, "tiled", interleaved(calls, rounds=8, budget=15), "tiled")
 
 

@@ -20,31 +20,35 @@ COLUMNS = {
     "torch_default_ms": "torch",
     "torch_best_ms": "torch best",
     "onnxruntime_ms": "ort",
+    "openvino_ms": "openvino",
+    "jax_ms": "jax",
+    "tinygrad_ms": "tinygrad",
     "scipy_ms": "scipy",
     "dense_ms": "dense",
     "ratio_default": "x torch",
     "ratio_best": "x best",
     "ratio_onnxruntime": "x ort",
+    "ratio_openvino": "x openvino",
+    "ratio_jax": "x jax",
+    "ratio_tinygrad": "x tinygrad",
     "fma_share": "of peak",
 }
 
 
-def groups(threads):
-    """Groups of cases by name, as functions of (compare, peak)."""
-    return {
-        "steps": cases.lenet_steps,
-        "inference": lambda compare, peak: cases.inference(compare, peak, threads),
-        "ranking": cases.ranking,
-        "vgg": cases.vgg_step,
-        "sparse": cases.sparse,
-        "batches": scaling.batches,
-        "widths": scaling.widths,
-        "sizes": scaling.sizes,
-        "first-use": scaling.first_use,
-        "memory": scaling.memory,
-        "stage": cases.training_round,
-        "compiled": cases.compiled_step,
-    }
+GROUPS = {  # functions of (compare, peak)
+    "steps": cases.lenet_steps,
+    "inference": cases.inference,
+    "ranking": cases.ranking,
+    "vgg": cases.vgg_step,
+    "sparse": cases.sparse,
+    "batches": scaling.batches,
+    "widths": scaling.widths,
+    "sizes": scaling.sizes,
+    "first-use": scaling.first_use,
+    "memory": scaling.memory,
+    "stage": cases.training_round,
+    "compiled": cases.compiled_step,
+}
 
 
 def bench(compare=(), only="", quick=False, log=None):
@@ -53,7 +57,7 @@ def bench(compare=(), only="", quick=False, log=None):
     Parameters
     ----------
     compare : sequence of str
-        Frameworks from `baselines.BASELINES`; each must be installed.
+        Frameworks from `baselines.BASELINES`; one that is not installed is left out with a line.
     only : str
         Only groups whose name contains it.
     quick : bool
@@ -67,18 +71,18 @@ def bench(compare=(), only="", quick=False, log=None):
     log = log or (lambda line: print(line, file=sys.stderr, flush=True))
     if not get_backend("tiled").available():
         raise MnpError("bench: the tiled backend cannot run here (no AVX2, AVX-512 or NEON, or no JIT)")
-    threads = numba.get_num_threads()
-    versions = environment.versions()
-    for name in compare:
-        module = baselines.load_baseline(name)
-        versions[name] = module.__version__
-        if name == "torch":
-            module.set_num_threads(threads)
-    chosen = {n: g for n, g in groups(threads).items() if only in n and not (quick and n in LONG)}
+    chosen = {n: g for n, g in GROUPS.items() if only in n and not (quick and n in LONG)}
     if not chosen:
-        raise MnpError(f"--only {only}: no such group; choose from {', '.join(groups(threads))}")
+        raise MnpError(f"--only {only}: no such group; choose from {', '.join(GROUPS)}")
+    threads, versions, asked = numba.get_num_threads(), environment.versions(), compare
+    for name in asked:
+        try:
+            versions[name] = baselines.load_baseline(name)
+        except baselines.AbsentError as error:
+            log(f"left out: {error}")
+    compare = tuple(name for name in asked if name in versions)
     report = {
-        "command": "mnp bench" + (f" --compare {','.join(compare)}" if compare else "") + " --quick" * quick,
+        "command": "mnp bench" + (f" --compare {','.join(asked)}" if asked else "") + " --quick" * quick,
         "machine": environment.cpu(),
         "threads": threads,
         "tiles": "AVX-512" if registers.WIDE else "AVX2",
@@ -122,6 +126,8 @@ def format_rows(rows):
     def cell(value):
         return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
-    table = [list(COLUMNS.values()), *([cell(row[name]) for name in COLUMNS] for row in rows)]
+    columns = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+    body = [[cell(row.get(name)) for name in columns] for row in rows]
+    table = [[COLUMNS[name] for name in columns], *body]
     notes = [f"{row['case']}: {row['note']}" for row in rows if row["note"]]
     return "\n".join([text_table(table, left=[0]), *notes])

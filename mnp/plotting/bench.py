@@ -5,10 +5,11 @@ import re
 from mnp.errors import MnpError
 from mnp.plotting.style import BLUE, GREEN, ORANGE, RED, label_axes, log_scale, new_figure
 
-BASELINES = (  # ratio in a row, legend, colour, hatching
+BASELINES = (  # of the faster ones: ratio in a row, legend, colour, hatching
     ("ratio_default", "PyTorch, default", BLUE, ""),
     ("ratio_best", "PyTorch, best", ORANGE, "//"),
     ("ratio_onnxruntime", "ONNX Runtime", GREEN, ".."),
+    ("ratio_openvino", "OpenVINO", RED, "xx"),
 )
 
 
@@ -61,11 +62,13 @@ def draw_ratios(rows, ax):
     Rows without any ratio are left out, and captured networks with many images: those take as long as
     `forward` does.
     """
-    rows = [row for row in rows if any(row[field] for field, *_ in BASELINES)]
+    rows = [row for row in rows if any(row.get(field) for field, *_ in BASELINES)]
     rows = [row for row in rows if row["batch"] == 1 or "recorded" not in row["kernels"]]
-    height = 0.8 / len(BASELINES)
-    for i, (field, label, colour, hatch) in enumerate(BASELINES):
-        bars = [(y + (i - 1) * height, row[field]) for y, row in enumerate(rows) if row[field]]
+    shown = [baseline for baseline in BASELINES if any(row.get(baseline[0]) for row in rows)]
+    height = 0.8 / len(shown)
+    for i, (field, label, colour, hatch) in enumerate(shown):
+        shift = (i - (len(shown) - 1) / 2) * height
+        bars = [(y + shift, row[field]) for y, row in enumerate(rows) if row.get(field)]
         for y, value in bars:
             ax.text(value + 0.05, y, f"{value:.1f}", va="center", fontsize=7)
         y, values = zip(*bars, strict=True) if bars else ((), ())
@@ -76,7 +79,7 @@ def draw_ratios(rows, ax):
     ax.margins(x=0.12)
     label_axes(ax, "baseline's time / ours", "case, batch size")
     ax.grid(visible=False)
-    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(BASELINES))
+    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(shown))
 
 
 def case_name(row):

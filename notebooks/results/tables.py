@@ -40,7 +40,14 @@ OTHER_MACHINES = {  # other recordings of the benchmark, and what their files do
     "bench-intel": "Intel, AVX-512, older kernels",
     "bench-avx2": "AMD, AVX2, older gradients",
 }
-RATIOS = "ratio_default", "ratio_best", "ratio_onnxruntime"
+OPPONENTS = {  # ratio in a row of the benchmark: the column's name
+    "ratio_default": "PyTorch",
+    "ratio_best": "PyTorch's best",
+    "ratio_onnxruntime": "ONNX Runtime",
+    "ratio_openvino": "OpenVINO",
+    "ratio_jax": "JAX",
+    "ratio_tinygrad": "tinygrad",
+}
 
 
 def read(name):
@@ -123,17 +130,30 @@ def ranking_sentence():
     return f"Test error at k = 1 in %, {len(results['seeds'])} seeds of `mnist-ranking`: {ends}."
 
 
+def opponents(row):
+    """Ratio and name of the frameworks that a row was measured against, the strongest first."""
+    return sorted((row[ratio], name) for ratio, name in OPPONENTS.items() if row.get(ratio))
+
+
+def measured_in(results):
+    """The ratios that a benchmark has."""
+    return [ratio for ratio in OPPONENTS if any(r.get(ratio) for r in results["rows"])]
+
+
 def speed_table():
     """Five rows of the benchmark."""
     results = read("bench")
     cases = {(r["case"], r["batch"]): r for r in results["rows"] if r["kernels"] == "tiled"}
-    rows = [
-        [*map(str, case), number(cases[case]["mnp_ms"]), *(number(cases[case][ratio], 1) for ratio in RATIOS)]
-        for case in SPEED
-    ]
-    columns = ["case", "batch", "mnp, ms", "PyTorch / mnp", "PyTorch's best / mnp", "ONNX Runtime / mnp"]
+    rows = []
+    for case in SPEED:
+        row = cases[case]
+        ratio, name = opponents(row)[0]
+        numbers = number(row["mnp_ms"]), number(row["ratio_default"], 1), number(ratio, 1)
+        rows.append([*map(str, case), *numbers, name])
+    columns = ["case", "batch", "mnp, ms", "PyTorch / mnp", "strongest / mnp", "strongest"]
+    names = ", ".join(OPPONENTS[ratio] for ratio in measured_in(results))
     machine = f"{results['machine']['model']} ({results['tiles']}), {results['threads']} threads"
-    return f"{table(columns, rows)}\n\nMeasured on {machine}, load {results['load']}."
+    return f"{table(columns, rows)}\n\nOf {names}. Measured on {machine}, load {results['load']}."
 
 
 # --- MNIST ------------------------------------------------------------------------------------------------
@@ -203,14 +223,14 @@ def bench_table():
     rows = [
         [
             *(r["case"], str(r["batch"]), r["kernels"], number(r["mnp_ms"], 3)),
-            *(number(r[ratio]) for ratio in RATIOS),
+            *(number(r.get(ratio)) for ratio in measured_in(results)),
             percent(r["fma_share"], 0) if r["fma_share"] else "",
         ]
         for r in results["rows"]
-        if r["ratio_default"] or r["fma_share"]
+        if opponents(r) or r["fma_share"]
     ]
-    columns = ["case", "batch", "backend", "mnp, ms", "PyTorch / mnp", "PyTorch's best / mnp"]
-    columns += ["ONNX Runtime / mnp", "of the FMA peak"]
+    columns = ["case", "batch", "backend", "mnp, ms"]
+    columns += [f"{OPPONENTS[ratio]} / mnp" for ratio in measured_in(results)] + ["of the FMA peak"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     where = f"{results['machine']['model']} ({results['tiles']}), {results['threads']} threads, FMA peak "
     where += f"{results['fma_peak_gflops']:.0f}e9 operations a second, load {results['load']}; {versions}."
@@ -240,7 +260,7 @@ def ratios(results, case):
     """PyTorch / its best / ONNX Runtime over mnp in one case; empty where it was not measured."""
     for r in results["rows"]:
         if (r["case"], r["batch"], r["kernels"]) == case:
-            return " / ".join(number(r[ratio]) or "-" for ratio in RATIOS)
+            return " / ".join(number(r[ratio]) or "-" for ratio in list(OPPONENTS)[:3])
     return ""
 
 
@@ -271,7 +291,9 @@ def others_list():
     lines = [f"{case}: {r['mnp_ms'] / 1e3:.2f} s {r['note']}" for case, r in first]
     ranking = rows["ranking pass"]
     lines.append(f"ranking pass: {ranking['mnp_ms'] / ranking['dense_ms']:.2f} times plain inference")
-    lines.append(f"memory: {rows['memory of a training step']['note']}")
+    lines += [
+        f"{case}, batch {r['batch']}: {r['note']}" for case, r in rows.items() if case.startswith("memory")
+    ]
     return "\n".join(f"- {line}." for line in lines)
 
 

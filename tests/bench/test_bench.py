@@ -1,11 +1,12 @@
 """The benchmark's own arithmetic; speed itself is never asserted."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from mnp.bench import cases
+from mnp.bench import baselines, cases, report
 from mnp.bench.report import bench, format_rows
 from mnp.bench.timing import interleaved
 from mnp.cli import main
@@ -42,15 +43,31 @@ def test_arithmetic_of_a_step_by_hand():
     assert cases.lenet_step_flops(1, units=1, k=1) == 2 * (forward + backward)
 
 
-def test_the_baseline_in_pytorch_is_the_same_network():
-    pytest.importorskip("torch")
-    import numpy as np
+@pytest.mark.parametrize("name", baselines.BASELINES)
+def test_baselines_are_the_same_network_and_the_same_step(name):
+    try:
+        baselines.load_baseline(name)
+    except baselines.AbsentError as error:
+        pytest.skip(str(error))
+    x, y = cases.examples(4)
+    net = cases.authors_net("jitted")
+    cases.step_calls([name], net, x, y)
+    net = cases.prune_to_one(net, x)
+    for other, infer in baselines.make_calls(baselines.INFERENCE, [name], net, x).items():
+        baselines.check_output(other, infer(), net.forward(x))
+        with pytest.raises(MnpError, match=f"the output of {other} differs from ours by"):
+            baselines.check_output(other, 1.01 * infer(), net.forward(x))
 
-    from mnp.bench.baselines import torch_inference
 
-    x, _ = cases.examples(3)
-    for net in (cases.authors_net("jitted"), cases.prune_to_one(cases.authors_net("jitted"), x)):
-        np.testing.assert_allclose(torch_inference(net, x)(), net.forward(x), rtol=1e-4, atol=1e-5)
+def test_a_framework_that_is_absent_is_left_out(monkeypatch):
+    monkeypatch.setattr(get_backend("tiled"), "available", lambda: True)
+    monkeypatch.setitem(sys.modules, "jax", None)
+    monkeypatch.setattr(report, "fma_peak", lambda *_: 1.0)
+    monkeypatch.setattr(report, "GROUPS", {"steps": lambda compare, peak: [{"compare": compare}]})
+    lines = []
+    result = report.bench(("jax",), log=lines.append)
+    assert "left out: jax is not installed: pip install 'mnp[bench]'" in lines
+    assert result["rows"] == [{"compare": ()}] and "jax" not in result["versions"]
 
 
 def test_unknown_groups_and_baselines_are_rejected(monkeypatch):
@@ -121,8 +138,6 @@ def test_committed_reports_are_drawn():
 
 
 def test_against_is_an_older_name_of_compare(monkeypatch, capsys):
-    from mnp.bench import report
-
     asked = []
     monkeypatch.setattr(report, "bench", lambda compare, only, quick: asked.append(compare) or {"rows": []})
     for option in ("--compare", "--against"):

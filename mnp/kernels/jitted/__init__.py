@@ -38,8 +38,17 @@ from mnp.kernels.jitted.units import (
     win_counts,
 )
 
-# glibc returns freed blocks to the system and pages them in again for the next result, which takes as long as
-# a max pooling; but it keeps blocks up to the largest it has seen freed. No page of this one is touched.
-np.empty((32 << 20) - (64 << 10), dtype=np.uint8)
+
+def _keep_freed_memory():
+    """Make glibc keep the memory of freed results, up to 32 MiB each, for the next ones.
+
+    It returns large blocks to the system and pages them in again for the next result, which takes as long
+    as a max pooling; but it keeps blocks up to the largest that it has seen freed. So one is allocated and
+    freed here. None of its pages is touched: it takes no memory.
+    """
+    np.empty((32 << 20) - (64 << 10), dtype=np.uint8)
+
+
+_keep_freed_memory()
 
 __all__ = [*mnp.kernels.KERNELS]
