@@ -7,7 +7,7 @@ from candidates import write
 
 from mnp.cli import main
 from mnp.errors import MnpError
-from mnp.verify import candidate
+from mnp.verify import candidate, user_models
 from mnp.verify.mistakes import pipeline
 from mnp.verify.mistakes.pipeline import Guesses
 from mnp.verify.models import STAGES, Golden, Textbook, judge_model, mismatch, notes_of
@@ -18,7 +18,6 @@ PROGRAM = Path(__file__).parents[1] / "frameworks" / "torch_program.py"
 @pytest.fixture
 def judged(tmp_path):
     """Judge the program with some of its text changed, in this process: stage -> verdict."""
-    torch_model = pytest.importorskip("mnp.verify.torch_model")
     pytest.importorskip("torch")
 
     def verdicts(changes):
@@ -28,7 +27,7 @@ def judged(tmp_path):
             source = source.replace(old, new)
         where = f"{candidate.MODEL}{write(tmp_path, source)}:model"
         golden = Golden()
-        return {v.kernel: v for v in judge_model(torch_model.measure(where), golden, Guesses(golden))}
+        return {v.kernel: v for v in judge_model(user_models.measure(where), golden, Guesses(golden))}
 
     return verdicts
 
