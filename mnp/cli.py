@@ -403,8 +403,14 @@ def bench(args):
     argument(
         "--model",
         metavar="FILE:FUNCTION",
-        help="in place of a module: a function that returns a whole network in PyTorch, and what lies beside "
-        "it in the file; python -c 'help(\"mnp.verify.models\")' says more",
+        help="in place of a module: a function that returns a whole network in PyTorch or JAX, and what lies "
+        "beside it in the file; python -c 'help(\"mnp.verify.models\")' says more",
+    ),
+    argument(
+        "--golden",
+        metavar="DIR",
+        help="the network that --model is: golden vectors of it, which `mnp vectors --checkpoint` writes "
+        "(default: a small maxout LeNet)",
     ),
     argument("--only", metavar="NAME", nargs="+", action="extend", help="test these kernels only"),
     argument("--network", action="store_true", help="then run one pruning round with the module"),
@@ -428,14 +434,14 @@ def check(args):
         )
         if where is not None
     ]
-    if len(given) != 1 or (args.model and (args.only or args.network)):
+    if len(given) != 1 or (args.model and (args.only or args.network)) or (args.golden and not args.model):
         raise MnpError(
-            "name a MODULE_OR_FILE, a --command or a --model, which has no --only and no --network"
-            " (`mnp check --help` says more)"
+            "name a MODULE_OR_FILE, a --command or a --model, which has no --only and no --network, but"
+            " --golden (`mnp check --help` says more)"
         )
     check_seed(args.seed)
     only = [name for words in args.only or [] for name in words.replace(",", " ").split()]
-    return 0 if report(given[0], only, args.network, args.seed, args.seconds) else 1
+    return 0 if report(given[0], only, args.network, args.seed, args.seconds, args.golden) else 1
 
 
 def check_seed(seed):
@@ -493,12 +499,20 @@ def stub(args):
     "write golden vectors for other languages: the textbook's answers as .npz and .safetensors",
     argument("--out", metavar="DIR", required=True, help="a new or empty folder"),
     argument("--seed", type=int, default=0, help="draw other numbers (default 0)"),
+    argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="the network that is trained and pruned, from its numbers on (default: a small maxout LeNet)",
+    ),
+    argument("--data", metavar="NAME", default="digits", help="the images it takes (default: digits)"),
 )
 def vectors(args):
+    from mnp.experiments.checkpoint import load_network
     from mnp.verify.golden import write_vectors
 
     check_seed(args.seed)
-    written = write_vectors(args.out, args.seed)
+    net = args.checkpoint and load_network(args.checkpoint)
+    written = write_vectors(args.out, args.seed, net, args.data)
     size = sum(path.stat().st_size for path in written)
     print(f"wrote {len(written)} files, {size:,} bytes, into {args.out}; begin with manifest.json")
 

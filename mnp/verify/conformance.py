@@ -4,11 +4,13 @@
     mnp check tests/frameworks/torch_kernels.py --only conv2d_forward
     mnp check mnp.kernels.jitted --network
     mnp check --command "node mine.js"
-    mnp check --model mine.py:model
+    mnp check --model mine.py:model --golden DIR
 
 Each step has a module: `cases.generate` draws the inputs, `sandbox.answers` lets the candidate run on them
 in its own process, `judge.judge` compares, `diagnosis.guess` names the usual mistakes that fit.
 """
+
+from pathlib import Path
 
 from mnp.errors import MnpError
 from mnp.verify import candidate, cases, models, network, reference, sandbox
@@ -77,7 +79,7 @@ def summary(verdicts):
     return f"{', '.join(counts)}; {sum(v.cases for v in verdicts)} cases"
 
 
-def report(where, only=None, with_network=False, seed=0, seconds=120.0):
+def report(where, only=None, with_network=False, seed=0, seconds=120.0, folder=None):
     """Check a module and print the verdicts as they come: what `mnp check` does.
 
     Parameters
@@ -86,6 +88,8 @@ def report(where, only=None, with_network=False, seed=0, seconds=120.0):
         As in `check`.
     with_network : bool
         Then run the pipeline of `network.pruning_round` on the module as well.
+    folder : path, optional
+        Golden vectors of the network that a whole model is, in place of those of the seed.
 
     Returns
     -------
@@ -93,8 +97,9 @@ def report(where, only=None, with_network=False, seed=0, seconds=120.0):
         Whether something is implemented and all of it passed.
     """
     if where.startswith(candidate.MODEL):
-        names, golden = models.STAGES, models.Golden(seed)
-        found = models.judge_model(sandbox.stages(where, seed, seconds), golden, Guesses(golden))
+        source = seed if folder is None else str(Path(folder).resolve())
+        names, golden = models.STAGES, models.Golden(source)
+        found = models.judge_model(sandbox.stages(where, source, seconds), golden, Guesses(golden))
     else:
         names = [*(only or reference.OUTPUTS), *(["network"] if with_network else [])]
         found = _verdicts(where, only, with_network, seed, seconds)

@@ -20,6 +20,7 @@ import numpy as np
 import mnp
 from mnp.errors import MnpError
 from mnp.files import atomic_write, make_folder
+from mnp.kernels import textbook
 from mnp.verify import cases, network, reference, safetensors_file
 from mnp.verify.inputs import LAYOUTS
 from mnp.verify.stub import EXAMPLES
@@ -73,8 +74,8 @@ def kernel_vectors(kernel, seed=0):
     return arrays, entries
 
 
-def vectors(seed=0):
-    """Compute all golden vectors.
+def vectors(seed=0, net=None, data="digits"):
+    """Compute all golden vectors; the pipeline is that of the small LeNet, or of `net`.
 
     Returns
     -------
@@ -88,7 +89,16 @@ def vectors(seed=0):
         looser = cases.LOOSER.get(kernel.split("_")[0], 1.0)
         tolerance = {dtype: looser * value for dtype, value in cases.TOLERANCE.items()}
         kernels[kernel] = {"signature": kernel + signature, "tolerance": tolerance, "cases": entries}
-    files["pipeline"], meaning = network.golden_arrays(seed)
+    files["pipeline"], meaning = network.golden_arrays(seed, net, data)
+    settings = network.SETTINGS
+    if net is not None:
+        settings = {
+            **settings,
+            "network": "see architecture",
+            "images": f"training images of {data}",
+            "dropout": "see architecture",
+            "architecture": net.architecture(),
+        }
     described = {}
     for stem, arrays in files.items():
         described[stem] = {
@@ -106,14 +116,16 @@ def vectors(seed=0):
         "seed": seed,
         "rules": RULES,
         "kernels": kernels,
-        "pipeline": {"tolerance": {"float64": 1e-9, "float32": 1e-5}, **network.SETTINGS},
+        "pipeline": {"tolerance": {"float64": 1e-9, "float32": 1e-5}, **settings},
         "files": described,
     }
     return files, manifest
 
 
-def write_vectors(out, seed=0):
+def write_vectors(out, seed=0, net=None, data="digits"):
     """Write golden vectors into a folder that is new or empty, as .npz and as .safetensors.
+
+    seed, net and data are those of `network.pruning_round`.
 
     Returns
     -------
@@ -125,7 +137,7 @@ def write_vectors(out, seed=0):
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MnpError(f"{out}: is not an empty folder; choose another --out")
     make_folder(out)
-    files, manifest = vectors(seed)
+    files, manifest = vectors(seed, net, data)
     written = []
     for stem, arrays in files.items():
         buffer = io.BytesIO()
@@ -138,3 +150,25 @@ def write_vectors(out, seed=0):
         written.append(out / name)
         atomic_write(written[-1], text)
     return written
+
+
+def read_pipeline(folder):
+    """Read what a folder of golden vectors says of the pipeline.
+
+    Returns
+    -------
+    arrays : dict of key -> array
+    architecture : list
+        For `Network.from_architecture`.
+
+    Raises MnpError for a folder that holds no golden vectors of this version.
+    """
+    try:
+        manifest = json.loads(Path(folder, "manifest.json").read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT or not manifest["version"].startswith("1."):
+            raise ValueError("they are of another version")
+        architecture = manifest["pipeline"].get("architecture")
+        with np.load(Path(folder, "pipeline.npz"), allow_pickle=False) as file:
+            return dict(file), architecture or network.small_lenet(textbook).architecture()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MnpError(f"{folder}: no golden vectors ({error}): `mnp vectors --out` writes some") from None

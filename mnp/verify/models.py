@@ -1,14 +1,23 @@
-"""Check a whole model in PyTorch against the golden pipeline, stage by stage.
+"""Check a whole model in PyTorch or JAX against the golden pipeline, stage by stage.
 
     mnp check --model mine.py:model
+    mnp check --model mine.py:model --golden DIR
 
-`model()` returns an `nn.Module` of the network that `network.SETTINGS` describes: images (N, 1, 16, 16) in,
-logits (N, 10) out. Its parameters are found by shape and order, or are named by `NAMES` in the same file:
-{"fc3.weight": "maxout.linear.weight", ...}. A maxout weight may be (units, k, in) or (units * k, in). The
-judge decides which neurons dropout keeps: it replaces `torch.nn.functional.dropout`, which `nn.Dropout`
-calls, or passes `keep` (N, units, k) to a `forward` that has an argument of this name.
+The network is that of the golden vectors in DIR, which `mnp vectors --checkpoint FILE --out DIR` writes of
+any network with maxout layers; or the small LeNet of `network.SETTINGS`, images (N, 1, 16, 16) in, logits
+(N, 10) out. `model()` returns, in PyTorch, an `nn.Module`; in JAX, (params, forward): a tree of arrays and a
+function forward(params, images, keep) that returns the logits.
 
-Functions beside it are optional, and those that are there are used:
+Parameters are found by shape and order, or are named by `NAMES` in the same file: {"fc3.weight":
+"maxout.linear.weight", ...}, in JAX the keys of the tree joined by dots. A maxout weight may be
+(units, k, in) or (units * k, in).
+
+The judge decides which neurons dropout keeps. `keep` (N, units, k) is True where a neuron's value stays; it
+is None in evaluation, and a list where several layers drop neurons. JAX's forward gets it. In PyTorch a
+`forward` that has an argument of this name does, and the judge replaces `torch.nn.functional.dropout`, which
+`nn.Dropout` calls.
+
+Functions beside it are optional, and those that are there are used. For PyTorch:
 
     loss(logits, labels)                            default: torch.nn.functional.cross_entropy
     optimizer(model)                                default: torch.optim.SGD with the numbers of SETTINGS
@@ -17,10 +26,18 @@ Functions beside it are optional, and those that are there are used:
     rank(counts)                                    (units, k), the most relevant neuron first
     keep(order, n_keep)                             (units, n_keep), ascending
     prune(model, keep)                              the smaller model
-    masks(model, sparsity)                          {weight's name: bool tensor, True = kept}
+    masks(model, sparsity)                          {weight's name: bool array, True = kept}
     masked_step(model, optimizer, masks)            the step after a backward pass; removed weights stay zero
 
-Everything is in float64. Every stage begins from the golden arrays, so a mistake shows where it is made.
+For JAX `params` stands for `model`, and the steps return (params, state):
+
+    optimizer(params)                               the first state; default: velocities of zero
+    update(params, state, grads)                    default: SGD with the numbers of SETTINGS
+    train_step(params, state, images, labels, keep) default: the loss's gradients, update
+    masked_step(params, state, grads, masks)
+
+With several maxout layers win_counts returns a list in their order, and prune gets one. Everything is in
+float64. Every stage begins from the golden arrays, so a mistake shows where it is made.
 """
 
 import numpy as np
@@ -31,11 +48,21 @@ from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import collect_win_counts, prune_neurons
 from mnp.pruning.weights import magnitude_mask
-from mnp.verify import network
+from mnp.verify.golden import read_pipeline
 from mnp.verify.judge import Verdict, compare_arrays
-from mnp.verify.network import STEPS, TOLERANCE, K
+from mnp.verify.network import (
+    LR,
+    MOMENTUM,
+    STEPS,
+    TOLERANCE,
+    WEIGHT_DECAY,
+    droppers,
+    golden_arrays,
+    in_float64,
+    key_of,
+    small_lenet,
+)
 
-MAXOUT = "fc3"
 PRUNED_COUNTS = "win counts of the pruned network"
 LOOKED_AT = (0, STEPS - 1)  # training steps whose logits and gradients are compared
 SPARSITIES = (0.5, 0.3)
@@ -43,50 +70,81 @@ TIED_COUNTS = np.array([[5, 9, 5, 9], [0, 0, 0, 0], [1, 2, 3, 4], [4, 3, 2, 1]])
 
 
 class Golden:
-    """The golden arrays, as a model begins from them."""
+    """The golden arrays, as a model begins from them: of a seed, or read from a folder."""
 
-    def __init__(self, seed=0):
-        self.notes = network.pruning_round(textbook, seed)
-        self.names = [key.removeprefix("initial/") for key, _ in self.notes if key.startswith("initial/")]
-        self.counts, self.order, self.keep = (
-            self.notes[key, None] for key in ("win_counts", "order", "neurons_kept")
-        )
-        self.counted = self.notes["counted_images", None].astype(np.float64)
+    def __init__(self, source=0):
+        if isinstance(source, int):
+            self.arrays, _ = golden_arrays(source)
+            self.architecture = small_lenet(textbook).architecture()
+        else:
+            self.arrays, self.architecture = read_pipeline(source)
+        net = self.net(0)
+        self.maxouts, self.droppers, self.classes = net.maxout_layers(), droppers(net), net.classes
+        self.counted = self.arrays["counted_images"].astype(np.float64)
+
+    def net(self, step, backend=textbook):
+        """The network before a training step."""
+        return in_float64(self.architecture, self.params(step), backend)
 
     def params(self, step):
         """Parameters before a training step; at STEPS those after the last one."""
-        keys = [
-            (f"after_step/{name}", step - 1) if step else (f"initial/{name}", None) for name in self.names
-        ]
-        return {name: self.notes[key].astype(np.float64) for name, key in zip(self.names, keys, strict=True)}
+        names = [key.removeprefix("initial/") for key in self.arrays if key.startswith("initial/")]
+        if step:
+            return {name: self.arrays[f"after_step/{name}"][step - 1] for name in names}
+        return {name: self.arrays[f"initial/{name}"].astype(np.float64) for name in names}
+
+    def weights(self):
+        """The trained arrays that are masked."""
+        return {name: a for name, a in self.params(STEPS).items() if name.endswith("weight")}
 
     def batch(self, step):
-        """Images, labels, and the neurons that dropout keeps."""
-        images, labels = self.notes["images", None][step], self.notes["labels", None][step]
-        return images.astype(np.float64), labels, self.notes["keep", step]
+        """Images, labels, and the neurons that each dropout keeps."""
+        images, labels = self.arrays["images"][step], self.arrays["labels"][step]
+        keeps = [self.arrays[key_of("keep", name, self.droppers)][step] for name in self.droppers]
+        return images.astype(np.float64), labels, keeps
 
-    def keep_while_counting(self):
+    def of_maxouts(self, what):
+        """An array of each maxout layer: win_counts, order or neurons_kept."""
+        return [self.arrays[key_of(what, name, self.maxouts)] for name in self.maxouts]
+
+    def keep_while_counting(self, pruned=False):
         """Neurons that dropout keeps where wins are counted in training mode."""
-        return np.random.default_rng(0).random((len(self.counted), network.UNITS, K)) >= network.DROPOUT
+        rng, keeps = np.random.default_rng(0), self.batch(0)[2]
+        keeps = [rng.random((len(self.counted), *keep.shape[1:])) >= 0.5 for keep in keeps]
+        return [keep[:, :, :-1] if pruned and keep.ndim == 3 else keep for keep in keeps]
+
+    def grouped(self, name, array):
+        """An array of a maxout layer as (units, neurons, ...); any other as it is."""
+        layer = name.partition(".")[0]
+        units = len(self.arrays[f"initial/{name}"])
+        if layer not in self.maxouts or array.size % units:
+            return array
+        return array.reshape(units, -1, *self.arrays[f"initial/{name}"].shape[2:])
 
     def masks(self):
         """Masks of half the weights, for `masked_step`."""
-        return {n: magnitude_mask(w, 0.5) for n, w in self.params(STEPS).items() if n.endswith("weight")}
+        return {name: magnitude_mask(weight, 0.5) for name, weight in self.weights().items()}
 
     def any_gradients(self, step):
         rng = np.random.default_rng(step)
         return {name: rng.standard_normal(array.shape) for name, array in self.params(0).items()}
 
 
+def per_layer(what, arrays, golden):
+    """Name what one maxout layer after the other gave."""
+    one = len(golden.maxouts) == 1
+    return [(what if one else f"{what} of {name}", a) for name, a in zip(golden.maxouts, arrays, strict=True)]
+
+
 def notes_of(stage, side, golden):
-    """Run a stage on one side, Textbook or torch_model.Model; yield (name, array) of what is compared."""
+    """Run a stage on one side, Textbook or user_models.Model; yield (name, array) of what is compared."""
     if stage == "forward":
         for step in LOOKED_AT:
             yield f"logits of step {step + 1}", side.logits(step)
         yield "logits in evaluation mode", side.evaluation_logits()
     elif stage == "loss":
         for step in range(STEPS):
-            yield f"loss of step {step + 1}", side.loss(golden.notes["logits", step], golden.batch(step)[1])
+            yield f"loss of step {step + 1}", side.loss(golden.arrays["logits"][step], golden.batch(step)[1])
     elif stage == "gradients":
         for step in LOOKED_AT:
             for name, array in side.gradients(step).items():
@@ -96,20 +154,22 @@ def notes_of(stage, side, golden):
             for name, array in params.items():
                 yield f"{name} after step {step + 1}", array
     elif stage == "win_counts":
-        yield "win counts", side.win_counts()
+        yield from per_layer("win counts", side.win_counts(), golden)
     elif stage == "rank":
-        yield "order", side.rank(golden.counts)
+        orders = [side.rank(counts) for counts in golden.of_maxouts("win_counts")]
+        yield from per_layer("order", orders, golden)
         yield "order of counts with ties", side.rank(TIED_COUNTS)
     elif stage == "keep":
-        for n_keep in (K - 1, 2):
-            yield f"neurons kept, {n_keep} of {K}", side.keep(golden.order, n_keep)
+        for less in (1, 2):
+            kept = [side.keep(order, max(1, order.shape[1] - less)) for order in golden.of_maxouts("order")]
+            yield from per_layer(f"neurons kept, all but {less}", kept, golden)
     elif stage == "prune":
         params, logits, counts = side.prune()
         for name, array in params.items():
             yield f"{name} of the pruned network", array
         yield "logits of the pruned network", logits
         if counts is not None:
-            yield PRUNED_COUNTS, counts
+            yield from per_layer(PRUNED_COUNTS, counts, golden)
     elif stage == "masks":
         for sparsity in SPARSITIES:
             for name, mask in side.masks(sparsity).items():
@@ -125,14 +185,14 @@ STAGES = ("forward", "loss", "gradients", "training", *OPTIONAL)
 
 
 class KeepThese(np.random.Generator):
-    """A generator from which dropout draws what it is to keep."""
+    """A generator from which one dropout after the other draws what it is to keep."""
 
-    def __init__(self, keep):
+    def __init__(self, keeps):
         super().__init__(np.random.PCG64(0))
-        self.keep = keep
+        self.keeps = iter(keeps)
 
     def random(self, *shape, **dtype):
-        return self.keep.astype(np.float32)
+        return next(self.keeps).astype(np.float32)
 
 
 class Textbook:
@@ -142,14 +202,11 @@ class Textbook:
         self.golden, self.backend = golden, backend
 
     def net(self, step):
-        net = network.small_lenet(self.backend)
-        for name, array in self.golden.params(step).items():
-            net.params()[name][...] = array
-        return net
+        return self.golden.net(step, self.backend)
 
     def logits(self, step):
-        images, _, keep = self.golden.batch(step)
-        return self.net(step).forward(images, training=True, rng=KeepThese(keep))
+        images, _, keeps = self.golden.batch(step)
+        return self.net(step).forward(images, training=True, rng=KeepThese(keeps))
 
     def evaluation_logits(self):
         return self.net(STEPS).forward(self.golden.counted)
@@ -158,22 +215,23 @@ class Textbook:
         return self.backend.softmax_cross_entropy(logits, labels)[0]
 
     def gradients(self, step):
-        images, labels, keep = self.golden.batch(step)
+        images, labels, keeps = self.golden.batch(step)
         net = self.net(step)
-        loss_and_grads(net, images, labels, KeepThese(keep))
+        loss_and_grads(net, images, labels, KeepThese(keeps))
         return net.grads()
 
     def training(self):
         net = self.net(0)
-        optimizer = SGD(net, network.MOMENTUM, network.WEIGHT_DECAY)
+        optimizer = SGD(net, MOMENTUM, WEIGHT_DECAY)
         for step in range(STEPS):
-            images, labels, keep = self.golden.batch(step)
-            loss_and_grads(net, images, labels, KeepThese(keep))
-            optimizer.step(network.LR)
+            images, labels, keeps = self.golden.batch(step)
+            loss_and_grads(net, images, labels, KeepThese(keeps))
+            optimizer.step(LR)
             yield net.params()
 
     def win_counts(self):
-        return collect_win_counts(self.net(STEPS), MAXOUT, self.golden.counted)
+        net = self.net(STEPS)
+        return [collect_win_counts(net, name, self.golden.counted) for name in self.golden.maxouts]
 
     def rank(self, counts):
         return rank_neurons(counts)
@@ -182,13 +240,20 @@ class Textbook:
         return keep_top(order, n_keep)
 
     def prune(self):
-        net = prune_neurons(self.net(STEPS), MAXOUT, self.golden.keep)
-        counts = collect_win_counts(net, MAXOUT, self.golden.counted)
-        return net.params(), net.forward(self.golden.counted), counts
+        net = self.net(STEPS)
+        for name, keep in zip(self.golden.maxouts, self.golden.of_maxouts("neurons_kept"), strict=True):
+            net = prune_neurons(net, name, keep)
+        params = {name: self.golden.grouped(name, array) for name, array in net.params().items()}
+        counts = [
+            collect_win_counts(net, name, self.golden.counted)
+            if name in net.maxout_layers()
+            else trained.sum(axis=1, keepdims=True)  # the only neuron of a unit always wins
+            for name, trained in zip(self.golden.maxouts, self.golden.of_maxouts("win_counts"), strict=True)
+        ]
+        return params, net.forward(self.golden.counted), counts
 
     def masks(self, sparsity):
-        weights = {n: w for n, w in self.golden.params(STEPS).items() if n.endswith("weight")}
-        return {name: magnitude_mask(weight, sparsity) for name, weight in weights.items()}
+        return {name: magnitude_mask(weight, sparsity) for name, weight in self.golden.weights().items()}
 
     def masked_steps(self):
         masks = self.golden.masks()
@@ -196,14 +261,14 @@ class Textbook:
         velocities = tuple(np.zeros_like(array) for array in params.values())
         for step in (0, 1):
             gradients = tuple(self.golden.any_gradients(step).values())
-            numbers = network.LR, network.MOMENTUM, network.WEIGHT_DECAY
+            numbers = LR, MOMENTUM, WEIGHT_DECAY
             each = tuple(masks.get(name) for name in params)
             self.backend.sgd_step(tuple(params.values()), gradients, velocities, each, *numbers)
             yield params
 
 
 def judge_model(measured, golden, guess):
-    """Judge what `torch_model.measure` gives; yields a Verdict for each stage, named after it.
+    """Judge what `user_models.measure` gives; yields a Verdict for each stage, named after it.
 
     `guess` is a `mistakes.pipeline.Guesses`, asked where something is wrong.
     """
@@ -213,7 +278,7 @@ def judge_model(measured, golden, guess):
             yield Verdict(stage, "not implemented")
             continue
         if not counts_are_right:  # told already
-            notes.pop(PRUNED_COUNTS, None)
+            notes = {name: array for name, array in notes.items() if not name.startswith(PRUNED_COUNTS)}
         right = notes_of(stage, Textbook(golden), golden)
         lines = [mismatch(name, array, notes[name]) for name, array in right if name in notes]
         wrong = [line for line in lines if line]

@@ -10,8 +10,9 @@ import types
 import numpy as np
 
 import mnp.data
+from mnp.errors import MnpError
 from mnp.kernels import KERNELS, textbook
-from mnp.nn import SGD, lenet5, loss_and_grads
+from mnp.nn import SGD, Dropout, Network, lenet5, loss_and_grads
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, collect_win_counts, prune_neurons, weight_names, winners
@@ -40,8 +41,8 @@ SETTINGS = {  # for the manifest of the golden vectors
     "order": [
         "step i: images[i], labels[i], keep[i] give logits[i], loss[i], gradient/*[i], after_step/*[i]",
         "winner, in evaluation mode over counted_images: no dropout, maximum taken before the ReLU",
-        "win_counts from winner; order from those; neurons_kept: the first three of order, ascending",
-        "pruned/*: the arrays of fc3 with the kept neurons only, the others unchanged",
+        "win_counts from winner; order from those; neurons_kept: all of order but the last, ascending",
+        "pruned/*: the arrays of the maxout layer with the kept neurons only, the others unchanged",
         "mask/*: of each weight (no bias) the half of larger magnitude; ties: the lower index stays",
         "one step from pruned/* with the masks laid on: images[0], labels[0], masked_keep, new velocity",
     ],
@@ -90,7 +91,29 @@ def small_lenet(backend, rng=None):
     return lenet5(3, 8, UNITS, K, **size, rng=rng if rng is not None else 0, backend=backend)
 
 
-def pruning_round(backend, seed=0):
+def in_float64(architecture, params, backend):
+    """Build a network of an architecture in float64, with copies of these arrays."""
+    net = Network.from_architecture(architecture, params, backend=backend)
+    for name, layer in net.layers.items():
+        layer.params = {key: params[f"{name}.{key}"].astype(np.float64) for key in layer.params}
+    return net
+
+
+def droppers(net):
+    """Names of the layers that drop neurons in training, in order."""
+    return [
+        name
+        for name, layer in net.layers.items()
+        if getattr(layer, "dropout", 0) or (isinstance(layer, Dropout) and layer.p)
+    ]
+
+
+def key_of(what, name, names):
+    """Key of a note about one of several layers: the bare word if there is one layer only."""
+    return what if len(names) == 1 else f"{what}/{name}"
+
+
+def pruning_round(backend, seed=0, net=None, data="digits"):
     """Run the pipeline in float64 and keep everything on the way.
 
     Parameters
@@ -99,26 +122,37 @@ def pruning_round(backend, seed=0):
         With all plain kernels.
     seed : int
         Draws the first weights, the batches and the dropout.
+    net : Network, optional
+        The network and its first weights, in place of the small LeNet. Masks are left out.
+    data : str
+        The data set whose first training images such a network takes.
 
     Returns
     -------
     notes : dict of (key, step or None) -> array, in the order in which they were made
         Inputs in float32 and bool, results in float64 and int64.
+
+    Raises MnpError for a network without a maxout layer, with batch normalisation, or for other images.
     """
     rng = np.random.default_rng([seed, 1])
-    data = mnp.data.load("digits")
-    crops = np.ascontiguousarray(data.train_images[:, :, 6:22, 6:22])
-    net = small_lenet(backend, rng)
-    notes = {}
+    data = mnp.data.load(data)
+    if net is None:
+        images, net = np.ascontiguousarray(data.train_images[:, :, 6:22, 6:22]), small_lenet(backend, rng)
+    else:
+        if not net.maxout_layers() or net.buffers():
+            raise MnpError("golden vectors need a network with maxout layers, without batch normalisation")
+        images, net = data.train_images[:1000], in_float64(net.architecture(), net.params(), backend)
+    maxouts, notes = net.maxout_layers(), {}
 
     def note(key, array, step=None):
         notes[key, step] = np.array(array)
 
     def train(optimizer, batch, step=None, prefix=""):
         """One step; everything is noted."""
-        images, labels = crops[batch].astype(np.float64), data.train_labels[batch]
-        loss, logits = loss_and_grads(net, images, labels, rng)
-        note(f"{prefix}keep", net["fc3"].cache.keep, step)
+        loss, logits = loss_and_grads(net, images[batch].astype(np.float64), data.train_labels[batch], rng)
+        names = droppers(net)
+        for name in names:
+            note(f"{prefix}{key_of('keep', name, names)}", net[name].cache.keep, step)
         note(f"{prefix}logits", logits, step)
         note(f"{prefix}loss", np.float64(loss), step)
         for name, grad in net.grads().items():
@@ -128,29 +162,33 @@ def pruning_round(backend, seed=0):
             note(f"{prefix}after_step/{name}", array, step)
 
     # Two neurons of a unit that give 0.25 for any input: a tie above zero, where a gradient shows it.
-    net["fc3"].params["weight"][0, :2], net["fc3"].params["bias"][0, :2] = 0.0, 0.25
+    for name in maxouts:
+        net[name].params["weight"][0, :2], net[name].params["bias"][0, :2] = 0.0, 0.25
     for name, array in net.params().items():
         array[...] = array.astype(np.float32)  # so that float32 users start from the same numbers
         note(f"initial/{name}", array.astype(np.float32))
-    batches = rng.permutation(len(crops))[: STEPS * BATCH_SIZE].reshape(STEPS, BATCH_SIZE)
-    note("images", crops[batches])
+    batches = rng.permutation(len(images))[: STEPS * BATCH_SIZE].reshape(STEPS, BATCH_SIZE)
+    note("images", images[batches])
     note("labels", data.train_labels[batches])
     optimizer = SGD(net, MOMENTUM, WEIGHT_DECAY)
     for step, batch in enumerate(batches):
         train(optimizer, batch, step)
 
     # Count the wins in evaluation mode, and remove the weakest neuron of each unit.
-    counted = crops[:COUNTED].astype(np.float64)
-    counts = collect_win_counts(net, "fc3", counted)
-    order = rank_neurons(counts)
-    keep = keep_top(order, n_keep=K - 1)
-    note("counted_images", crops[:COUNTED])
+    counted = images[:COUNTED].astype(np.float64)
+    note("counted_images", images[:COUNTED])
     note("evaluation_logits", net.forward(counted))
-    note("winner", winners(net, "fc3", counted).astype(np.int64))
-    note("win_counts", counts)
-    note("order", order.astype(np.int64))
-    note("neurons_kept", keep.astype(np.int64))
-    net = prune_neurons(net, "fc3", keep)
+    small = net
+    for name in maxouts:
+        counts = collect_win_counts(net, name, counted)
+        order = rank_neurons(counts)
+        keep = keep_top(order, n_keep=net[name].k - 1)
+        note(key_of("winner", name, maxouts), winners(net, name, counted).astype(np.int64))
+        note(key_of("win_counts", name, maxouts), counts)
+        note(key_of("order", name, maxouts), order.astype(np.int64))
+        note(key_of("neurons_kept", name, maxouts), keep.astype(np.int64))
+        small = prune_neurons(small, name, keep)
+    net = small
     for name, array in net.params().items():
         note(f"pruned/{name}", array)
     note("pruned_logits", net.forward(counted))
@@ -165,8 +203,8 @@ def pruning_round(backend, seed=0):
     return notes
 
 
-def golden_arrays(seed=0):
-    """Arrays of the pipeline on the textbook, those of the single steps stacked.
+def golden_arrays(seed=0, net=None, data="digits"):
+    """Arrays of `pruning_round` on the textbook, those of the single steps stacked.
 
     Returns
     -------
@@ -174,7 +212,7 @@ def golden_arrays(seed=0):
     meaning : dict of key -> str
     """
     parts = {}
-    for (key, step), array in pruning_round(textbook, seed).items():
+    for (key, step), array in pruning_round(textbook, seed, net, data).items():
         parts.setdefault(key, []).append(array if step is None else array[None])
     arrays = {key: np.concatenate(p) if len(p) > 1 else p[0] for key, p in parts.items()}
     meaning = {}

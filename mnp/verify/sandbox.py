@@ -119,7 +119,7 @@ def network_notes(where, seed=0, seconds=120.0):
 
 
 def stages(where, seed=0, seconds=120.0):
-    """Run the stages of a model in a child process; yields what `torch_model.measure` does.
+    """Run the stages of a model in a child process; yields what `user_models.measure` does.
 
     Raises MnpError for a model that cannot be checked at all. A stage that ends the process or takes longer
     than `seconds` is the last one.
@@ -192,9 +192,9 @@ def serve(where, seed, names=None):
     """
     try:
         if where.startswith(candidate.MODEL):
-            from mnp.verify import torch_model
+            from mnp.verify import user_models
 
-            yield from torch_model.measure(where, seed)
+            yield from user_models.measure(where, seed)
             return
         module = candidate.load_module(where)
     except MnpError as error:

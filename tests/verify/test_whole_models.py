@@ -1,5 +1,7 @@
-"""`mnp check --model`: a whole program in PyTorch, and the mistakes that such programs have."""
+"""`mnp check --model`: whole programs in PyTorch and JAX, and the mistakes that such programs have."""
 
+import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -7,36 +9,90 @@ from candidates import write
 
 from mnp.cli import main
 from mnp.errors import MnpError
-from mnp.verify import candidate
+from mnp.experiments.checkpoint import save_network
+from mnp.nn import mlp, vgg16
+from mnp.verify import candidate, user_models
 from mnp.verify.mistakes import pipeline
 from mnp.verify.mistakes.pipeline import Guesses
 from mnp.verify.models import STAGES, Golden, Textbook, judge_model, mismatch, notes_of
 
-PROGRAM = Path(__file__).parents[1] / "frameworks" / "torch_program.py"
+PROGRAMS = Path(__file__).parents[1] / "frameworks"
+PROGRAM = PROGRAMS / "torch_program.py"
 
 
 @pytest.fixture
-def judged(tmp_path):
-    """Judge the program with some of its text changed, in this process: stage -> verdict."""
-    torch_model = pytest.importorskip("mnp.verify.torch_model")
-    pytest.importorskip("torch")
+def judged(tmp_path, monkeypatch):
+    """Judge a program with some of its text changed, in this process: stage -> verdict."""
 
-    def verdicts(changes):
-        source = PROGRAM.read_text(encoding="utf-8")
+    # JAX compiles every operation anew, and runs it once.
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+    def verdicts(changes, program="torch_program.py", golden=0):
+        framework = program.partition("_")[0]
+        if importlib.util.find_spec(framework) is None:
+            pytest.skip(f"{framework} is not installed")
+        source = (PROGRAMS / program).read_text(encoding="utf-8")
         for old, new in changes.items():
             assert source.count(old) == 1, f"the program has changed under this mistake: {old}"
             source = source.replace(old, new)
         where = f"{candidate.MODEL}{write(tmp_path, source)}:model"
-        golden = Golden()
-        return {v.kernel: v for v in judge_model(torch_model.measure(where), golden, Guesses(golden))}
+        measured, golden = user_models.measure(where, golden), Golden(golden)
+        return {v.kernel: v for v in judge_model(measured, golden, Guesses(golden))}
 
     return verdicts
 
 
-def test_the_program_passes_in_a_process_of_its_own(capsys):
-    pytest.importorskip("torch")
-    assert main(["check", "--model", f"{PROGRAM}:model"]) == 0
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_a_program_passes_in_a_process_of_its_own(framework, capsys):
+    if importlib.util.find_spec(framework) is None:
+        pytest.skip(f"{framework} is not installed")
+    assert main(["check", "--model", f"{PROGRAMS / framework}_program.py:model"]) == 0
     assert "10 passed, 0 failed, 0 not implemented" in capsys.readouterr().out
+
+
+def golden_folder(tmp_path, net):
+    save_network(tmp_path / "net.npz", net)
+    where = ["--checkpoint", str(tmp_path / "net.npz"), "--out", str(tmp_path / "golden")]
+    assert main(["vectors", *where]) == 0
+    return str(tmp_path / "golden")
+
+
+def test_two_maxout_layers_are_judged_by_golden_vectors_of_a_checkpoint(judged, tmp_path):
+    folder = golden_folder(tmp_path, mlp((6, 5), k=3, rng=0))
+    if importlib.util.find_spec("jsonschema"):
+        files = [Path(folder, f"manifest{name}.json").read_text(encoding="utf-8") for name in ("", ".schema")]
+        importlib.import_module("jsonschema").validate(*map(json.loads, files))
+    found = judged({}, "torch_dense.py", folder)
+    assert {stage for stage, v in found.items() if v.status == "passed"} == {*STAGES[:5], "prune"}
+    found = judged({"z.max(2).values\n        return": "z.amax(2)\n        return"}, "torch_dense.py", folder)
+    assert "shared between ties (amax)" in found["gradients"].looks_like[0]
+    found = judged(
+        {"z.max(2).values)\n": "z.amax(2))\n", "z.argmax(2)": "F.relu(z).argmax(2)"}, "torch_dense.py", folder
+    )
+    assert "wins counted after the ReLU" in found["win_counts"].looks_like[0]
+
+
+def test_a_network_that_pruning_makes_dense_is_judged_too(judged, tmp_path):
+    folder = golden_folder(tmp_path, mlp((7,), k=2, rng=0))
+    right = {"UNITS, K = (6, 5), 3": "UNITS, K = (7,), 2"}
+    found = judged(right, "torch_dense.py", folder)
+    assert {stage for stage, v in found.items() if v.status == "passed"} == {*STAGES[:5], "prune"}
+    found = judged({**right, "kept[:, :, None], 1)": "0 * kept[:, :, None], 1)"}, "torch_dense.py", folder)
+    assert "the first neurons kept" in found["prune"].looks_like[0]
+
+
+def test_golden_vectors_that_cannot_be_used_are_refused_in_one_line(tmp_path, capsys):
+    save_network(tmp_path / "net.npz", vgg16(1 / 64, 32, batchnorm=True))
+    for argv, says in (
+        (
+            ["vectors", "--checkpoint", str(tmp_path / "net.npz"), "--out", str(tmp_path / "a")],
+            "without batch",
+        ),
+        (["check", "--model", f"{PROGRAM}:model", "--golden", str(tmp_path)], "no golden vectors"),
+        (["check", "mine.py", "--golden", str(tmp_path)], "name a MODULE_OR_FILE"),
+    ):
+        assert main(argv) == 2
+        assert says in (error := capsys.readouterr().err) and error.count("\n") == 1
 
 
 MISTAKES = {  # name: (stage that shows it first, {text: what stands there instead}, words of the guess)
@@ -138,10 +194,34 @@ MISTAKES = {  # name: (stage that shows it first, {text: what stands there inste
 HERE = "net.maxout.neurons(net.features(images))"
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_found_and_named(judged, name):
-    stage, changes, words = MISTAKES[name]
-    found = judged({old: new.replace("HERE", HERE) for old, new in changes.items()})
+JAX_MISTAKES = {
+    "amax": ("gradients", {"first_max(z) @": "z.max(2) @"}, "shared between ties (amax)"),
+    "dropout not scaled": ("forward", {"z / 0.5": "z"}, "dropout: scaling forgotten"),
+    "sum for mean": ("loss", {"-picked.mean()": "-picked.sum()"}, "a sum where a mean is agreed"),
+    "no decay": ("training", {" + 5e-4 * w": ""}, "weight decay forgotten"),
+    "counting after the ReLU": (
+        "win_counts",
+        {"z = neurons(params, images)\n    return": "z = jax.nn.relu(neurons(params, images))\n    return"},
+        "wins counted after the ReLU",
+    ),
+    "last of ties": (
+        "rank",
+        {"jnp.argsort(-counts, axis=1, stable=True)": "jnp.argsort(counts, axis=1, stable=True)[:, ::-1]"},
+        "of equal counts the last comes first",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("program", "stage", "changes", "words"),
+    [
+        pytest.param(f"{framework}_program.py", *mistake, id=f"{framework}, {name}")
+        for framework, mistakes in (("torch", MISTAKES), ("jax", JAX_MISTAKES))
+        for name, mistake in mistakes.items()
+    ],
+)
+def test_a_mistake_is_found_and_named(judged, program, stage, changes, words):
+    found = judged({old: new.replace("HERE", HERE) for old, new in changes.items()}, program)
     failed = [stage for stage, verdict in found.items() if verdict.status == "failed"]
     assert failed[0] == stage
     assert found[stage].lines[0].startswith("first difference: ")

@@ -11,11 +11,22 @@ from functools import partial
 import numpy as np
 
 from mnp.kernels import textbook
+from mnp.pruning.neurons import take_rows
+from mnp.pruning.surgery import collect_win_counts
 from mnp.pruning.weights import global_magnitude_masks
 from mnp.verify import reference
 from mnp.verify.mistakes import TABLE
-from mnp.verify.models import MAXOUT, PRUNED_COUNTS, TIED_COUNTS, Textbook, mismatch, notes_of
-from mnp.verify.network import DROPOUT, STEPS, UNITS
+from mnp.verify.models import (
+    PRUNED_COUNTS,
+    SPARSITIES,
+    TIED_COUNTS,
+    KeepThese,
+    Textbook,
+    mismatch,
+    notes_of,
+    per_layer,
+)
+from mnp.verify.network import STEPS
 
 
 def wrong_kernel(kernel, mistake):
@@ -50,7 +61,7 @@ def remembering(forward, backward):
     return first, second
 
 
-def _ties(share):
+def _ties(share, golden):
     """The gradient of a maximum that goes to every neuron that reaches it."""
 
     def backward(dy, z, _, winner, k):
@@ -65,23 +76,28 @@ def _last_tie(z):
     return z.max(2), z.shape[2] - 1 - z[:, :, ::-1].argmax(2)
 
 
-def _grouped():
+def _grouped(golden):
     """Rows of the maxout weight read as (k, units)."""
+    units_of = {}  # by the rows of a weight, before and after pruning
+    for counts in golden.of_maxouts("win_counts"):
+        units_of |= {counts.size: len(counts), counts.size - len(counts): len(counts)}
 
-    def turned(y, first):
-        return y.reshape(len(y), first, -1).swapaxes(1, 2).reshape(y.shape) if y.shape[1] != 10 else y
+    def turned(y, units, back):
+        first = units if back else y.shape[1] // units
+        return y.reshape(len(y), first, -1).swapaxes(1, 2).reshape(y.shape)
 
     def forward(x, weight, bias):
         y = textbook.dense_forward(x, weight, bias)
-        return turned(y, y.shape[1] // UNITS)
+        return turned(y, units_of[len(bias)], False) if len(bias) in units_of else y
 
     def backward(dy, x, weight, need_dx=True):
-        return textbook.dense_backward(turned(dy, UNITS), x, weight, need_dx)
+        dy = turned(dy, units_of[len(weight)], True) if len(weight) in units_of else dy
+        return textbook.dense_backward(dy, x, weight, need_dx)
 
     return {"dense_forward": forward, "dense_backward": backward}
 
 
-def _conv_relu():
+def _conv_relu(golden):
     def forward(x, weight, bias, stride, padding):
         return np.maximum(textbook.conv2d_forward(x, weight, bias, stride, padding), 0)
 
@@ -101,17 +117,18 @@ def _average_backward(dy, winner, x_shape, size, stride):
     return textbook.avgpool2d_backward(dy, x_shape, size, stride)
 
 
-def _softmax_in_model():
+def _softmax_in_model(golden):
     """Logits that have been through a softmax."""
 
     def forward(x, weight, bias):
         y = textbook.dense_forward(x, weight, bias)
-        if y.shape[1] != 10:
+        if y.shape[1] != golden.classes:
             return y
-        return np.exp(y - y.max(1, keepdims=True)) / np.exp(y - y.max(1, keepdims=True)).sum(1, keepdims=True)
+        exps = np.exp(y - y.max(1, keepdims=True))
+        return exps / exps.sum(1, keepdims=True)
 
     def backward(dy, x, before, _, weight, need_dx=True):
-        if dy.shape[1] == 10:
+        if dy.shape[1] == golden.classes:
             y = forward(x, *before)
             dy = y * (dy - (dy * y).sum(1, keepdims=True))
         return textbook.dense_backward(dy, x, weight, need_dx)
@@ -126,7 +143,7 @@ def _no_decay_of_biases(weights, grads, velocities, masks, lr, momentum, weight_
         textbook.sgd_step(*arrays, lr, momentum, decay)
 
 
-def _gradients_add_up():
+def _gradients_add_up(golden):
     sums = {}
 
     def step(weights, grads, velocities, masks, lr, momentum, weight_decay):
@@ -137,7 +154,7 @@ def _gradients_add_up():
     return {"sgd_step": step}
 
 
-def _dropout(words):
+def _dropout(words, golden):
     return {k: wrong_kernel(k, TABLE[k][words]) for k in ("dropout_forward", "dropout_backward")}
 
 
@@ -146,31 +163,31 @@ KERNELS = {  # words -> a function that makes the wrong kernels, by name
         _ties, True
     ),
     "gradient of the maximum given to every tie (z == z.max())": partial(_ties, False),
-    "wrong tie rule: the last of equal neurons wins": lambda: {"maxout_forward": _last_tie},
+    "wrong tie rule: the last of equal neurons wins": lambda golden: {"maxout_forward": _last_tie},
     "neurons grouped wrongly: row u * k + j is neuron j of unit u, so reshape to (N, units, k)": _grouped,
-    "no ReLU before the maximum": lambda: {
+    "no ReLU before the maximum": lambda golden: {
         "relu_forward": lambda x: x,
         "relu_backward": lambda dy, y: dy,
     },
     "a ReLU after the convolutions, where none is agreed": _conv_relu,
-    "mean pooling instead of max pooling": lambda: {
+    "mean pooling instead of max pooling": lambda golden: {
         "maxpool2d_forward": _average,
         "maxpool2d_backward": _average_backward,
     },
     "a softmax in the model, and another one in the loss": _softmax_in_model,
     **{f"dropout: {words}": partial(_dropout, words) for words in TABLE["dropout_forward"]},
     **{
-        words: lambda mistake=mistake: {
+        words: lambda golden, mistake=mistake: {
             "softmax_cross_entropy": wrong_kernel("softmax_cross_entropy", mistake)
         }
         for words, mistake in TABLE["softmax_cross_entropy"].items()
     },
-    "no weight decay on the biases: here they decay as the weights do": lambda: {
+    "no weight decay on the biases: here they decay as the weights do": lambda golden: {
         "sgd_step": _no_decay_of_biases
     },
     "gradients not set to zero: those of all steps add up": _gradients_add_up,
     **{
-        words: lambda mistake=mistake: {"sgd_step": wrong_kernel("sgd_step", mistake)}
+        words: lambda golden, mistake=mistake: {"sgd_step": wrong_kernel("sgd_step", mistake)}
         for words, mistake in TABLE["sgd_step"].items()
     },
 }
@@ -181,40 +198,55 @@ KERNELS = {  # words -> a function that makes the wrong kernels, by name
 
 def _z(golden, change):
     """Counts of the winners of the neurons' values, changed by a function."""
-    net = Textbook(golden).net(STEPS)
+    net, counts = Textbook(golden).net(STEPS), []
     net.forward(golden.counted)
-    x, params = net[MAXOUT].cache.x, net[MAXOUT].params
-    z = change(np.einsum("ni,uji->nuj", x, params["weight"]) + params["bias"])
-    return {"win counts": textbook.win_counts(z.argmax(2), z.shape[2])}
+    for name in golden.maxouts:
+        z = change(net[name].before_maximum())
+        counts.append(textbook.win_counts(z.argmax(2), z.shape[2]))
+    return dict(per_layer("win counts", counts, golden))
 
 
 def _in_training(golden):
-    keep = golden.keep_while_counting()
-    return _z(golden, lambda z: np.maximum(z, 0) * keep / (1 - DROPOUT))
+    net, counts = Textbook(golden).net(STEPS), []
+    for name in golden.maxouts:
+        how = {"training": True, "rng": KeepThese(golden.keep_while_counting())}
+        counts.append(collect_win_counts(net, name, golden.counted, **how))
+    return dict(per_layer("win counts", counts, golden))
 
 
 def _winners(golden, mistake):
-    net = Textbook(golden).net(STEPS)
-    net.forward(golden.counted)
-    a = {"winner": net[MAXOUT].cache.winner, "k": golden.counts.shape[1]}
-    return {"win counts": mistake(a, {"counts": golden.counts})["counts"]}
+    pairs = zip(golden.of_maxouts("winner"), golden.of_maxouts("win_counts"), strict=True)
+    counts = [mistake({"winner": w, "k": c.shape[1]}, {"counts": c})["counts"] for w, c in pairs]
+    return dict(per_layer("win counts", counts, golden))
 
 
 def _ranked(how):
-    return lambda golden: {"order": how(golden.counts), "order of counts with ties": how(TIED_COUNTS)}
+    def notes(golden):
+        orders = [how(counts) for counts in golden.of_maxouts("win_counts")]
+        return {**dict(per_layer("order", orders, golden)), "order of counts with ties": how(TIED_COUNTS)}
+
+    return notes
 
 
 def _kept(how):
-    return lambda golden: {f"neurons kept, {n} of 4": how(golden.order, n) for n in (3, 2)}
+    def notes(golden):
+        orders, kept = golden.of_maxouts("order"), {}
+        for less in (1, 2):
+            each = [how(order, max(1, order.shape[1] - less)) for order in orders]
+            kept |= per_layer(f"neurons kept, all but {less}", each, golden)
+        return kept
+
+    return notes
 
 
-def _pruned(change):
-    """Weights and biases taken by a function of (array, kept neurons)."""
+def _pruned(weight, bias=None):
+    """Weights and biases taken by functions of (array, kept neurons)."""
 
     def notes(golden):
         params = golden.params(STEPS)
-        for name in (f"{MAXOUT}.weight", f"{MAXOUT}.bias"):
-            params[name] = change(params[name], golden.keep)
+        for name, keep in zip(golden.maxouts, golden.of_maxouts("neurons_kept"), strict=True):
+            params[f"{name}.weight"] = weight(params[f"{name}.weight"], keep)
+            params[f"{name}.bias"] = (bias or weight)(params[f"{name}.bias"], keep)
         return {f"{name} of the pruned network": array for name, array in params.items()}
 
     return notes
@@ -234,11 +266,10 @@ def _first_neurons(array, keep):
 
 def _masked(change):
     def notes(golden):
-        weights = {n: w for n, w in golden.params(STEPS).items() if n.endswith("weight")}
         return {
             f"mask of {name} at sparsity {s}": mask
-            for s in (0.5, 0.3)
-            for name, mask in change(weights, s).items()
+            for s in SPARSITIES
+            for name, mask in change(golden.weights(), s).items()
         }
 
     return notes
@@ -292,14 +323,7 @@ STAGES = {
             _wrong_rows
         ),
         "the first neurons kept, whatever `keep` says": _pruned(_first_neurons),
-        "biases of other neurons than the weights": lambda golden: {
-            **_pruned(lambda a, keep: np.take_along_axis(a, keep[:, :, None] if a.ndim == 3 else keep, 1))(
-                golden
-            ),
-            f"{MAXOUT}.bias of the pruned network": _first_neurons(
-                golden.params(STEPS)[f"{MAXOUT}.bias"], golden.keep
-            ),
-        },
+        "biases of other neurons than the weights": _pruned(take_rows, _first_neurons),
     },
     "masks": {
         "one threshold for all layers instead of one for each": _masked(global_magnitude_masks),
@@ -328,9 +352,10 @@ class Guesses:
         if stage in STAGES:
             return self.in_pruning(stage, notes)
         for words, make in KERNELS.items():
-            if stage == "masked_step" and "sgd_step" not in make():
+            new = make(self.golden)
+            if stage == "masked_step" and "sgd_step" not in new:
                 continue
-            kernels = {**self.kernels, **make()}
+            kernels = {**self.kernels, **new}
             if self.fits(stage, notes, kernels):
                 self.kernels = kernels
                 self.words.append(words)
@@ -342,10 +367,12 @@ class Guesses:
         backend = types.SimpleNamespace(**{**vars(textbook), **kernels})
         given = notes_of(stage, Textbook(self.golden, backend), self.golden)
         if stage == "training":  # later steps of a training that blows up differ by rounding alone
-            given = itertools.islice(given, 4 * len(self.golden.names))
+            given = itertools.islice(given, 4 * len(self.golden.params(0)))
         with np.errstate(all="ignore"):
             return all(
-                mismatch(name, array, notes[name]) is None if name in notes else name == PRUNED_COUNTS
+                mismatch(name, array, notes[name]) is None
+                if name in notes
+                else name.startswith(PRUNED_COUNTS)
                 for name, array in given
             )
 
@@ -354,7 +381,7 @@ class Guesses:
             given = {name: array for name, array in wrong(self.golden).items() if name in notes}
             if given and all(mismatch(name, array, notes[name]) is None for name, array in given.items()):
                 return [words]
-        counts = notes.get(PRUNED_COUNTS)
-        if counts is not None and counts.shape[1] == self.golden.counts.shape[1]:
+        counts = [array for name, array in notes.items() if name.startswith(PRUNED_COUNTS)]
+        if counts and [c.shape for c in counts] == [c.shape for c in self.golden.of_maxouts("win_counts")]:
             return ["the table of win counts keeps its columns after pruning, as in the authors' code"]
         return []
