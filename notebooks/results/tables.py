@@ -25,7 +25,6 @@ CLAIMS = (  # task, what the paper's abstract states, the recipe that repeats it
 CONTROLS = {  # recipe: that of its controls
     "mnist": "mnist-controls",
     "mnist-caffe": "mnist-caffe-controls",
-    "mnist-combined": "mnist-combined-controls",
 }
 VGG16 = 2622, 4, ["fc6"]  # classes, k, maxout layers: the row that fits the abstract's -61 %
 SPEED = (  # the rows of the README's short table
