@@ -7,10 +7,10 @@ import tempfile
 
 from mnp.bench.cases import authors_net, examples, make_row, training_step
 from mnp.bench.timing import interleaved
+from mnp.experiments.registry import TINY
 from mnp.nn import lenet5
 from mnp.pruning.sizes import count_sizes
 
-TINY = ((6, 10, 40), (4, 8, 24), (3, 6, 16))  # filters, filters, units of the recipes mnist-tiny-*
 FIRST_USE = """
 import sys, time
 sys.modules["scipy"] = None  # not a dependency; numba would import it where it is installed
@@ -79,7 +79,7 @@ def widths(compare, peak):
 def sizes(compare, peak):
     """Inference by the neurons per unit of fc3, and of small networks, with parameters and multiply-adds."""
     nets = {f"k = {k}": lenet5(20, 52, 64, k, rng=0, backend="tiled") for k in range(8, 0, -1)}
-    nets |= {"-".join(map(str, tiny)): lenet5(*tiny, 1, rng=0, backend="tiled") for tiny in TINY}
+    nets |= {"-".join(map(str, w)): lenet5(*w, 1, rng=0, backend="tiled") for w in TINY.values()}
     for batch in (1, 64):
         x, _ = examples(batch)
         calls = {name: lambda net=net, x=x: net.forward(x) for name, net in nets.items()}

@@ -48,6 +48,11 @@ def random_shift(images, rng, max_shift):
     return moved
 
 
+def shift_by_one(images, rng):
+    """`random_shift` by up to one pixel, as the field `train.augment` of a recipe names it."""
+    return random_shift(images, rng, 1)
+
+
 def random_zoom(images, rng, max_zoom):
     """Zoom every image about its centre, by a factor between 1 - max_zoom and 1 + max_zoom.
 
