@@ -1,4 +1,4 @@
-"""Source code, checks of answers and gradients, short runs and debugger sessions for the notebooks."""
+"""Source code, checks of answers and gradients, debugger sessions and other helpers of the notebooks."""
 
 import ast
 import bdb
@@ -7,16 +7,10 @@ import inspect
 import io
 import pdb
 import re
-import tempfile
 import textwrap
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from mnp.experiments.checkpoint import load_checkpoint, network_from, with_prefix
-from mnp.experiments.registry import CHECKPOINTS
-from mnp.experiments.runner import run
 from mnp.nn import loss_and_grads
 from mnp.verify.gradcheck import gradient_error, numerical_gradient
 
@@ -121,25 +115,6 @@ def choose_lines(z, removed, counts, t):
     several = np.sort(shares, axis=3)[..., -3] > 0.1
     unlike = np.where(several & (of_removed > 0), np.abs(of_removed - in_training), 1)
     return [np.unravel_index(np.argmax(score), score.shape) for score in (-unlike, of_removed * several)]
-
-
-class FinishedRun(NamedTuple):
-    """A run: its rows, the network after each round, and what the ranking of each round was based on."""
-
-    rows: list
-    nets: list
-    rankings: list  # per round {"counts": {layer: (units, k)}, "keep": {layer: (units, n_keep)}}
-
-
-def run_temporary(experiment, backend=None):
-    """Run an experiment in a temporary folder, without messages."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        rows = run(experiment, Path(folder) / "run", backend=backend, log=lambda line: None)
-        checkpoints = sorted((Path(folder) / "run" / CHECKPOINTS).glob("[0-9]*.npz"))
-        loaded = [load_checkpoint(path) for path in checkpoints]
-    nets = [network_from(arrays, meta, backend) for arrays, meta in loaded]
-    rankings = [{kind: with_prefix(arrays, kind) for kind in ("counts", "keep")} for arrays, _ in loaded]
-    return FinishedRun(rows, nets, rankings)
 
 
 def debug_session(commands, function, *args):

@@ -269,14 +269,13 @@ def own_records(folder=None, names=RECORDS):
 
 
 def all_records(folder=None, names=RECORDS):
-    """Published and own records, the least compressed first, numbered from 1 as in the figure."""
+    """Published and own records, the least compressed first."""
     published = read_results("published", folder)["mnist"]
     records = [
         {"sd": None, "left": None, "macs": lenet5_macs(record["widths"]), **record} for record in published
     ]
     records += own_records(folder, names)
-    records = sorted(records, key=lambda record: record["compression"])
-    return [{"number": i, **record} for i, record in enumerate(records, 1)]
+    return sorted(records, key=lambda record: record["compression"])
 
 
 def lenet5_macs(widths):
@@ -296,7 +295,6 @@ def lenet5_macs(widths):
 def records_table(records):
     """The table of `all_records`."""
     columns = {
-        "no.": lambda r: str(r["number"]),
         "method": lambda r: f"{r['method']}, {r['year']}" if "year" in r else r["method"],
         "removed": lambda r: r["removed"],
         "before, %": lambda r: "" if r["before"] is None else f"{r['before']:.2f}",

@@ -66,7 +66,7 @@ def plot_bars(values, x, log=True, form="{:.3g}"):
     return figure
 
 
-def plot_grouped_bars(series, groups, x, y, log=False):
+def plot_grouped_bars(series, groups, x, y):
     """Bars side by side: {label: one value per group}, told apart by colour and hatching."""
     figure, ax = new_figure()
     width = 0.8 / len(series)
@@ -76,8 +76,7 @@ def plot_grouped_bars(series, groups, x, y, log=False):
         line = {"edgecolor": BLACK, "linewidth": 0.7, "hatch": hatch}
         ax.bar(places, values, width, label=label, color=colour, **line)
     ax.set_xticks(range(len(groups)), groups)
-    if log:
-        log_scale(ax.yaxis)
+    ax.yaxis.set_major_formatter("{x:,g}")
     label_axes(ax, x, y)
     ax.grid(visible=False, axis="x")
     ax.legend(frameon=False, fontsize=9, ncols=len(series), loc="lower left", bbox_to_anchor=(0, 1))

@@ -119,7 +119,7 @@ def plot_records(records, title):
             marker, place = REMOVED[record["removed"]][0], (record[field], record["after"])
             ax.errorbar(*place, record["sd"] or 0, fmt=marker, markersize=8, capsize=2, **style)
         log_scale(ax.xaxis)
-        ax.margins(x=0.1, y=0.25)
+        ax.margins(x=0.12, y=0.25)
         label_axes(ax, label, "test error (%)", "")
     axes[1].invert_xaxis()  # smaller networks to the right, as on the left
     for marker, label in REMOVED.values():
@@ -136,7 +136,9 @@ def plot_records(records, title):
 
 def label_points(ax, points):
     """Write a text beside each point (x, y, text), where nothing stands yet; none where there is no room."""
-    taken = [Bbox.from_extents(*(p - 6), *(p + 6)) for p in ax.transData.transform([p[:2] for p in points])]
+    size = np.array([12, 7])  # of a marker, with room to its sides
+    places = ax.transData.transform([point[:2] for point in points])
+    taken = [Bbox.from_extents(*(place - size), *(place + size)) for place in places]
     heights = sorted(range(-60, 61, 12), key=abs)
     for x, y, text in points:
         for dy, side in product(heights, (1, -1)):

@@ -79,7 +79,7 @@ def draw_errors(rows, ax):
     )
     scale_axes(ax, mean)
     label_axes(ax, "remaining parameters (nonzero), fewer to the right", "test error (%)")
-    ax.legend(frameon=False, loc="upper left", fontsize=9)
+    ax.legend(frameon=False, fontsize=9)
     if len(arms) == 1:
         annotate(ax, mean)
 

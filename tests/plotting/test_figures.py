@@ -184,7 +184,7 @@ def test_figures_are_white_and_labelled(folder):
         charts.plot_bars({"a": 1.0, "b": 10.0}, "ms"),
         charts.plot_lines({"a": ([1, 2], [3, 4])}, "x", "y", log="xy"),
         charts.plot_confusion(np.array([0, 1, 1]), np.array([0, 0, 1]), 2),
-        charts.plot_grouped_bars({"a": [1, 2], "b": [2, 3]}, ["p", "q"], "x", "y", log=True),
+        charts.plot_grouped_bars({"a": [1, 2], "b": [2, 3]}, ["p", "q"], "x", "y"),
         charts.plot_images(images),
         units.plot_units(t, {"u": z, "v": z}, before={"v": z[:, 0]}),
         units.plot_regions(t, {"u": rng.random((5, 5, 3))}, points=(rng.random((3, 2)), np.array([0, 1, 1]))),
