@@ -66,6 +66,23 @@ def test_a_check_of_kernels(python):
     assert status == 0 and "1 passed" in out, err
 
 
+def test_the_notebooks_import_nothing_that_needs_numba(python):
+    program = f"""if True:
+        import ast, json
+        from pathlib import Path
+        pages = sorted(Path({str(ROOT / "notebooks")!r}).glob("0*.ipynb"))
+        assert len(pages) == 8
+        for page in pages:
+            for cell in json.loads(page.read_text(encoding="utf-8"))["cells"]:
+                lines = ast.parse("".join(cell["source"])).body if cell["cell_type"] == "code" else []
+                lines = [line for line in lines if isinstance(line, ast.Import | ast.ImportFrom)]
+                exec(compile(ast.Module(lines, []), page.name, "exec"))
+    """
+    pytest.importorskip("IPython")
+    status, _, err = python("-c", program)
+    assert status == 0, err
+
+
 @pytest.mark.parametrize("command", [("run", "digits", "--backend", "tiled"), ("bench",)])
 def test_what_needs_numba_says_so(python, command):
     status, _, err = python("-m", "mnp", *command)

@@ -31,7 +31,7 @@ class SliderFigure:
             return bundle
         kinds = {int: ipywidgets.IntSlider, float: ipywidgets.FloatSlider}
         names = ("value", "min", "max", "step")
-        options = {"style": {"description_width": "120px"}}
+        options = {"style": {"description_width": "100px"}, "layout": {"width": "330px"}}
         controls = {
             name: kinds[type(numbers[0])](
                 **dict(zip(names, numbers, strict=True)), description=name.replace("_", " "), **options

@@ -18,7 +18,7 @@ TASKS = {
     "task2": "max pooling",
     "task3": "maxout forward and backward",
     "task4": "win counts, ranking and keep",
-    "task5": "pruning surgery and masks",
+    "task5": "removing neurons, masking weights",
 }
 
 

@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from hand_ins import ASSIGNMENTS, full, grade, hand_in, markers, stub, tool, typical  # noqa: F401
+from hand_ins import ASSIGNMENTS, WORTH, full, grade, hand_in, markers, stub, tool, typical  # noqa: F401
+from hand_ins import WRONG as WRONG_ANSWERS
 
 make, submissions = tool("make"), tool("submissions")
 SOURCES = make.sources()
@@ -191,14 +192,28 @@ def every(function):
     return {f"{stem}.py": "".join(f"def {name}(*a, **k): {function}\n" for name in names) for stem in STEMS}
 
 
-def test_a_class_of_six(tmp_path):
-    """The hand-ins of a review of the course, with what it said that they deserve."""
+# The stored outputs of the student's folder, learnt by heart, are of no use: other numbers are asked.
+LEARNT = """
+import numpy as np
+from pathlib import Path
+def maxout_forward(z):
+    with np.load("cases/task3_maxout.npz") as stored: return stored[sorted(stored)[0]]
+maxout_backward = maxpool2d_forward = maxpool2d_backward = maxout_forward
+"""
+
+
+def test_a_class(tmp_path):
+    """One hand-in of every kind, with the points that it deserves."""
     root = tmp_path / "class"
     right = {f"{source.stem}.py": full(source) for source in SOURCES}
     hand_in(root, "right", right)
     hand_in(root, "=fred", right)
-    partly = {f"{source.stem}.py": typical(source) for source in SOURCES if source.task != "task4"}
-    hand_in(root, "partly", partly)
+    hand_in(
+        root, "partly", {f"{source.stem}.py": typical(source) for source in SOURCES if source.task != "task4"}
+    )
+    hand_in(root, "stub", {f"{source.stem}.py": stub(source) for source in SOURCES})
+    by_heart = every("return np.zeros(3)")
+    hand_in(root, "by heart", {name: text + LEARNT for name, text in by_heart.items()})
     files = every("return np.zeros(3).view(Yes)")
     hostile = hand_in(root, "hostile", {name: HOSTILE + text for name, text in files.items()})
     for name in ("conftest.py", "numpy.py"):
@@ -208,15 +223,23 @@ def test_a_class_of_six(tmp_path):
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     options = ("--jobs", "2", "--call-seconds", "1", "--feedback", tmp_path / "feedback")
     rows = grade(root, tmp_path / "grades.csv", *options)
-    expected = {"right": 100, "'=fred": 100, "partly": 61, "hostile": 0, "endless": 0, "empty": 0}
-    assert {name: int(row["total"]) for name, row in rows.items()} == expected
+    left = {task: points for task, (_, _, points) in WRONG_ANSWERS.items()} | {"task4": 0}
+    nothing = dict.fromkeys(WORTH, 0)
+    expected = dict.fromkeys(("right", "'=fred"), WORTH) | {"partly": left}
+    expected |= dict.fromkeys(("stub", "by heart", "hostile", "endless", "empty"), nothing)
+    assert {name: {task: int(row[task]) for task in WORTH} for name, row in rows.items()} == expected
+    assert all(int(row["total"]) == sum(expected[name].values()) for name, row in rows.items())
+    assert rows["right"]["percent"] == "100" and rows["right"]["out_of"] == "100"
+    assert {row["seed"] for row in rows.values()} == {"4711"}
+    assert max(float(row["seconds"]) for row in rows.values()) < 60
     assert rows["right"]["problem"] == "" and rows["partly"]["problem"] == "missing: task4_relevance.py"
-    assert int(rows["partly"]["task5"]) == 16, "prune_neurons calls take_neurons: its slip counts once"
-    for name in ("hostile", "endless", "empty"):
+    for name in ("stub", "by heart", "hostile", "endless", "empty"):
         assert rows[name]["problem"], "no zero without a reason"
     assert rows["endless"]["problem"].count("did not come back within") == 5
     told = (tmp_path / "feedback" / "partly.txt").read_text(encoding="utf-8")
+    # prune_neurons calls take_neurons: its slip counts once.
     assert "test_prune_values (passed)" in told and "their slips are not charged again" in told
+    assert "row unit + m of the flattened array" in told and "partly: 61 of 100 points" in told
     assert told.count("task4_relevance.py is missing") == 1, "once, not once per check"
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     assert not list(tmp_path.rglob("left_behind")) and not os.path.exists("left_behind")

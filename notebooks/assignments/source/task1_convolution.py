@@ -11,7 +11,7 @@ import pytest
 # convolutional layer does. In this task you write it, together with the gradients that training needs.
 #
 # **You fill:** [`task1_convolution.py`](task1_convolution.py), two functions, NumPy only.
-# **Worth:** 30 points. **Time:** about 90 minutes.
+# **Worth:** 30 points. **Time:** 40 to 90 minutes.
 #
 # | array | shape | meaning |
 # |---|---|---|

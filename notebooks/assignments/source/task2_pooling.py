@@ -12,7 +12,7 @@ import pytest
 # Remember the word: in the next task the neurons of a maxout unit compete in the same way.
 #
 # **You fill:** [`task2_pooling.py`](task2_pooling.py), two functions, NumPy only.
-# **Worth:** 15 points. **Time:** about 50 minutes.
+# **Worth:** 15 points. **Time:** 35 to 50 minutes.
 #
 # | array | shape | meaning |
 # |---|---|---|

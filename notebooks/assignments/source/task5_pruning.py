@@ -1,16 +1,16 @@
-"""Task 5: pruning surgery and masks."""
+"""Task 5: remove neurons, mask weights."""
 
 import numpy as np
 import pytest
 
 # %% [markdown]
-# # Task 5: pruning surgery and masks
+# # Task 5: remove neurons, mask weights
 #
 # `keep` names the neurons that stay; here they are taken out. Two kinds of pruning differ in what is left:
 #
 # * **neuron pruning** takes whole neurons out. The arrays get smaller, and so do memory and time.
 # * **weight pruning** sets single weights to zero. The arrays keep their shape; a *mask* remembers which
-#   weights are gone, because training would bring them back.
+#   weights are zero, because the next training step would change them again.
 #
 # **You fill:** [`task5_pruning.py`](task5_pruning.py), five short functions, NumPy only.
 # **Worth:** 20 points. **Time:** about one hour.
@@ -568,7 +568,7 @@ MISTAKES = {
         (_masks_ignored, "the masks are ignored: where a mask is False, w and v are zero after the step."),
         (
             _velocity_unmasked,
-            "the velocity of pruned weights lives on and would bring them back: zero it as well.",
+            "the velocity of pruned weights is not zero and would move them in the next step: zero it as well.",
         ),
     ],
 }

@@ -6,7 +6,7 @@ import numpy as np
 # %% [markdown]
 # # Task 6: your own network, trained and pruned
 #
-# Everything is there now: your convolution, your pooling, your maxout layer, your ranking, your surgery. In
+# Everything is there now: your convolution, your pooling, your maxout layer, your ranking, your pruning. In
 # this task they become one small network that learns to read digits, is pruned from four neurons per unit
 # to one, and is trained again after each round. At the end stands the figure that the whole course is
 # about: test error against size.
