@@ -26,6 +26,29 @@ def argument(*names, **options):
     return names, options
 
 
+def whole(minimum):
+    """An argument type: a whole number of at least `minimum`."""
+
+    def convert(text):
+        if int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text}: give {minimum} or more")
+        return int(text)
+
+    convert.__name__ = "whole number"  # argparse names it for a text that is none
+    return convert
+
+
+SEED = argument("--seed", type=whole(0), default=0, help="draw other numbers (default 0)")
+SET = argument(
+    "--set",
+    nargs="+",
+    action="extend",
+    default=[],
+    metavar="section.field=value",
+    help="override the recipe",
+)
+
+
 def command(name, help, *arguments, epilog=None):
     """Decorator: register a function as a command."""
 
@@ -157,11 +180,11 @@ def list_recipes(args):
         help="the recipe's data, or your own: an .npz file, a folder of four idx files or of a folder of "
         "images for each class (default: $MNP_DATA, then the cache)",
     ),
-    argument("--seed", type=int, metavar="S", help="the (first) seed (default: the recipe's, 0)"),
-    argument("--seeds", type=int, metavar="N", help="run N seeds, S to S + N - 1, and aggregate them"),
+    argument("--seed", type=whole(0), metavar="S", help="the (first) seed (default: the recipe's, 0)"),
+    argument("--seeds", type=whole(1), metavar="N", help="run N seeds, S to S + N - 1, and aggregate them"),
     argument(
         "--jobs",
-        type=int,
+        type=whole(1),
         default=1,
         metavar="J",
         help="seeds or folds at the same time, in processes; same results",
@@ -174,18 +197,11 @@ def list_recipes(args):
     ),
     argument(
         "--threads",
-        type=int,
+        type=whole(1),
         metavar="T",
         help="of Numba's kernels; changes no bit (default: all processors)",
     ),
-    argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="section.field=value",
-        help="override the recipe",
-    ),
+    SET,
     argument(
         "--from",
         dest="source",
@@ -205,9 +221,6 @@ def list_recipes(args):
 )
 def run(args):
     operand_from(args, "recipe", "set", lambda word: "=" in word)
-    for name in ("seeds", "jobs", "threads"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise MnpError(f"--{name} is {getattr(args, name)}: give 1 or more")
     limit_threads(args.threads)
     from mnp.runs import run as run_recipe
 
@@ -258,11 +271,9 @@ def experiment_in(args):
 def resume_words(args, out):
     """The command that resumes a run: all that the recipe in its folder does not say."""
     words = ["mnp", "run", "--resume", "--out", out]
-    for option in ("data", "backend", "results", "threads"):
-        if getattr(args, option) is not None:
-            words += [f"--{option}", str(getattr(args, option))]
-    words += ["--from", args.source] if args.source else []
-    words += ["--jobs", str(args.jobs)] if args.jobs > 1 else []
+    given = {"--from": args.source} | {f"--{n}": getattr(args, n) for n in ("data", "backend", "results")}
+    given |= {"--threads": args.threads, "--jobs": args.jobs if args.jobs > 1 else None}
+    words += [word for option, value in given.items() if value is not None for word in (option, str(value))]
     return [*words, *(["--no-figures"] if args.no_figures else [])]
 
 
@@ -270,9 +281,7 @@ def resume_words(args, out):
     "recipe",
     "print a recipe as a TOML file to start from: mnp recipe digits > mine.toml, then mnp run mine.toml",
     argument("recipe", metavar="RECIPE", help="a name from `mnp list`, or a recipe file"),
-    argument(
-        "--set", nargs="+", action="extend", default=[], metavar="section.field=value", help="change it"
-    ),
+    SET,
 )
 def recipe(args):
     from mnp.experiments.config import override, to_toml
@@ -414,7 +423,7 @@ def bench(args):
     ),
     argument("--only", metavar="NAME", nargs="+", action="extend", help="test these kernels only"),
     argument("--network", action="store_true", help="then run one pruning round with the module"),
-    argument("--seed", type=int, default=0, help="draw other numbers (default 0)"),
+    SEED,
     argument(
         "--seconds", type=float, default=120.0, help="time limit of a kernel with all its cases (default 120)"
     ),
@@ -439,14 +448,8 @@ def check(args):
             "name a MODULE_OR_FILE, a --command or a --model, which has no --only and no --network, but"
             " --golden (`mnp check --help` says more)"
         )
-    check_seed(args.seed)
     only = [name for words in args.only or [] for name in words.replace(",", " ").split()]
     return 0 if report(given[0], only, args.network, args.seed, args.seconds, args.golden) else 1
-
-
-def check_seed(seed):
-    if seed < 0:
-        raise MnpError(f"--seed {seed}: give a whole number from 0 on")
 
 
 @command(
@@ -498,7 +501,7 @@ def stub(args):
     "vectors",
     "write golden vectors for other languages: the textbook's answers as .npz and .safetensors",
     argument("--out", metavar="DIR", required=True, help="a new or empty folder"),
-    argument("--seed", type=int, default=0, help="draw other numbers (default 0)"),
+    SEED,
     argument(
         "--checkpoint",
         metavar="FILE",
@@ -510,7 +513,6 @@ def vectors(args):
     from mnp.experiments.checkpoint import load_network
     from mnp.verify.golden import write_vectors
 
-    check_seed(args.seed)
     net = args.checkpoint and load_network(args.checkpoint)
     written = write_vectors(args.out, args.seed, net, args.data)
     size = sum(path.stat().st_size for path in written)

@@ -318,11 +318,11 @@ def test_results_on_an_excerpt_are_named_and_marked(capsys, tmp_path):
         (["run", "digits", "--set", "train.epoch=1"], "did you mean epochs"),
         (["run", "digits", "--set", "model.k=3"], "does not divide"),
         (["run", "digits", "--set", "epochs"], "section.field=value"),
-        (["run", "digits", "--seed", "-1"], "seed = -1 must be at least 0"),
-        (["run", "digits", "--seed", "x"], "--seed"),
-        (["run", "digits", "--seeds", "0"], "--seeds is 0: give 1 or more"),
-        (["run", "digits", "--jobs", "0"], "--jobs is 0"),
-        (["run", "digits", "--threads", "0"], "--threads is 0"),
+        (["run", "digits", "--seed", "-1"], "--seed: -1: give 0 or more"),
+        (["run", "digits", "--seed", "x"], "--seed: invalid whole number value: 'x'"),
+        (["run", "digits", "--seeds", "0"], "--seeds: 0: give 1 or more"),
+        (["run", "digits", "--jobs", "0"], "--jobs: 0: give 1 or more"),
+        (["run", "digits", "--threads", "0"], "--threads: 0: give 1 or more"),
         (["run", "digits", "--backend", "fast"], "invalid choice: 'fast'"),
         (["run", "--resume"], "--resume --out DIR"),
         (["run", "--resume", "--out", "nowhere"], "nowhere: holds no run"),
@@ -363,7 +363,7 @@ def idx(shape, data):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda f: f.pop("train-labels-idx1-ubyte.gz"), "train_labels"),
+        (lambda f: f.pop("train-labels-idx1-ubyte.gz"), "train-labels-idx1-ubyte missing"),
         (
             lambda f: f.update({"train-images-idx3-ubyte.gz": f["train-images-idx3-ubyte.gz"][:-9]}),
             "train-images",

@@ -1,6 +1,6 @@
 """Data sets: `load` gives plain arrays.
 
-`digits` is part of the package; `mnist` and `fashion-mnist` are four idx files each, which `mnp fetch`
+`digits` is part of the package; `mnist` and sets like it are four idx files each, which `mnp fetch`
 downloads. `own` reads data of the user's. Labeled Faces in the Wild (`mnp.data.lfw`) consists of pairs and
 folds and has its own class.
 This package does not depend on `mnp.nn`.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mnp.data import digits, mnist
 from mnp.data.dataset import Dataset
-from mnp.data.own import load_named, read_own
+from mnp.data.own import read_own
 from mnp.errors import MnpError
 
 __all__ = ["SETS", "Dataset", "load", "read_own"]
@@ -48,14 +48,12 @@ def load(name, folder=None):
     """
     if name == "digits":
         return digits.load()
-    if name in mnist.SHA256:
+    if name in mnist.NAMES:
         return mnist.load(folder, name)
     if name == "lfw":
         raise MnpError(
             "lfw consists of pairs of faces, not of labelled images: use mnp.data.lfw.load(folder)"
         )
-    if name in SETS:
-        return load_named(name) if folder is None else read_own(folder, name)
     if Path(name).exists():
         return read_own(name)
     raise MnpError(f"unknown data set {str(name)!r}: choose one of {', '.join(SETS)}, or give a path")

@@ -19,8 +19,9 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from mnp.data import lfw_archive, mnist, own
+from mnp.data import lfw_archive, mnist
 from mnp.data.download import copy_file, download, is_right, sha256_is
+from mnp.data.idx import read_idx
 from mnp.data.sources import format_search, search_places
 from mnp.errors import MnpError
 from mnp.files import atomic_path, atomic_write, cache_folder, make_folder
@@ -34,14 +35,14 @@ MIRRORS = {
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     ),
+    "kmnist": ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
 }
-KMNIST = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
 EMNIST_ARCHIVE = (  # all sets of EMNIST
     "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",
     "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/gzip.zip",
 )
 EMNIST_SHA256 = "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e"
-NAMES = (*MIRRORS, "kmnist", "emnist-letters", "lfw")
+NAMES = (*MIRRORS, mnist.EMNIST, "lfw")
 FIGSHARE = "https://ndownloader.figshare.com/files/"
 ARCHIVES = {"original": "5976018", "funneled": "5976015"}
 # The official site as a repository: its photographs as single files, and the lists of people.
@@ -88,9 +89,7 @@ def fetch(name, folder=None, log=print, *, source=None, variant="deepfunneled", 
     try:
         if name == "lfw":
             _fetch_lfw(folder, source, variant, progress)
-        elif name == "kmnist":
-            _fetch_kmnist(folder, source, progress)
-        elif name == "emnist-letters":
+        elif name == mnist.EMNIST:
             _fetch_emnist(folder, source, progress)
         else:
             _fetch_idx(name, folder, source, progress)
@@ -106,43 +105,38 @@ def fetch(name, folder=None, log=print, *, source=None, variant="deepfunneled", 
 
 def _fetch_idx(name, folder, source, progress):
     """The four files of MNIST or of a set like it."""
-    paths = mnist.find_files(source, name) if source else {}
-    for part, (file, shape) in mnist.FILES.items():
-
-        def check(path, part=part, shape=shape):
-            count = len(mnist.read_file(path, part, name))
-            if count != shape[0]:
-                raise MnpError(f"{path}: {count} examples, where {name} has {shape[0]}")
-
-        packed = folder / f"{file}.gz"
+    paths = {}
+    if source:
+        paths = next(filter(None, (mnist.find_files(p, name) for p in search_places(name, source))), {})
+        missing = [file for part, (file, _) in mnist.FILES.items() if part not in paths]
+        if missing:
+            raise MnpError(f"no {name} files in {format_search(name, source)}; wanted: {', '.join(missing)}")
+    for part, (file, _) in mnist.FILES.items():
+        check, packed = functools.partial(_check_idx, part=part, name=name), folder / f"{file}.gz"
         if source:
-            is_packed = paths[part].suffix.lower() == ".gz"
-            copy_file(paths[part], packed if is_packed else folder / file, check)
-            check(mnist.find_file(folder, file))  # an older .gz would be read before a plain file
-        elif not is_right(mnist.find_file(folder, file) or packed, check):
+            copy_file(paths[part], packed if paths[part].suffix.lower() == ".gz" else folder / file, check)
+            check(mnist.find_files(folder, name)[part])  # an older .gz would be read before a plain file
+        elif not is_right(mnist.find_files(folder, name).get(part, packed), check):
             urls = [mirror + packed.name for mirror in MIRRORS[name]]
             download(urls, packed, check, progress=progress)
 
 
-def _fetch_kmnist(folder, source, progress):
-    """The four packed files of Kuzushiji-MNIST."""
-    paths = own.find_idx_files(Path(source)) if source else {}
-    if source and not paths:
-        raise MnpError(f"no kmnist files in {format_search('kmnist', source)}")
-    for part, (file, _) in mnist.FILES.items():
-        target, check = folder / f"{file}.gz", sha256_is(own.PACKED_SHA256["kmnist"][part])
-        if source:
-            copy_file(paths[part], target, check)
-        elif not is_right(target, check):
-            download([KMNIST + target.name], target, check, progress=progress)
+def _check_idx(path, part, name):
+    """Raise MnpError unless a file is the official one of a set."""
+    if name in mnist.PACKED_SHA256:
+        return sha256_is(mnist.PACKED_SHA256[name][part])(path)
+    shape = mnist.FILES[part][1]
+    array = read_idx(path, len(shape))
+    mnist.check_array(array, part, name, path)
+    if len(array) != shape[0]:
+        raise MnpError(f"{path}: {len(array)} examples, where {name} has {shape[0]}")
 
 
 def _fetch_emnist(folder, source, progress):
     """The four files of EMNIST's letters, out of the archive of all its sets."""
-    names = [f"emnist-letters-{half}" for half in ("train", "test")]
-    names = [f"{n}-{what}-ubyte.gz" for n in names for what in ("images-idx3", "labels-idx1")]
+    names = [f"{name}.gz" for name in mnist.usual_names(mnist.EMNIST).values()]
     if not source and all((folder / name).exists() for name in names):
-        return own.read_own(folder)  # MnpError if one is damaged
+        return mnist.load(folder, mnist.EMNIST)  # MnpError if one is damaged
     archive = Path(source or folder) / "gzip.zip"
     if source:
         sha256_is(EMNIST_SHA256)(archive)

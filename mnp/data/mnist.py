@@ -1,18 +1,22 @@
-"""MNIST and Fashion-MNIST: 60,000 training and 10,000 test images, 28x28 in 256 grey levels, 10 classes.
+"""MNIST, Fashion-MNIST, Kuzushiji-MNIST, EMNIST's letters, and other sets of the same form: four idx files.
 
 Sources: Y. LeCun, C. Cortes and C. J. C. Burges, *The MNIST database of handwritten digits*;
-H. Xiao, K. Rasul and R. Vollgraf, *Fashion-MNIST*, 2017, arXiv 1708.07747, MIT licence. The files are not
-part of this package; `mnp fetch mnist` and `mnp fetch fashion-mnist` download and check them.
+H. Xiao, K. Rasul and R. Vollgraf, *Fashion-MNIST*, 2017, arXiv 1708.07747, MIT licence;
+T. Clanuwat et al., *Deep Learning for Classical Japanese Literature*, 2018, arXiv 1812.01718, CC BY-SA 4.0;
+G. Cohen et al., *EMNIST*, 2017, arXiv 1702.05373. The files are not part of this package; `mnp fetch NAME`
+downloads and checks them.
 """
 
 import hashlib
 
+import numpy as np
+
 from mnp.data.dataset import Dataset
 from mnp.data.idx import read_idx
-from mnp.data.sources import format_search, search_places
+from mnp.data.sources import fingerprint, format_search, search_places
 from mnp.errors import MnpError
 
-FILES = {  # part: usual name and official shape
+FILES = {  # part: usual name and MNIST's official shape
     "train_images": ("train-images-idx3-ubyte", (60000, 28, 28)),
     "train_labels": ("train-labels-idx1-ubyte", (60000,)),
     "test_images": ("t10k-images-idx3-ubyte", (10000, 28, 28)),
@@ -32,10 +36,20 @@ SHA256 = {  # of each official array, without the header of its file
         "test_labels": "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
     },
 }
+PACKED_SHA256 = {  # of sets known by their packed files
+    "kmnist": {
+        "train_images": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "train_labels": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "test_images": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "test_labels": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    },
+}
+EMNIST = "emnist-letters"
+NAMES = (*SHA256, *PACKED_SHA256, EMNIST)
 
 
 def load(folder=None, name="mnist"):
-    """Load MNIST, or a set of the same form, from four idx files, packed (.gz) or plain.
+    """Load one of NAMES from four idx files, packed (.gz) or plain, under their usual names.
 
         train_images[n, 0] = bytes[n] / 255          no mean is subtracted
 
@@ -44,103 +58,136 @@ def load(folder=None, name="mnist"):
     folder : path or None
         Holds the files, or a subfolder `name` that does. None: $MNP_DATA, then the per-user cache.
     name : str
-        A key of `SHA256`.
-        A file of the official size must have the official checksum, so that a flipped bit or another set
-        of the same size is an error. An excerpt of another size is read as it is. (`mnp.data.own` reads other
-        sets of this form.)
+        The first folder that holds any of the four files is taken, so that a missing one is an error and
+        never comes from another folder unnoticed.
 
     Returns
     -------
     dataset : Dataset
-        Images (N, 1, 28, 28) float32 in [0, 1], labels (N,) int64, classes 10, in the files' order.
-        Its name is `name` only if all four files are known to be the official ones; otherwise it gives
-        the numbers of images, such as "mnist (unofficial: 6,000 + 1,000 images)".
+        As `read_files` makes it. Its name is `name` only if all four files are the official ones;
+        otherwise it gives the numbers of images, such as "mnist (unofficial: 6,000 + 1,000 images)".
 
-    Raises MnpError if a file is missing, damaged or another set's, if images and labels differ in
-    number, or if a label is above 9.
+    Raises MnpError for missing files, and as `read_files`.
     """
-    paths = find_files(folder, name)
-    arrays = {part: read_file(path, part, name) for part, path in paths.items()}
-    if any(array.shape != FILES[part][1] for part, array in arrays.items()):
-        train, test = len(arrays["train_images"]), len(arrays["test_images"])
-        name = f"{name} (unofficial: {train:,} + {test:,} images)"
-    for part in ("train_images", "test_images"):
-        arrays[part] = arrays[part][:, None]
-    try:
-        return Dataset(**arrays, name=name, classes=10)
-    except MnpError as error:
-        raise MnpError(f"{paths['train_images'].parent}: {error}") from None
-
-
-def find_files(folder=None, name="mnist"):
-    """Find the four files, all in one folder, under any name that `find_file` knows.
-
-    The first folder that holds any of the four is taken, so that a missing one is an error and never
-    comes from another folder unnoticed.
-
-    Returns
-    -------
-    paths : dict, a path for each key of `FILES`
-
-    Raises MnpError naming the folders that were searched, or the file that is missing.
-    """
-    places = search_places(name, folder)
-    wanted = ", ".join(file for file, _ in FILES.values())
-    for place in places:
-        paths = {part: find_file(place, file) for part, (file, _) in FILES.items()}
-        missing = [FILES[part][0] for part, path in paths.items() if path is None]
-        if not missing:
-            return paths
-        if len(missing) < len(FILES):
-            raise MnpError(
-                f"{place}: {', '.join(missing)} missing; put all four files there (.gz or not), or run "
-                f"`mnp fetch {name} --to {place}`"
-            )
+    for place in search_places(name, folder):
+        if files := find_files(place, name):
+            return read_files(files, place, name)
     raise MnpError(
-        f"no {name} files in {format_search(name, folder)}; wanted: {wanted} (.gz or not). "
-        f"Run `mnp fetch {name}`, or name their folder with --data or $MNP_DATA"
+        f"no {name} files in {format_search(name, folder)}; wanted: {', '.join(usual_names(name).values())} "
+        f"(.gz or not). Run `mnp fetch {name}`, or name their folder with --data or $MNP_DATA"
     )
 
 
-def find_file(place, name):
-    """The path of one idx file in a folder under any of its usual names, or None.
+def usual_names(name):
+    """{part: name of its file}; EMNIST has prefixes, and test for t10k."""
+    names = {part: file for part, (file, _) in FILES.items()}
+    return {p: f"{name}-{f.replace('t10k', 'test')}" for p, f in names.items()} if name == EMNIST else names
+
+
+def find_files(place, name):
+    """{part: path} of the idx files of a set in a folder, under any of their usual names.
 
     These are NAME.gz and, if there is none, NAME; both also in upper case, with a dot for a hyphen
     (7-Zip, WinRAR), and inside a folder NAME (Kaggle).
     """
-    for folder in (place, place / name):
-        names = {
-            path.name.lower().replace(".", "-"): path for path in sorted(folder.glob("*")) if path.is_file()
-        }
-        for candidate in (f"{name}-gz", name):
-            if candidate in names:
-                return names[candidate]
-    return None
+    files = {}
+    for part, usual in usual_names(name).items():
+        for folder in (place, place / usual):
+            paths = sorted(
+                folder.glob("*"), key=lambda path: (path.suffix.lower() == ".gz", path)
+            )  # .gz last
+            names = {_plain(path): path for path in paths if path.is_file()}
+            if usual in names:
+                files.setdefault(part, names[usual])
+    return files
 
 
-def read_file(path, part, name="mnist"):
-    """Read one of the four files as uint8 and compare it with what `part` of the set must be.
+def _plain(path):
+    """The usual name of a file, if it is one of those that other programs give it."""
+    return path.name.lower().replace(".", "-").removesuffix("-gz")
+
+
+def read_files(files, folder, wanted=None):
+    """Make a data set of four idx files.
+
+    EMNIST stores its images transposed, and the labels of its letters from 1 on: both are mended, for files
+    with "emnist" in their names.
 
     Parameters
     ----------
-    part : a key of `FILES`
-    name : as in `load`
+    files : dict of part -> path
+    folder : Path
+        Where they were found; gives other sets their name.
+    wanted : str, optional
+        Which of NAMES they must be, or be an excerpt of: a file of the official size must have the official
+        checksum, so that a flipped bit or another set of the same size is an error.
 
-    Raises MnpError.
+    Returns
+    -------
+    dataset : Dataset
+        Images (N, 1, H, W) float32 in [0, 1], labels (N,) int64, in the files' order.
+
+    Raises MnpError if a file is missing, damaged or another set's, and if images and labels do not fit.
     """
+    missing = [file for part, file in usual_names(wanted).items() if part not in files]
+    if missing:
+        there = ", ".join(path.name for path in files.values())
+        raise MnpError(
+            f"{folder}: {', '.join(missing)} missing beside {there}; put all four files there (.gz or not)"
+            + (f", or run `mnp fetch {wanted} --to {folder}`" if wanted else "")
+        )
+    arrays = {part: read_idx(path, len(FILES[part][1])) for part, path in files.items()}
+    name, classes = official_name(arrays, files), None
+    file = files["train_images"].name.lower()
+    if "emnist" in file:
+        name = file[file.index("emnist") : file.index("train")].rstrip("-_. ") if "train" in file else name
+        arrays |= {part: arrays[part].transpose(0, 2, 1) for part in ("train_images", "test_images")}
+        if "letters" in file:
+            arrays |= {part: arrays[part] - np.uint8(1) for part in ("train_labels", "test_labels")}
+    elif wanted:
+        classes = 10
+        for part, array in arrays.items():
+            check_array(array, part, wanted, files[part])
+        if name != wanted:
+            train, test = len(arrays["train_images"]), len(arrays["test_images"])
+            name = f"{wanted} (unofficial: {train:,} + {test:,} images)"
+    try:
+        return Dataset(**arrays, name=name or own_name(folder.resolve().name), classes=classes)
+    except MnpError as error:
+        raise MnpError(f"{files['train_images'].parent}: {error}") from None
+
+
+def official_name(arrays, files):
+    """Which set four files are, by checksum: a key of SHA256 or PACKED_SHA256, or None."""
+    digests = {part: hashlib.sha256(array).hexdigest() for part, array in arrays.items()}
+    packed = {part: fingerprint(path) for part, path in files.items()}
+    known = SHA256 | PACKED_SHA256
+    return next((name for name, official in known.items() if official in (digests, packed)), None)
+
+
+def check_array(array, part, name, path):
+    """Raise MnpError unless an array can be a part of a set, or an excerpt of it."""
     shape = FILES[part][1]
-    array = read_idx(path, ndim=len(shape))
     if array.shape[1:] != shape[1:]:
         height, width = array.shape[1:]
         raise MnpError(f"{path}: images of {height}x{width}; those of {name} are 28x28")
     if array.shape == shape:
         digest = hashlib.sha256(array).hexdigest()
         other = next((key for key, known in SHA256.items() if known[part] == digest), None)
-        if other is None:
+        if other is None and name in SHA256:
             raise MnpError(
                 f"{path}: the size of {name}'s file, but not its checksum: damaged, or another data set; "
                 f"fetch it again with `mnp fetch {name}`"
             )
-        if other != name:
+        if other not in (None, name):
             raise MnpError(f"{path}: is a file of {other}, not of {name}; load it by the name {other}")
-    return array
+
+
+def own_name(name):
+    """A name for data that are not official files: never that of a known set.
+
+    >>> own_name("shapes"), own_name("mnist")
+    ('shapes', 'mnist-own')
+    """
+    name = name or "data"
+    return f"{name}-own" if name in (*NAMES, "digits", "lfw") else name

@@ -10,26 +10,16 @@
 What a set is called is decided by its content: only the official files are "mnist".
 """
 
-import hashlib
+import contextlib
 from pathlib import Path
 
 import numpy as np
 
 from mnp.data import mnist
 from mnp.data.dataset import Dataset
-from mnp.data.idx import read_idx
-from mnp.data.sources import fingerprint, format_search, search_places
+from mnp.data.mnist import own_name
 from mnp.errors import MnpError
 
-PACKED_SHA256 = {  # of sets known by their packed files: Kuzushiji-MNIST
-    "kmnist": {
-        "train_images": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
-        "train_labels": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
-        "test_images": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
-        "test_labels": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
-    },
-}
-EMNIST = "emnist-letters"
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".webp")
 OTHERS = (*IMAGES, ".npz", ".npy", ".zip", ".txt", ".csv", ".json", ".md")
@@ -58,25 +48,13 @@ def read_own(path, wanted=None):
         return read_npz(path)
     if not path.is_dir():
         raise MnpError(f"no file or folder {path}: give an .npz file, or a folder of idx files or of images")
-    if wanted in mnist.SHA256:
-        try:
+    if wanted in mnist.NAMES:
+        with contextlib.suppress(MnpError):  # absent, or something else under its names
             data = mnist.load(path, wanted)
             if data.name == wanted:
                 return data
-        except MnpError:
-            pass  # absent, or something else under its names
-    files = find_idx_files(path, EMNIST if wanted == EMNIST else "")
-    return read_idx_files(files, path) if files else read_class_folders(path)
-
-
-def load_named(name):
-    """Load kmnist or emnist-letters from $MNP_DATA or the cache, where `mnp fetch` has put them."""
-    for place in search_places(name):
-        files = find_idx_files(place, EMNIST if name == EMNIST else "", ("*",))
-        data = read_idx_files(files, place) if files else None
-        if data is not None and data.name == name:
-            return data
-    raise MnpError(f"no {name} files in {format_search(name)}; run `mnp fetch {name}`, or name their folder")
+    files = find_idx_files(path)
+    return mnist.read_files(files, path) if files else read_class_folders(path)
 
 
 def read_npz(path):
@@ -95,28 +73,20 @@ def read_npz(path):
     missing = [part for part in PARTS if found[part] is None]
     if missing:
         raise MnpError(f"{path}: has no {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
-    return Dataset(**found, name=_own_name(path.stem))
+    return Dataset(**found, name=own_name(path.stem))
 
 
-def find_idx_files(folder, word="", depths=("*", "*/*", "*/*/*")):
-    """{part: path} of the idx files in a folder and two folders deep, by their names; {} if there are none.
+def find_idx_files(folder):
+    """{part: path} of the idx files in a folder and two folders deep, by what their names say.
 
-    word: taken are only files whose names contain it. depths: patterns of the places.
-    Raises MnpError if some of the four are missing, or one of them is there twice.
+    Raises MnpError if one of the four is there twice; x.gz beside x is read, as for MNIST.
     """
     found = {}
-    places = (path for depth in depths for path in sorted(folder.glob(depth)))
-    for path in places:
+    for path in (path for depth in ("*", "*/*", "*/*/*") for path in sorted(folder.glob(depth))):
         part = _part_of(path.name)
-        if (
-            part is None
-            or word not in path.name.lower()
-            or path.suffix.lower() in OTHERS
-            or not path.is_file()
-        ):
+        if part is None or path.suffix.lower() in OTHERS or not path.is_file():
             continue
         other = found.setdefault(part, path)
-        # x.gz beside x: the packed one is read, as for MNIST
         if other != path and other.with_suffix("") != path and path.with_suffix("") != other:
             names = " and ".join(str(p.relative_to(folder)) for p in (other, path))
             raise MnpError(
@@ -124,11 +94,7 @@ def find_idx_files(folder, word="", depths=("*", "*/*", "*/*/*")):
             )
         if path.suffix == ".gz":
             found[part] = path
-    missing = [part for part in PARTS if part not in found]
-    if found and missing:
-        names = ", ".join(path.name for path in found.values())
-        raise MnpError(f"{folder}: no idx file of {', '.join(missing)} beside {names}")
-    return {part: found[part] for part in PARTS if found}
+    return found
 
 
 def _part_of(name):
@@ -142,30 +108,6 @@ def _part_of(name):
     what = "labels" if "label" in name or "idx1" in name else None
     what = "images" if what is None and ("image" in name or "idx3" in name) else what
     return f"{half}_{what}" if half and what else None
-
-
-def read_idx_files(files, folder):
-    """Make a data set of four idx files.
-
-    EMNIST stores its images transposed, and the labels of its letters from 1 on: both are mended, for files
-    with "emnist" in their names (whose data set is then named by them).
-    """
-    arrays = {part: read_idx(path, 3 if "images" in part else 1) for part, path in files.items()}
-    digests = {part: hashlib.sha256(array).hexdigest() for part, array in arrays.items()}
-    known = [name for name, official in mnist.SHA256.items() if digests == official]
-    packed = {part: fingerprint(path) for part, path in files.items()}
-    known += [name for name, official in PACKED_SHA256.items() if packed == official]
-    file = files["train_images"].name.lower()
-    name = known[0] if known else _own_name(folder.resolve().name)
-    if "emnist" in file:
-        name = file[file.index("emnist") : file.index("train")].rstrip("-_. ") if "train" in file else name
-        arrays |= {part: arrays[part].transpose(0, 2, 1) for part in ("train_images", "test_images")}
-        if "letters" in file:
-            arrays |= {part: arrays[part] - np.uint8(1) for part in ("train_labels", "test_labels")}
-    try:
-        return Dataset(**arrays, name=name)
-    except MnpError as error:
-        raise MnpError(f"{files['train_images'].parent}: {error}") from None
 
 
 def read_class_folders(folder):
@@ -196,7 +138,7 @@ def read_class_folders(folder):
         arrays[f"{half}_images"] = _read_images(paths)
         counts = [len(of_class.get(name, [])) for name in classes]
         arrays[f"{half}_labels"] = np.repeat(np.arange(len(classes)), counts)
-    return Dataset(**arrays, classes=len(classes), name=_own_name(folder.resolve().name))
+    return Dataset(**arrays, classes=len(classes), name=own_name(folder.resolve().name))
 
 
 def _folders_in(folder):
@@ -226,13 +168,3 @@ def _read_images(paths):
     images = [np.stack([image] * 3, axis=2) if colours and image.ndim == 2 else image for image in images]
     images = np.stack(images)
     return images.transpose(0, 3, 1, 2) if colours else images[:, None]
-
-
-def _own_name(name):
-    """A name for data that are not official files: never that of a known set.
-
-    >>> _own_name("shapes"), _own_name("mnist")
-    ('shapes', 'mnist-own')
-    """
-    name = name or "data"
-    return f"{name}-own" if name in (*mnist.SHA256, *PACKED_SHA256, "digits", "lfw") else name

@@ -347,9 +347,11 @@ def test_an_excerpt_of_another_set_is_not_called_mnist(tmp_path):
 
 @real("mnist")
 def test_a_flipped_bit_in_a_real_plain_file_is_found(tmp_path):
-    data = bytearray(gzip.decompress((REAL / "mnist" / "t10k-labels-idx1-ubyte.gz").read_bytes()))
-    plain = tmp_path / "t10k-labels-idx1-ubyte"
-    assert len(mnist.read_file(_write(plain, data), "test_labels")) == 10_000
-    data[5000] ^= 1
+    files = {what: REAL / "mnist" / f"t10k-{what}-ubyte.gz" for what in ("images-idx3", "labels-idx1")}
+    images, labels = (bytearray(gzip.decompress(path.read_bytes())) for path in files.values())
+    write_set(tmp_path, packed=False, test_images=images, test_labels=labels)
+    assert len(mnist.load(tmp_path).test_labels) == 10_000
+    labels[5000] ^= 1
+    write_set(tmp_path, packed=False, test_images=images, test_labels=labels)
     with pytest.raises(MnpError, match="not its checksum"):
-        mnist.read_file(_write(plain, data), "test_labels")
+        mnist.load(tmp_path)

@@ -101,7 +101,7 @@ def test_the_checksum_decides_what_is_mnist(tmp_path, monkeypatch):
     folder = write_set(tmp_path / "mnist")
     assert read_own(folder, "mnist").name == "mnist-own"
     arrays = {
-        part: own.read_idx(path, 3 if "images" in part else 1)
+        part: mnist.read_idx(path, 3 if "images" in part else 1)
         for part, path in own.find_idx_files(folder).items()
     }
     digests = {part: hashlib.sha256(array).hexdigest() for part, array in arrays.items()}
@@ -134,7 +134,7 @@ def test_incomplete_and_doubled_sets_are_one_line(tmp_path):
     one_line(caught)
     for path in tmp_path.glob("*train-images*"):
         path.unlink()
-    with pytest.raises(MnpError, match="no idx file of train_images beside") as caught:
+    with pytest.raises(MnpError, match="train-images-idx3-ubyte missing beside") as caught:
         read_own(tmp_path)
     one_line(caught)
     with pytest.raises(MnpError, match="no file or folder"):

@@ -218,7 +218,7 @@ def test_a_module_that_does_not_import_is_one_line_and_status_2(tmp_path, capsys
         (["mnp.kernels.textbook", "--only", "ReLU"], "choose from relu_forward, relu_backward\n"),
         (["mnp.kernels.textbook", "--only", "dense_forwards"], "interface: choose from dense_forward, "),
         (["mnp.kernels.textbook", "--seconds", "0"], "give a positive number of seconds"),
-        (["mnp.kernels.textbook", "--seed", "-1"], "--seed -1"),
+        (["mnp.kernels.textbook", "--seed", "-1"], "--seed: -1: give 0 or more"),
     ],
 )
 def test_mistakes_on_the_command_line(capsys, argv, says):
