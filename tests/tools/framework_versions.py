@@ -114,7 +114,8 @@ def of_torch():
 
 
 def of_jax():
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # each case compiles anew, and runs once
+    # Each case compiles anew, and runs once.
+    os.environ.update(JAX_DISABLE_MOST_OPTIMIZATIONS="1", JAX_ENABLE_X64="1")
     import jax
     import jax.numpy as jnp
     from jax import lax
