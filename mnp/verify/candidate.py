@@ -5,6 +5,7 @@ kernel may exit, print or loop without harm; tests and notebooks may also call t
 """
 
 import builtins
+import contextlib
 import importlib.machinery
 import importlib.util
 import inspect
@@ -70,16 +71,9 @@ def folder_of(where):
 def load_module(where):
     """Import a module by its dotted name or its file, or start a program.
 
-    Parameters
-    ----------
-    where : str
-        "package.module", or a path that ends in .py or holds a separator. The modules beside the file (in
-        the working folder, for a dotted name) can be imported but hide no others: they come last.
-        "command: WORDS" is a `program.Program`.
-
-    Returns
-    -------
-    module : module
+    `where` is "package.module", a path that ends in .py or holds a separator, or "command: WORDS" for a
+    `program.Program`. The modules beside the file (in the working folder, for a dotted name) can be imported
+    but hide no others: they come last.
 
     Raises MnpError in one line for a file that is not found and for whatever an import can raise,
     sys.exit included.
@@ -164,17 +158,12 @@ def split_arguments(kernel, args):
     >>> split_arguments("dense_backward", {"dy": 1, "x": 2, "weight": 3, "need_dx": False})
     ([1, 2, 3], {'need_dx': False})
     """
-    defaults = {
-        name: p.default
-        for name, p in inspect.signature(reference.function(kernel)).parameters.items()
-        if p.default is not p.empty
-    }
-    positional = [value for name, value in args.items() if name not in defaults]
-    keywords = {
-        name: value
-        for name, value in args.items()
-        if name in defaults and (isinstance(value, np.ndarray) or value != defaults[name])
-    }
+    positional, keywords = [], {}
+    for name, p in inspect.signature(reference.function(kernel)).parameters.items():
+        if p.default is p.empty:
+            positional.append(args[name])
+        elif name in args and (isinstance(args[name], np.ndarray) or args[name] != p.default):
+            keywords[name] = args[name]
     return positional, keywords
 
 
@@ -193,33 +182,15 @@ def copy_keeping_layout(value):
 
 
 def call_case(function, case):
-    """Run one kernel on one case.
+    """Run a candidate's kernel on copies of a case's arrays: its Answer.
 
-    Parameters
-    ----------
-    function : callable
-        The candidate's kernel.
-    case : mnp.verify.cases.Case
-        Its arrays are copied first.
-
-    Returns
-    -------
-    answer : Answer
-        A changed input and an exception are problems; wrong numbers are returned as they are.
+    A changed input and an exception are problems; wrong numbers are returned as they are.
     """
     args = {name: copy_keeping_layout(value) for name, value in case.args.items()}
     positional, keywords = split_arguments(case.kernel, args)
-    try:
+    with contextlib.suppress(ValueError):  # it was compiled elsewhere: let the call tell
         signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        signature = None  # compiled elsewhere: let the call tell
-    if signature is not None:
-        try:
-            signature.bind(*positional, **keywords)
-            fits = not _out_of_order(signature, inspect.signature(reference.function(case.kernel)))
-        except TypeError:
-            fits = False
-        if not fits:
+        if not _takes(signature, positional, keywords, case.kernel):
             expected = reference.INTERFACE[case.kernel].split(" -> ")[0]
             return Answer(problem=f"its arguments are {signature}, expected {expected}")
     in_place = reference.IN_PLACE.get(case.kernel, ())
@@ -245,9 +216,9 @@ def call_case(function, case):
         if returned is not None:
             return Answer(problem=f"returned {_kind(returned)}; it works in place and returns None")
         return Answer({name: args[name] for name in in_place})
-    names = reference.OUTPUTS[case.kernel]
-    if len(names) > 1 and (not isinstance(returned, (tuple, list)) or len(returned) != len(names)):
-        many = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else _kind(returned)
+    names, several = reference.OUTPUTS[case.kernel], isinstance(returned, (tuple, list))
+    if len(names) > 1 and not (several and len(returned) == len(names)):
+        many = f"{len(returned)} values" if several else _kind(returned)
         return Answer(problem=f"returned {many}; expected {len(names)}: {', '.join(names)}")
     return Answer({name: _plain(value) for name, value in reference.named(case.kernel, returned).items()})
 
@@ -261,13 +232,15 @@ def _same(a, b):
     return True
 
 
-def _out_of_order(theirs, expected):
-    """Say whether arguments of the interface are swapped, as in (x, weight, bias, padding, stride).
-
-    Other parameter names are allowed.
-    """
-    pairs = zip(theirs.parameters, expected.parameters, strict=False)
-    return any(name != right and name in expected.parameters for name, right in pairs)
+def _takes(signature, positional, keywords, kernel):
+    """Say whether a call fits, and no names of the interface are swapped; other names are allowed."""
+    try:
+        signature.bind(*positional, **keywords)
+    except TypeError:
+        return False
+    right = list(inspect.signature(reference.function(kernel)).parameters)
+    pairs = zip(signature.parameters, right, strict=False)
+    return all(name == other or name not in right for name, other in pairs)
 
 
 def _kind(value):

@@ -5,7 +5,6 @@ from a seed, so two processes that know the seed have the same arrays. The right
 textbook computes it, in float64 (`Case.expected`).
 """
 
-import inspect
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,47 +58,47 @@ class Case:
         return dict(zip(names, values, strict=True))
 
 
-def _differences(draw):
-    """One case of each gradient, away from kinks and ties: what `difference_of` needs.
-
-    Yields (backward kernel, forward kernel, dy, arrays to differentiate by, other arguments of forward,
-    other arguments of backward).
-    """
-    dy, x, weight, bias = draw.grid(2, 2, 3, 2), draw.grid(2, 1, 5, 4), draw.grid(2, 1, 2, 3), draw.grid(2)
-    sides = {"stride": 2, "padding": 1}
-    yield "conv2d_backward", "conv2d_forward", dy, {"x": x, "weight": weight, "bias": bias}, sides, sides
-    x, dy = distinct_values((1, 2, 5, 5), draw.rng), draw.grid(1, 2, 2, 2)
-    sides = {"size": 3, "stride": 2}
-    winner, shape = textbook.maxpool2d_forward(x, 3, 2)[1], {"x_shape": x.shape}
-    yield "maxpool2d_backward", "maxpool2d_forward", dy, {"x": x}, sides, {"winner": winner, **shape, **sides}
-    yield "avgpool2d_backward", "avgpool2d_forward", dy, {"x": x}, sides, {**shape, **sides}
-    dy, x, weight, bias = draw.grid(3, 2), draw.grid(3, 4), draw.grid(2, 4), draw.grid(2)
-    yield "dense_backward", "dense_forward", dy, {"x": x, "weight": weight, "bias": bias}, {}, {}
-    z = distinct_values((3, 2, 4), draw.rng)
-    winner = textbook.maxout_forward(z)[1]
-    yield "maxout_backward", "maxout_forward", dy, {"z": z}, {}, {"winner": winner, "k": 4}
-    x, dy = distinct_values((3, 4), draw.rng), draw.grid(3, 4)
-    yield "relu_backward", "relu_forward", dy, {"x": x}, {}, {"y": np.maximum(x, 0)}
-    logits, labels = draw.normal(3, 4), {"labels": draw.winner(4, 3)}
-    yield "softmax_cross_entropy", "softmax_cross_entropy", 1.0, {"logits": logits}, labels, labels
-    x, dy, weight, bias = draw.grid(3, 2, 2, 2), draw.grid(3, 2, 2, 2), draw.grid(2), draw.grid(2)
-    _, mean, var = textbook.batchnorm2d_forward(x, weight, bias, 1e-2)
-    eps, points = {"eps": 1e-2}, {"x": x, "weight": weight, "bias": bias}
-    statistics = {"mean": mean, "var": var, **eps}
-    yield "batchnorm2d_backward", "batchnorm2d_forward", dy, points, eps, statistics
+def _forward_inputs(draw):
+    """Arguments of one forward pass for each gradient, away from kinks and ties."""
+    sides, square = {"stride": 2, "padding": 1}, {"size": 3, "stride": 2}
+    image, two = distinct_values((1, 2, 5, 5), draw.rng), draw.grid(2)
+    return {
+        "conv2d_backward": {
+            "x": draw.grid(2, 1, 5, 4),
+            "weight": draw.grid(2, 1, 2, 3),
+            "bias": two,
+            **sides,
+        },
+        "maxpool2d_backward": {"x": image, **square},
+        "avgpool2d_backward": {"x": image, **square},
+        "dense_backward": {"x": draw.grid(3, 4), "weight": draw.grid(2, 4), "bias": two},
+        "maxout_backward": {"z": distinct_values((3, 2, 4), draw.rng)},
+        "relu_backward": {"x": distinct_values((3, 4), draw.rng)},
+        "softmax_cross_entropy": {"logits": draw.normal(3, 4), "labels": draw.winner(4, 3)},
+        "batchnorm2d_backward": {
+            "x": draw.grid(3, 2, 2, 2),
+            "weight": draw.grid(2),
+            "bias": two,
+            "eps": 1e-2,
+        },
+    }
 
 
-def _difference_case(kernel, forward, dy, points, settings, more):
+def _difference_case(kernel, inputs, draw):
     """Make a case whose expected gradients are difference quotients of sum(dy * forward(...))."""
+    forward, args, dy = kernel.replace("backward", "forward"), inputs, 1.0
+    if forward != kernel:
+        ((_, args),) = backward_cases(kernel, [("", inputs)], draw)
+        dy = args["dy"]
+    names = [name[1:] for name in reference.OUTPUTS[kernel] if name[0] == "d"]  # of dx, x
 
     def scalar(*values):
-        outputs = getattr(textbook, forward)(**dict(zip(points, values, strict=True)), **settings)
-        return (dy * (outputs[0] if isinstance(outputs, tuple) else outputs)).sum()
+        changed = {**inputs, **dict(zip(names, values, strict=True))}
+        outputs = reference.named(forward, getattr(textbook, forward)(**changed))
+        return (dy * next(iter(outputs.values()))).sum()
 
-    given = {"dy": dy, **points, **more}
-    names = inspect.signature(reference.function(kernel)).parameters
-    args = {name: given[name] for name in names if name in given}
-    return Case(kernel, "numerical gradient", "float64", args, (scalar, tuple(points.values())))
+    points = tuple(inputs[name] for name in names)
+    return Case(kernel, "numerical gradient", "float64", args, (scalar, points))
 
 
 def generate(kernel, seed=0):
@@ -125,6 +124,6 @@ def generate(kernel, seed=0):
         rng = np.random.default_rng([seed, *kernel.encode()])
         draw = Draw(rng, dtype)
         cases += [Case(kernel, note, np.dtype(dtype).name, args) for note, args in draws(draw)]
-        if dtype is np.float64:
-            cases += [_difference_case(*how) for how in _differences(draw) if how[0] == kernel]
+        if dtype is np.float64 and kernel in (inputs := _forward_inputs(draw)):
+            cases.append(_difference_case(kernel, inputs[kernel], draw))
     return cases

@@ -8,6 +8,7 @@ own (dweight, dbias), and one after the other if each has its own cases (ties, N
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -22,44 +23,38 @@ SINGLE = 1e-5  # relative error of float32 arithmetic
 def guess(kernel, judged):
     """Name the usual mistakes that give a candidate's answers, best guess first.
 
-    Parameters
-    ----------
-    kernel : str
-    judged : list of (Case, expected outputs, Answer, wrong : bool)
-        At least one is wrong.
+    `judged` is a list of (Case, expected outputs, Answer, wrong : bool), of which at least one is wrong.
 
-    Returns
-    -------
-    words : list of str, at most three
-        Mistakes each of which explains all answers, the right ones included. If there is none: mistakes
-        that do it together, output by output; or else a mistake that explains the first wrong case, then
-        one for the cases that are left, and so on; how many it explains is said. Otherwise an empty list.
+    Returns at most three mistakes each of which explains all answers, the right ones included. If there is
+    none: mistakes that do it together, output by output; or else a mistake that explains the first wrong
+    case, then one for the cases that are left, and so on; how many it explains is said. Otherwise an
+    empty list.
     """
-    items, slips = [], []
-    for case, expected, answer, wrong in judged:
-        item = Item(case, expected, answer, wrong)
-        slips += [words for words in item.slips if words not in slips]
-        items.append(item)
+    own, common = TABLE.get(kernel, {}), general.table(kernel)
+    items = [Item({**common, **own}, *one) for one in judged]
+    slips = list(dict.fromkeys(words for item in items for words in item.slips))
     wrong = [item for item in items if item.wrong]
-    words = _usual(TABLE.get(kernel, {}), general.table(kernel), items) if wrong else []
-    if wrong and not words and all(item.single_precision() for item in wrong):
-        slips.append("right to single precision only: somewhere inside it is computed in float32")
-    elif wrong and not words and all(item.nearly() for item in wrong):
-        slips.append("nearly right, digits are lost in rounding: a small difference of large numbers?")
-    elif wrong and slips and not words:
-        slips.append("something else that is none of the usual mistakes")
+    words = _usual(own, common, items) if wrong else []
+    if wrong and not words:
+        if all(item.case.dtype == "float64" and item.within(SINGLE) for item in wrong):
+            slips.append("right to single precision only: somewhere inside it is computed in float32")
+        elif all(item.within(100 * item.case.tolerance) for item in wrong):
+            slips.append("nearly right, digits are lost in rounding: a small difference of large numbers?")
+        elif slips:
+            slips.append("something else that is none of the usual mistakes")
     return ["; and ".join([*words[:1], *slips]), *words[1:MAX_GUESSES]] if words or slips else []
 
 
 class Item:
-    """One judged case, and what can be said of it without any table.
+    """One judged case, what can be said of it without any table, and what the entries of tables explain.
 
     `wrong` is the set of outputs whose numbers are wrong; all of them after an exception. `slips` are the
     words for right numbers in a wrong type, and for a dx that was not asked for.
     """
 
-    def __init__(self, case, expected, answer, judged_wrong):
-        self.case, self.expected, self.answer, self.slips = case, expected, answer, []
+    def __init__(self, entries, case, expected, answer, judged_wrong):
+        self.entries, self.case, self.expected, self.answer, self.slips = entries, case, expected, answer, []
+        self.explained = functools.cache(self._explained)
         self.names = set(reference.OUTPUTS[case.kernel])
         if answer.problem:
             self.wrong = self.names
@@ -77,10 +72,10 @@ class Item:
         """Say whether one output is the same in numbers, whatever its type."""
         pairs = zip(one, other, strict=True) if isinstance(one, tuple) else [(one, other)]
         for want, got in pairs:
-            if want is None or got is None or isinstance(got, str):
-                if want is not None or got is not None:
-                    return False
+            if want is None and got is None:
                 continue
+            if want is None or got is None or isinstance(got, str):
+                return False
             want, got = np.asarray(want), np.asarray(got)
             if want.shape != got.shape:
                 return False
@@ -95,27 +90,28 @@ class Item:
                 return False
         return True
 
-    def single_precision(self):
-        """Say whether a float64 answer is right to the precision of float32."""
-        return self.case.dtype == "float64" and self._within(SINGLE)
-
-    def nearly(self):
-        """Say whether an answer is off by rounding, though by more than is allowed."""
-        return self._within(100 * self.case.tolerance)
-
-    def _within(self, tolerance):
+    def within(self, tolerance):
+        """Say whether an answer is right to a larger tolerance."""
         outputs = self.answer.outputs
         return not self.answer.problem and all(
             self.agrees(name, self.expected[name], outputs[name], tolerance=tolerance) for name in self.wrong
         )
 
-    def explained(self, mistake):
+    def whole(self, entry):
+        """Say whether an entry gives all outputs."""
+        return self.explained(entry)[0] == self.names
+
+    def speaks_for(self, entry):
+        """Say whether wrong numbers, and not an error alone, speak for an entry."""
+        return bool(self.explained(entry)[1] & self.wrong)
+
+    def _explained(self, entry):
         """Say which outputs a wrong version gives as the candidate did, and which of them it makes wrong.
 
         Where the wrong version cannot run (a transposed weight that does not fit), or gives another shape
         than is right, an error of the candidate fits too: it may have made room for the right shape.
         """
-        raised = self.answer.problem.startswith("raised")
+        mistake, raised = self.entries[entry], self.answer.problem.startswith("raised")
         args, right = self.case.args, {name: reference.widen(v) for name, v in self.expected.items()}
         if not isinstance(mistake, general.MemoryInCOrder):
             args = {name: reference.widen(value) for name, value in args.items()}
@@ -155,68 +151,40 @@ def _type_slip(case, outputs):
     return "right numbers in the wrong type"
 
 
-class Explanations:
-    """What the entries of a table explain, computed once for each entry and item."""
-
-    def __init__(self, table, items):
-        self.table, self.items, self.memo = table, items, {}
-
-    def __call__(self, words, i):
-        if (words, i) not in self.memo:
-            self.memo[words, i] = self.items[i].explained(self.table[words])
-        return self.memo[words, i]
-
-    def whole(self, words, i):
-        """Say whether an entry gives all outputs of item i."""
-        return self(words, i)[0] == self.items[i].names
-
-    def seen(self, words, cases):
-        """Say whether wrong numbers, and not errors alone, speak for an entry."""
-        return any(self(words, i)[1] & self.items[i].wrong for i in cases)
-
-
 def _usual(own, common, items):
     """Find the entries of two tables that explain the items; see `guess`."""
     # The wrong cases first: nearly every entry of the table fails at the first of them.
     items = sorted(items, key=lambda item: not item.wrong)
-    entries = {**common, **own}
-    explained = Explanations(entries, items)
     # Errors alone are evidence if the candidate is right wherever the wrong version is.
     some_right = any(not item.wrong for item in items)
 
-    def explains_all(words):
-        for i, item in enumerate(items):
-            idle = item.wrong and not item.answer.problem and not explained(words, i)[1]
-            if not explained.whole(words, i) or (
-                idle and not isinstance(entries[words], general.MemoryInCOrder)
-            ):
+    def explains_all(entry):
+        in_memory = isinstance(items[0].entries[entry], general.MemoryInCOrder)
+        for item in items:
+            idle = item.wrong and not item.answer.problem and not item.explained(entry)[1]
+            if not item.whole(entry) or (idle and not in_memory):
                 return False  # it gives something else, or is right where the candidate is wrong
-        return some_right or explained.seen(words, range(len(items)))
+        return some_right or any(item.speaks_for(entry) for item in items)
 
     # An entry of the kernel's own table says more than the same in general words.
     for table in (own, common):
-        if whole := [words for words in table if explains_all(words)]:
+        if whole := [entry for entry in table if explains_all(entry)]:
             return whole[:MAX_GUESSES]
-    together = _output_by_output([*own, *common], items, explained)
-    return ["; and ".join(together)] if together else _case_by_case([*own, *common], items, explained)
+    together = _output_by_output([*own, *common], items)
+    return ["; and ".join(together)] if together else _case_by_case([*own, *common], items)
 
 
-def _output_by_output(entries, items, explained):
+def _output_by_output(entries, items):
     """Find entries that explain all wrong outputs together; an empty list if there are none."""
-    spoken = [i for i, item in enumerate(items) if not item.answer.problem]
+    spoken = [item for item in items if not item.answer.problem]
     reach = {}  # entry -> the outputs that it changes, and gives as the candidate did in all cases
     for entry in entries:
-        touched = set()
-        for i in spoken:
-            same, now = explained(entry, i)
-            touched |= now
-            if not now <= same:
-                break
-        else:
+        if all(now <= same for same, now in (item.explained(entry) for item in spoken)):
+            touched = set().union(*(item.explained(entry)[1] for item in spoken))
             # What it touches must be the candidate's in the cases that it leaves right, too.
-            if touched and all(touched <= explained(entry, i)[0] for i in spoken):
+            if touched and all(touched <= item.explained(entry)[0] for item in spoken):
                 reach[entry] = touched
-    left, found = set().union(*(items[i].wrong for i in spoken)), []
+    left, found = set().union(*(item.wrong for item in spoken)), []
     while left and len(found) < MAX_GUESSES:
         best = max(reach, key=lambda entry: len(reach[entry] & left), default=None)
         if best is None or not reach[best] & left:
@@ -226,13 +194,13 @@ def _output_by_output(entries, items, explained):
     return [] if left else found
 
 
-def _case_by_case(entries, items, explained):
+def _case_by_case(entries, items):
     """Find an entry that explains the first wrong case, then others for the wrong cases that are left."""
-    wrong = [i for i, item in enumerate(items) if item.wrong]
-    fits = {entry: {i for i in wrong if explained.whole(entry, i)} for entry in entries}
-    fits = {entry: cases for entry, cases in fits.items() if explained.seen(entry, cases)}
+    wrong = [item for item in items if item.wrong]
+    fits = {entry: {item for item in wrong if item.whole(entry)} for entry in entries}
+    fits = {entry: cases for entry, cases in fits.items() if any(item.speaks_for(entry) for item in cases)}
     # The first is the case that the user is shown: a guess that is about others only would mislead.
-    shown = next((i for i in wrong if not items[i].answer.problem), wrong[0])
+    shown = next((item for item in wrong if not item.answer.problem), wrong[0])
     left, words = set(wrong), []
     candidates = [entry for entry in fits if shown in fits[entry]]
     while candidates and left and len(words) < MAX_GUESSES:

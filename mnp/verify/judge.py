@@ -41,23 +41,11 @@ class Verdict:
 
 
 def compare_arrays(name, expected, got, dtype, tolerance, least=0.0):
-    """Compare one output; None if it is right.
+    """Compare one output: the first thing that is wrong, in one line, or None.
 
-    Parameters
-    ----------
-    name : str
-    expected : array
-        Integers and bools are compared exactly (counts must be int64, others may have any integer type).
-        Anything else must be of the case's dtype, and may differ as `close` says.
-    got : array, None, or a str that describes what else was returned
-    dtype : str
-    tolerance, least : float
-        For `close`.
-
-    Returns
-    -------
-    mismatch : str or None
-        The first thing that is wrong, in one line.
+    Integers and bools are compared exactly (counts must be int64, others may have any integer type). Anything
+    else must be of the case's dtype, and may differ as `close` says. `got` is a str that describes what
+    was returned if that was no array.
     """
     if expected is None:
         return None if got is None else f"{name} is not None although need_dx=False"
@@ -144,20 +132,10 @@ def describe_inputs(args):
 
 
 def judge(kernel, cases, answers, guess):
-    """Judge one kernel from its answers.
+    """Judge one kernel: its Verdict.
 
-    Parameters
-    ----------
-    kernel : str
-    cases : list of Case
-    answers : list of Answer, or None if the kernel is not implemented
-        May stop early, at a problem.
-    guess : callable
-        `mnp.verify.diagnosis.guess`; asked for the usual mistakes if something is wrong.
-
-    Returns
-    -------
-    verdict : Verdict
+    answers is a list of Answer that may stop early, at a problem; None if the kernel is not implemented.
+    `guess` (`mnp.verify.diagnosis.guess`) is asked for the usual mistakes if something is wrong.
     """
     if answers is None:
         return Verdict(kernel, "not implemented")
@@ -168,9 +146,9 @@ def judge(kernel, cases, answers, guess):
         expected = case.expected()
         mismatch = None if answer.problem else compare(case, expected, answer.outputs)
         judged.append((case, expected, answer, bool(mismatch or answer.problem)))
-        if mismatch or answer.problem:
+        if judged[-1][3]:
             wrong.append((i, case, answer, mismatch))
-    if not wrong and len(judged) == len(cases):
+    if not wrong:
         return Verdict(kernel, "passed", len(cases))
     # A mismatch teaches more than an exception, so the first of those is shown if there is one.
     number, case, answer, mismatch = next((entry for entry in wrong if entry[3]), wrong[0])

@@ -17,7 +17,6 @@ from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import apply_masks, collect_win_counts, prune_neurons, weight_names, winners
 from mnp.pruning.weights import magnitude_mask
-from mnp.verify import reference
 from mnp.verify.candidate import implemented
 from mnp.verify.judge import Verdict, compare_arrays
 
@@ -72,23 +71,17 @@ MEANING = {  # of the arrays, by their names or by what stands before the slash
 def backend_of(module):
     """Complete a partial module with the textbook: a namespace that a Network can run on.
 
-    Fused kernels are taken only if the module implements them.
-
     >>> backend_of(types.SimpleNamespace(relu_forward=abs)).relu_forward is abs
     True
     """
-    backend = types.ModuleType("candidate")
-    for name in reference.OUTPUTS:
-        function = getattr(module, name, None) or getattr(textbook, name, None)
-        if function is not None:
-            setattr(backend, name, function)
-    return backend
+    own = {name: getattr(module, name) for name in implemented(module)}
+    return types.SimpleNamespace(**{**vars(textbook), **own})
 
 
 def small_lenet(backend, rng=None):
-    """Build the network of the pipeline, in float64; without rng its numbers are to be filled in."""
+    """Build the network of the pipeline, in float64."""
     size = {"image_size": 16, "dropout": DROPOUT, "dtype": np.float64}
-    return lenet5(3, 8, UNITS, K, **size, rng=rng if rng is not None else 0, backend=backend)
+    return lenet5(3, 8, UNITS, K, **size, rng=rng, backend=backend)
 
 
 def in_float64(architecture, params, backend):
@@ -223,17 +216,9 @@ def golden_arrays(seed=0, net=None, data="digits"):
 
 
 def judge_round(module_or_notes, seed=0):
-    """Compare a candidate's pipeline with the textbook's.
+    """Compare the pipeline of a candidate, or its notes from another process, with the textbook's.
 
-    Parameters
-    ----------
-    module_or_notes : module or dict
-        A candidate, or what `pruning_round` returned for it in another process.
-
-    Returns
-    -------
-    verdict : Verdict
-        Named "network"; its line tells the first difference.
+    Returns a Verdict named "network"; its line tells the first difference.
     """
     got = module_or_notes
     if not isinstance(got, dict):

@@ -81,20 +81,15 @@ class Child:
 
 
 def answers(where, only=None, seed=0, seconds=120.0):
-    """Collect what a candidate returns for every case; arguments as in `conformance.check`.
+    """Yield (kernel, list of Answer, or None if it is not implemented); arguments as in `conformance.check`.
 
-    Yields
-    ------
-    kernel, answers : str, list of Answer or None
-        None: not implemented. A list that is shorter than the cases ends with the problem that stopped
-        the kernel.
+    A list that is shorter than the cases ends with the problem that stopped the kernel.
     """
     names = list(only or reference.OUTPUTS)
     while names:
         child = Child(where, seed, names)
         try:
-            implemented = _first_message(child, where, seconds)
-            stopped = False
+            implemented, stopped = _first_message(child, where, seconds), False
             while names and not stopped:  # what stops a kernel ends its process: the next needs a new one
                 name, got = names.pop(0), None
                 if name in implemented:
@@ -105,14 +100,9 @@ def answers(where, only=None, seed=0, seconds=120.0):
 
 
 def network_notes(where, seed=0, seconds=120.0):
-    """Run `network.pruning_round` on a candidate's kernels in a child process.
+    """Run `network.pruning_round` on a candidate's kernels in a child process: its notes, and a remark.
 
-    Returns
-    -------
-    notes : dict of name -> array
-        Empty if it failed.
-    remark : str
-        How many kernels were the candidate's, or the problem.
+    There are no notes if it failed; the remark is the problem then, otherwise how many kernels were its own.
     """
     (message,) = _messages(where, seed, seconds, 1)
     return message if isinstance(message, tuple) else ({}, message)
@@ -154,9 +144,9 @@ def _first_message(child, where, seconds):
     try:
         message = child.next(seconds)
     except TimeoutError:
-        raise MnpError(f"{where} does not import: no answer within {seconds:g} s") from None
+        message = f"{where} does not import: no answer within {seconds:g} s"
     if message is None:
-        raise MnpError(f"{where} does not import: it ended its process ({how_it_ended(child.process)})")
+        message = f"{where} does not import: it ended its process ({how_it_ended(child.process)})"
     if isinstance(message, str):
         raise MnpError(message)
     return message
@@ -164,9 +154,8 @@ def _first_message(child, where, seconds):
 
 def _one_kernel(child, name, seed, seconds):
     """Collect one kernel's answers; return them and whether the child is of no more use."""
-    got, deadline = [], time.monotonic() + seconds
-    wanted = len(cases.generate(name, seed))
-    while len(got) < wanted:
+    got, deadline, wanted = [], time.monotonic() + seconds, len(cases.generate(name, seed))
+    while len(got) < wanted and (not got or got[-1].problem != "NotImplementedError"):
         try:
             answer = child.next(deadline - time.monotonic())
         except TimeoutError:
@@ -175,20 +164,15 @@ def _one_kernel(child, name, seed, seconds):
         if answer is None:
             return [*got, Answer(problem=f"ended the process ({how_it_ended(child.process)})")], True
         got.append(answer)
-        if answer.problem == "NotImplementedError":
-            break
     return got, False
 
 
 def serve(where, seed, names=None):
     """Import a candidate and yield the messages of the child.
 
-    Yields
-    ------
-    message : str, list, Answer or tuple
-        A str is the error that ends everything. Otherwise first the list of those `names` that are
-        implemented, then the Answer to each of their cases; without names, (notes, remark) of a network,
-        or the stages of a model.
+    A str is the error that ends everything. Otherwise first the list of those `names` that are implemented,
+    then the Answer to each of their cases; without names, (notes, remark) of a network, or the stages of
+    a model.
     """
     try:
         if where.startswith(candidate.MODEL):

@@ -55,6 +55,18 @@ def judged(adapter):
     return {"kernels": len(offered), "agreed": len(offered) - len(wrong), "wrong": wrong, "worst": worst}
 
 
+def stages(program):
+    """Judge a whole program as `mnp check --model` does."""
+    from mnp.verify import models, user_models
+    from mnp.verify.mistakes.pipeline import Guesses
+
+    golden = models.Golden()
+    measured = user_models.measure(f"model: {ROOT / 'tests' / 'frameworks' / program}:model")
+    verdicts = list(models.judge_model(measured, golden, Guesses(golden)))
+    passed = sum(verdict.status == "passed" for verdict in verdicts)
+    return f"{passed} of {len(verdicts)} stages of the golden pipeline passed"
+
+
 def difference(expected, got):
     """max |got - expected| / max |expected|, over what is finite."""
     if isinstance(expected, tuple):
@@ -97,19 +109,13 @@ def of_torch():
         "max_pool1d, index": index(functional.max_pool1d(z[None], 4, return_indices=True)[1]),
         "topk, index": index(z.topk(1).indices),
     }
-    from mnp.verify import models, torch_model
-    from mnp.verify.mistakes.pipeline import Guesses
-
-    golden, program = models.Golden(), ROOT / "tests" / "frameworks" / "torch_program.py"
-    measured = torch_model.measure(f"model: {program}:model")
-    verdicts = list(models.judge_model(measured, golden, Guesses(golden)))
-    passed = sum(verdict.status == "passed" for verdict in verdicts)
-    remarks = f"{passed} of {len(verdicts)} stages of the golden pipeline passed"
+    remarks = stages("torch_program.py")
     return {"version": torch.__version__, **judged("torch_kernels.py"), "ties": ties, "remarks": remarks}
 
 
 def of_jax():
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # each case compiles anew, and runs once
+    # Each case compiles anew, and runs once.
+    os.environ.update(JAX_DISABLE_MOST_OPTIMIZATIONS="1", JAX_ENABLE_X64="1")
     import jax
     import jax.numpy as jnp
     from jax import lax
@@ -126,7 +132,8 @@ def of_jax():
         "segment_max, gradient": rule(jax.grad(lambda z: jax.ops.segment_max(z, segments, 1).sum())(z)),
         "top_k, index": index(lax.top_k(z, 1)[1]),
     }
-    return {"version": jax.__version__, **judged("jax_kernels.py"), "ties": ties, "remarks": ""}
+    remarks = stages("jax_program.py")
+    return {"version": jax.__version__, **judged("jax_kernels.py"), "ties": ties, "remarks": remarks}
 
 
 def of_onnxruntime():
@@ -168,8 +175,7 @@ def of_onnxruntime():
 def of_tinygrad():
     from importlib.metadata import version
 
-    # The device is an interpreter, which needs no compiler; newer versions call the variable DEV.
-    os.environ.update({"PYTHON": "1"} if version("tinygrad") < "0.12" else {"DEV": "PYTHON"})
+    row = {"version": version("tinygrad"), **judged("tinygrad_kernels.py")}  # it chooses the device
     from tinygrad import Tensor
 
     def gradient(function):
@@ -181,7 +187,7 @@ def of_tinygrad():
         "max, gradient": gradient(lambda z: z.max(1)),
         "max_pool2d, gradient": gradient(lambda z: z.reshape(1, 1, 1, 4).max_pool2d((1, 4))),
     }
-    return {"version": version("tinygrad"), "ties": ties, "remarks": "ties only: there is no adapter"}
+    return {**row, "ties": ties, "remarks": "its interpreter in Python"}
 
 
 # --- the environments ------------------------------------------------------------------------------------

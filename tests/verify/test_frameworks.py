@@ -1,4 +1,4 @@
-"""The adapters for PyTorch and JAX pass `mnp check` whole, and the default kernels agree with PyTorch."""
+"""The adapters for PyTorch, JAX and tinygrad pass `mnp check`, and the default kernels agree with PyTorch."""
 
 import importlib.util
 from pathlib import Path
@@ -40,6 +40,14 @@ def by_torch():
     pytest.importorskip("torch")
     theirs = candidate.load_module(str(ADAPTERS / "torch_kernels.py"))
     return lambda case: candidate.call_case(getattr(theirs, case.kernel), case).outputs
+
+
+def test_tinygrad_adapter_passes_in_part():
+    if importlib.util.find_spec("tinygrad") is None:
+        pytest.skip("tinygrad is not installed")
+    only = ["conv2d_backward", "maxout_forward", "maxout_backward", "softmax_cross_entropy", "win_counts"]
+    found = list(conformance.check(str(ADAPTERS / "tinygrad_kernels.py"), only, seconds=480))
+    assert [str(v) for v in found if v.status != "passed"] == []
 
 
 def test_adapters_offer_every_agreed_name():

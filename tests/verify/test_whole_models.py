@@ -236,11 +236,11 @@ def test_every_mistake_in_pruning_that_shows_is_named(stage):
     """An entry whose results are those of an earlier one is named by that."""
     golden, named = Golden(), 0
     right = dict(notes_of(stage, Textbook(golden), golden))
-    for wrong in pipeline.STAGES[stage].values():
-        notes = right | wrong(golden)
+    for mistake in pipeline.STAGES[stage]:
+        notes = right | pipeline.wrong_notes(stage, mistake, golden)
         if any(mismatch(name, array, notes[name]) for name, array in right.items()):
             (words,) = Guesses(golden)(stage, notes)
-            again = pipeline.STAGES[stage][words](golden)
+            again = pipeline.wrong_notes(stage, words, golden)
             assert all(mismatch(name, array, notes[name]) is None for name, array in again.items())
             named += 1
     assert named >= 3

@@ -139,7 +139,6 @@ CONV_BACKWARD = {
     "only the last image counts in dweight (= instead of +=)": conv_backward(
         ("dweight",), dy=lambda a: a["dy"][-1:], x=lambda a: a["x"][-1:]
     ),
-    "need_dx ignored": conv_backward(need_dx=True),
 }
 
 
@@ -168,6 +167,5 @@ TABLE = {
         "flipped kernel in dx": fused_backward(("dx",), weight=flipped("weight")),
         "flipped kernel in dweight": lambda a, r: {"dweight": r["dweight"][..., ::-1, ::-1]},
         "the winner ignored: the window's first pixel gets all": fused_backward(winner=zero("winner")),
-        "need_dx ignored": fused_backward(need_dx=True),
     },
 }

@@ -41,7 +41,6 @@ DENSE_BACKWARD = {
         "dweight": r["dweight"] / len(a["x"]),
         "dbias": r["dbias"] / len(a["x"]),
     },
-    "need_dx ignored": lambda a, r: {"dx": a["dy"] @ a["weight"]},
 }
 
 
@@ -242,6 +241,5 @@ TABLE = {
         "the maximum computed again after ReLU, and its gradient given to every tie (z == z.max())": (
             _to_ties(shared=False, relu_first=True)
         ),
-        "need_dx ignored": fused_backward(need_dx=True),
     },
 }
