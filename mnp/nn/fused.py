@@ -31,10 +31,9 @@ class ConvPool:
             x, conv.params["weight"], conv.params["bias"], conv.stride, conv.padding, pool.size, pool.stride
         )
         conv.cache = ConvCache(x)
-        n, _, h, w = x.shape
-        added = 2 * conv.padding - conv.kernel_size
-        oh, ow = (h + added) // conv.stride + 1, (w + added) // conv.stride + 1
-        pool.cache = PoolCache(winner, (n, conv.out_channels, oh, ow))
+        added, stride, (n, _, h, w) = 2 * conv.padding - conv.kernel_size, conv.stride, x.shape
+        z_shape = n, conv.out_channels, (h + added) // stride + 1, (w + added) // stride + 1
+        pool.cache = PoolCache(winner, z_shape)
         return y
 
     def backward(self, dy, need_dx=True):

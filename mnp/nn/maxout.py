@@ -115,7 +115,8 @@ class MaxoutDense(Maxout):
         self._init_params((self.units, self.k), (self.in_features,), rng, init, dtype)
 
     def forward(self, x, training=False, rng=None):
-        x = self._check_input(x, (self.in_features,))
+        if type(x) is not np.ndarray or x.dtype is not self.dtype or x.shape[1:] != (self.in_features,):
+            x = self._check_input(x, (self.in_features,))
         keep = None
         if training and self.dropout > 0.0:
             keep = draw_keep((x.shape[0], self.units, self.k), self.dropout, rng, self)

@@ -7,14 +7,16 @@ import numpy as np
 
 from mnp.kernels import jitted
 from mnp.kernels.tiled import dense_loops
-from mnp.kernels.tiled.support import NO_BYTES, NOTHING, bytes_of, flat, floats32
+from mnp.kernels.tiled.support import FLOAT32, NO_BYTES, NOTHING, bytes_of, flat, flats32, floats32
 
 
 def dense_forward(x, weight, bias):
     """As `textbook.dense_forward`. Fewer than 16 features or 4 outputs, and float64, run in `jitted`."""
-    if not _fits(x, weight) or not floats32(x, weight, bias) or bias.shape != weight.shape[:1]:
-        return jitted.dense_forward(x, weight, bias)
-    return _forward(x, weight, bias, weight.shape[0], 1, False, NO_BYTES, 1.0)[0]
+    if _fits(x, weight) and bias.shape == weight.shape[:1]:
+        arrays = flats32(x, weight, bias)
+        if arrays is not None:
+            return _forward(arrays, (*x.shape, len(weight), 1), NO_BYTES, False, NO_BYTES, 1.0)
+    return jitted.dense_forward(x, weight, bias)
 
 
 def dense_backward(dy, x, weight, need_dx=True):
@@ -56,9 +58,12 @@ def dense_maxout_forward(x, weight, bias, relu=False, keep=None, p=0.0):
     units, k = weight.shape[:2]
     fits = weight.ndim == 3 and bias.shape == (units, k) and _fits(x, weight)
     fits = fits and (keep is None or (keep.dtype == bool and keep.shape == (len(x), units, k) and 0 <= p < 1))
-    if fits and floats32(x, weight, bias):
+    arrays = flats32(x, weight, bias) if fits else None
+    if arrays is not None:
         bytes_ = NO_BYTES if keep is None else flat(keep).view(np.uint8)
-        return _forward(x, weight, bias, units, k, relu, bytes_, 1.0 - p)
+        winner = np.empty((len(x), units), np.uint8)
+        y = _forward(arrays, (*x.shape, units, k), winner.ravel(), relu, bytes_, 1.0 - p)
+        return y, winner
     z = jitted.dense_forward(x, weight.reshape(units * k, -1), bias.reshape(-1)).reshape(-1, units, k)
     if relu:
         z = jitted.relu_forward(z)
@@ -122,16 +127,13 @@ def _fits(x, weight):
     return x.ndim == 2 and x.shape[1] == features >= 16 and len(weight) * k >= 4 and k < 256
 
 
-def _forward(x, weight, bias, units, k, relu, keep, scale):
-    count, depth = x.shape
-    y = np.empty((count, units), np.float32)
-    winner = np.empty((count, units), np.uint8) if weight.ndim == 3 else NO_BYTES
+def _forward(arrays, sizes, winner, relu, keep, scale):
+    count, _, units, k = sizes
+    y = np.empty((count, units), FLOAT32)
     groups = max(1, min(units, units * k // 16))  # about 16 neurons: enough groups for every thread
-    dense_loops.dense_forward(
-        *((count + 127) // 128 * groups, groups, flat(x), flat(weight), flat(bias), (count, depth, units, k)),
-        *(int(relu), keep, float(scale), y.reshape(-1), winner.reshape(-1)),
-    )
-    return y, winner
+    shares = (count + 127) // 128 * groups
+    dense_loops.dense_forward(shares, groups, *arrays, sizes, int(relu), keep, scale, y.ravel(), winner)
+    return y
 
 
 def _backward(dy, y, winner, x, weight, units, k, relu, keep, scale, need_dx):

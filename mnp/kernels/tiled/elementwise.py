@@ -11,18 +11,19 @@ import numpy as np
 from mnp.kernels import jitted
 from mnp.kernels.registers import get, put
 from mnp.kernels.tiled.parallel import BYTES, FLOAT, FLOATS, shared, tuples
-from mnp.kernels.tiled.support import NO_BYTES, NOTHING, flat, floats32
+from mnp.kernels.tiled.support import NO_BYTES, NOTHING, flat, flats32, floats32
 
 ARRAYS, PIECE = 8, 8192  # arrays per call; elements per share of a thread
 
 
 def relu_forward(x):
     """As `textbook.relu_forward`."""
-    if not floats32(x):
+    arrays = flats32(x)
+    if arrays is None:
         return jitted.relu_forward(x)
-    y = np.empty(x.shape, np.float32)
-    _relu((x.size + PIECE - 1) // PIECE, flat(x), y.reshape(-1))
-    return y
+    y = np.empty(x.size, np.float32)
+    _relu((x.size + PIECE - 1) // PIECE, arrays[0], y)
+    return y.reshape(x.shape)
 
 
 @shared(FLOATS, FLOATS)

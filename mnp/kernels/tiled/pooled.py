@@ -12,7 +12,16 @@ from mnp.kernels import jitted, shapes
 from mnp.kernels.tiled import pooled_backward, pooled_forward
 from mnp.kernels.tiled.convolution import short_filters
 from mnp.kernels.tiled.parallel import threads
-from mnp.kernels.tiled.support import NOTHING, bytes_of, cache_aligned_empty, flat, floats32, workspace
+from mnp.kernels.tiled.support import (
+    FLOAT32,
+    NOTHING,
+    bytes_of,
+    cache_aligned_empty,
+    flat,
+    flats32,
+    floats32,
+    workspace,
+)
 
 # Short filters need fewer multiplications, but first the sums and differences of pixels, which many filters
 # and channels must share. Both limits were found by timing.
@@ -47,20 +56,21 @@ def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride
     [[5.0, 7.0], [13.0, 15.0]] [[3, 3], [3, 3]]
     """
     plan = _plan(x.shape, weight.shape, stride, padding, size, pool_stride)
-    if plan is None or bias.shape != weight.shape[:1] or not floats32(x, weight, bias):
+    arrays = None if plan is None or bias.shape != weight.shape[:1] else flats32(x, weight, bias)
+    if arrays is None:
         y = jitted.conv2d_forward(x, weight, bias, stride, padding)
         return jitted.maxpool2d_forward(y, size, pool_stride)
     shape, pooled, windows, short = plan
     count = x.shape[0]
-    y = (
-        cache_aligned_empty(pooled) if count >= 16 else np.empty(pooled, np.float32)
-    )  # for one image it takes too long
+    # For one image, the alignment would take longer than it saves.
+    y = cache_aligned_empty(pooled) if count >= 16 else np.empty(pooled, FLOAT32)
     winner = np.empty(pooled, np.uint8)
     if short and short_filters(x, weight, bias, padding, windows, y, winner):
         return y, winner
     parts = 1 if count >= 16 else max(1, threads() // count)  # for few images, threads share one
-    arrays = flat(x), shape, flat(weight), flat(bias), int(padding), flat(y), flat(winner)
-    pooled_forward.conv_pool_forward(count * parts, parts, *arrays)
+    x, weight, bias = arrays
+    outputs = y.ravel(), winner.ravel()
+    pooled_forward.conv_pool_forward(count * parts, parts, x, shape, weight, bias, int(padding), *outputs)
     return y, winner
 
 

@@ -34,9 +34,20 @@ def floats32(*arrays):
     return available()
 
 
+def flats32(*arrays):
+    """These arrays as `flat` gives them, or None if they are not what `floats32` says. In one call, for at
+    one image the calls count."""
+    views = []
+    for array in arrays:
+        if type(array) is not _Array or array.dtype is not FLOAT32 or not array.size:
+            return None
+        views.append((array if array.flags.carray else np.array(array, order="C")).ravel())
+    return views if available() else None
+
+
 def flat(array):
     """The array with one axis, contiguous, aligned and writable as the loops expect it: a view, or a copy."""
-    return (array if array.flags.carray else np.array(array, order="C")).reshape(-1)
+    return (array if array.flags.carray else np.array(array, order="C")).ravel()
 
 
 def bytes_of(winner, choices):
