@@ -568,7 +568,7 @@ MISTAKES = {
         (_masks_ignored, "the masks are ignored: where a mask is False, w and v are zero after the step."),
         (
             _velocity_unmasked,
-            "the velocity of pruned weights is not zero and would move them in the next step: zero it as well.",
+            "the velocity of pruned weights is not zero and moves them in the next step: zero it as well.",
         ),
     ],
 }
