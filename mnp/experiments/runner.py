@@ -62,21 +62,10 @@ def run(
         Not one of several folds (`lfw_folds.run_folds` runs those).
     out : str or Path
         New, empty, or the folder of this same experiment; it is locked meanwhile.
-    data : Dataset, str or Path, optional
-        The data themselves, or where they are looked for (`mnp.data.own`).
-    backend : module or str, optional
-        The default is the fastest available.
-    log : callable(str)
-        Called with a line of text for each event.
-    source : str or Path, optional
-        Folder of another run, whose rounds that are the same work are copied (`reuse`).
+    data, backend, log, source, on_epoch, on_round
+        As in `mnp.run`.
     task : Classification or LfwTask, optional
         What is loaded, built and evaluated; the default is the experiment's own.
-    on_epoch : callable (net, round, epoch, result) -> bool, optional
-        Called after each epoch, with a Round, the epochs done in it and an EpochResult. True ends the
-        training of this round early.
-    on_round : callable (net, round, data) -> dict or None, optional
-        Called after each round; its {name: float} become further columns of the row.
 
     Returns
     -------
