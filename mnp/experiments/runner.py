@@ -96,7 +96,8 @@ def run(
                 state = runner.resume(round) or runner.start(round)
                 # progress.npz has this error already; a round that starts here needs it for its row.
                 if state.error_before is None:
-                    state.error_before = runner.task.evaluate(state.net, runner.data)[0]["error"]
+                    state.untrained = runner.task.evaluate(state.net, runner.data)
+                    state.error_before = state.untrained[0]["error"]
                 runner.train(round, state)
                 # From here on the round is finished; a table that lags behind is written again.
                 meta = runner.finish(round, state)
@@ -133,6 +134,7 @@ class RoundState:
     seconds: float = 0.0  # spent before `began`
     began: float = dataclasses.field(default_factory=time.perf_counter)
     arrays: dict = dataclasses.field(default_factory=dict)  # what the ranking saw, for the figures
+    untrained: tuple | None = None  # the evaluation before the first epoch
 
     def seconds_spent(self):
         return self.seconds + time.perf_counter() - self.began
@@ -398,7 +400,8 @@ class Runner:
 
     def finish(self, round, state):
         """Evaluate, make the row, write the round's checkpoint; return the checkpoint's JSON."""
-        columns, verification = self.task.evaluate(state.net, self.data)
+        unchanged = state.untrained if state.epoch == 0 else None  # a round of no epochs is evaluated once
+        columns, verification = unchanged or self.task.evaluate(state.net, self.data)
         row = {
             "step": round.index,
             "kind": round.kind,

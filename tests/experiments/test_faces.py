@@ -360,7 +360,7 @@ def test_a_single_fold_must_be_one_of_ten():
     with pytest.raises(MnpError, match="from 0 to 9"):
         override(get_experiment("lfw-view2"), "data.fold=10")
     assert get_experiment("lfw-view2").has_folds and not get_experiment("lfw").has_folds
-    with pytest.raises(MnpError, match="plan must be sequence"):
+    with pytest.raises(MnpError, match="plan compare is not for faces"):
         dataclasses.replace(TINY, plan="compare")
 
 
