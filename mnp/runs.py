@@ -73,8 +73,11 @@ def run(
         Whether figures and report.html are made.
     log : callable(str)
         Called with a line of text for each event.
-    on_epoch, on_round : callables, optional
-        As in `mnp.experiments.runner.run`; for one seed at a time.
+    on_epoch : callable (net, round, epoch, result) -> bool, optional
+        Called after each epoch, with a Round, the epochs done in it and an EpochResult. True ends the
+        training of this round early.
+    on_round : callable (net, round, data) -> dict or None, optional
+        Called after each round; its {name: float} become further columns of the row.
 
     Returns
     -------

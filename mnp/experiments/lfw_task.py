@@ -1,11 +1,4 @@
-"""Face verification as a task of the runner: VGG16 on LFW, judged by pairs of images.
-
-out/pairs.npz    what the network of each round said about the test pairs; with it a finished run can be
-                 drawn, compared and summed up without its checkpoints
-
-    <label>/distances  (P,) float64, by the recipe's distance     <label>/same  (P,) bool
-    <label>/threshold  () float64     label: of a round, such as 00-train-k4; pairs in their list's order
-"""
+"""Face verification as a task of the runner: VGG16 on LFW, judged by pairs of images."""
 
 import numpy as np
 
@@ -135,7 +128,7 @@ def verify(features, data, distance):
         the arrays distances (P,), same (P,) of the test pairs.
     """
     training, tested = (
-        verification.distance(distance, features[pairs.first], features[pairs.second])
+        verification.DISTANCES[distance](features[pairs.first], features[pairs.second])
         for pairs in (data.threshold_pairs, data.test_pairs)
     )
     threshold = verification.choose_threshold(training, data.threshold_pairs.same)

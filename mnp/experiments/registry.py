@@ -284,11 +284,7 @@ def read_experiment(out):
     path = Path(out) / RECIPE
     if not path.exists():
         raise MnpError(f"{out}: holds no run (there is no {RECIPE})")
-    values = read_json(path, "a recipe")
-    try:
-        return experiment_from(values)
-    except MnpError as error:
-        raise MnpError(f"{path}: {error}") from None
+    return read_recipe_file(path)
 
 
 def default_folder(experiment):

@@ -221,8 +221,6 @@ def mean_sd_se(values):
     >>> mean, sd, round(se, 3)
     (2.0, 1.0, 0.577)
     """
-    if not len(values):
-        raise MnpError("there are no values to take the mean of")
     mean = statistics.fmean(values)
     if len(values) == 1:
         return mean, None, None

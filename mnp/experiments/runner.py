@@ -62,21 +62,10 @@ def run(
         Not one of several folds (`lfw_folds.run_folds` runs those).
     out : str or Path
         New, empty, or the folder of this same experiment; it is locked meanwhile.
-    data : Dataset, str or Path, optional
-        The data themselves, or where they are looked for (`mnp.data.own`).
-    backend : module or str, optional
-        The default is the fastest available.
-    log : callable(str)
-        Called with a line of text for each event.
-    source : str or Path, optional
-        Folder of another run, whose rounds that are the same work are copied (`reuse`).
+    data, backend, log, source, on_epoch, on_round
+        As in `mnp.run`.
     task : Classification or LfwTask, optional
         What is loaded, built and evaluated; the default is the experiment's own.
-    on_epoch : callable (net, round, epoch, result) -> bool, optional
-        Called after each epoch, with a Round, the epochs done in it and an EpochResult. True ends the
-        training of this round early.
-    on_round : callable (net, round, data) -> dict or None, optional
-        Called after each round; its {name: float} become further columns of the row.
 
     Returns
     -------
@@ -107,7 +96,8 @@ def run(
                 state = runner.resume(round) or runner.start(round)
                 # progress.npz has this error already; a round that starts here needs it for its row.
                 if state.error_before is None:
-                    state.error_before = runner.task.evaluate(state.net, runner.data)[0]["error"]
+                    state.untrained = runner.task.evaluate(state.net, runner.data)
+                    state.error_before = state.untrained[0]["error"]
                 runner.train(round, state)
                 # From here on the round is finished; a table that lags behind is written again.
                 meta = runner.finish(round, state)
@@ -144,6 +134,7 @@ class RoundState:
     seconds: float = 0.0  # spent before `began`
     began: float = dataclasses.field(default_factory=time.perf_counter)
     arrays: dict = dataclasses.field(default_factory=dict)  # what the ranking saw, for the figures
+    untrained: tuple | None = None  # the evaluation before the first epoch
 
     def seconds_spent(self):
         return self.seconds + time.perf_counter() - self.began
@@ -409,7 +400,8 @@ class Runner:
 
     def finish(self, round, state):
         """Evaluate, make the row, write the round's checkpoint; return the checkpoint's JSON."""
-        columns, verification = self.task.evaluate(state.net, self.data)
+        unchanged = state.untrained if state.epoch == 0 else None  # a round of no epochs is evaluated once
+        columns, verification = unchanged or self.task.evaluate(state.net, self.data)
         row = {
             "step": round.index,
             "kind": round.kind,

@@ -70,13 +70,6 @@ def bray_curtis(a, b):
 DISTANCES = {"cosine": cosine, "euclidean": euclidean, "bray_curtis": bray_curtis}
 
 
-def distance(name, a, b):
-    """The distance of that name; MnpError for another name."""
-    if name not in DISTANCES:
-        raise MnpError(f"no distance {name!r}: choose one of {', '.join(DISTANCES)}")
-    return DISTANCES[name](a, b)
-
-
 def _pairs_of_vectors(a, b):
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.ndim != 2 or a.shape != b.shape:

@@ -1,6 +1,5 @@
 """The embedded digits, the rule that enlarges them, and the Dataset they come in."""
 
-import doctest
 import gzip
 import hashlib
 from pathlib import Path
@@ -13,12 +12,6 @@ from hypothesis import strategies as st
 import mnp.data
 from mnp.data import dataset, digits
 from mnp.errors import MnpError
-
-
-@pytest.mark.parametrize("module", [mnp.data, dataset, digits], ids=lambda m: m.__name__)
-def test_the_examples_in_the_docstrings_hold(module):
-    results = doctest.testmod(module, extraglobs={"np": np})
-    assert results.failed == 0
 
 
 def test_digits_are_what_the_docstring_says():
@@ -177,8 +170,3 @@ def test_the_checksum_tells_data_sets_apart():
     others = [pixel, label, tiny(train=5), tiny(test=1), whole.split_validation(2)]
     assert len({data.checksum for data in (whole, *others)}) == 6
     assert whole.split_validation(2).counts == {"train": 4, "validation": 2, "test": 2}
-
-
-def test_a_dataset_is_frozen():
-    with pytest.raises(AttributeError):
-        tiny().classes = 4

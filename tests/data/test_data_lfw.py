@@ -1,6 +1,5 @@
 """LFW's archive, lists, pairs and folds, on drawings in the official layout; the real ones if there."""
 
-import doctest
 import gzip
 import hashlib
 import io
@@ -604,10 +603,6 @@ def test_what_cannot_be_read_in_a_folder(tmp_path):
 def test_an_archive_that_cannot_be_read(tmp_path):
     with pytest.raises(MnpError, match="cannot be read"):
         sources.fingerprint(tmp_path / "absent.tgz")
-
-
-def test_the_examples_in_the_docstrings_hold():
-    assert doctest.testmod(lfw_archive) == (0, 2)
 
 
 def test_a_jpeg_cut_short_is_named(tmp_path):

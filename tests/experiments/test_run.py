@@ -28,7 +28,7 @@ from mnp.experiments.recipes import (
     WeightRecipe,
     plan_rounds,
 )
-from mnp.experiments.registry import get_experiment, read_experiment
+from mnp.experiments.registry import check_run_folder, get_experiment, read_experiment
 from mnp.experiments.results import COLUMNS, format_data, format_table
 from mnp.files import lock_folder
 from mnp.nn import evaluate
@@ -453,7 +453,7 @@ def test_bad_input_is_one_line(tmp_path, changes, words):
         carry_out(dataclasses.replace(NEURONS, **changes), tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "out").glob("checkpoints/*"))
-    carry_out(NEURONS, tmp_path / "out")  # a run that failed before it saved anything claims no folder
+    check_run_folder(tmp_path / "out", NEURONS)  # a run that failed before it saved anything claims no folder
 
 
 # --- the data of a run -----------------------------------------------------------------------------------
@@ -472,8 +472,10 @@ def fewer(data):
     return dataclasses.replace(data, test_images=data.test_images[:-1], test_labels=data.test_labels[:-1])
 
 
-@pytest.mark.parametrize("change", [brighter, other_labels, fewer])
-@pytest.mark.parametrize("after", ["00-train-k3.npz", "progress.npz"])
+@pytest.mark.parametrize(
+    ("change", "after"),
+    [(brighter, "00-train-k3.npz"), (other_labels, "progress.npz"), (fewer, "progress.npz")],
+)
 def test_a_run_is_not_resumed_with_other_data(complete, tmp_path, monkeypatch, change, after):
     """Neither after a finished round nor after a single epoch."""
     save = runner.save_checkpoint
