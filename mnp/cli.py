@@ -379,24 +379,34 @@ def print_sizes(file):
     argument("--figure", metavar="FILE", help="also draw them to FILE, as PNG"),
     argument("--only", default="", metavar="WORD", help="only case groups whose name contains WORD"),
     argument("--quick", action="store_true", help="skip the two long groups: stage and compiled"),
+    argument(
+        "--roofline",
+        action="store_true",
+        help="instead: this machine's peak and bandwidth, and how close each kernel comes to them",
+    ),
 )
 def bench(args):
     from mnp.files import atomic_write, to_json
     from mnp.kernels import get_backend
 
     get_backend("tiled")  # where Numba is missing, this says so
-    from mnp.bench.report import bench, format_rows
+    from mnp.bench.report import bench, format_roofline, format_rows, roofline
 
-    report = bench(tuple(name for name in args.compare.split(",") if name), args.only, args.quick)
-    print(format_rows(report["rows"]))
+    if args.roofline:
+        report = roofline()
+        print(format_roofline(report))
+    else:
+        report = bench(tuple(name for name in args.compare.split(",") if name), args.only, args.quick)
+        print(format_rows(report["rows"]))
     if args.json:
         atomic_write(args.json, to_json(report))
         print(f"results: {args.json}")
     if args.figure:
-        from mnp.plotting.bench import plot_benchmark
+        from mnp.plotting.bench import plot_benchmark, plot_roofline
         from mnp.plotting.style import save_png
 
-        print(f"figure: {save_png(plot_benchmark(report), args.figure)}")
+        plot = plot_roofline if args.roofline else plot_benchmark
+        print(f"figure: {save_png(plot(report), args.figure)}")
 
 
 @command(

@@ -5,6 +5,7 @@ import sys
 import numba
 
 from mnp.bench import baselines, cases, scaling
+from mnp.bench.roofline import measure
 from mnp.bench.timing import BUSY, fma_peak, load
 from mnp.errors import MnpError
 from mnp.experiments import environment
@@ -51,7 +52,17 @@ GROUPS = {  # functions of (compare, peak)
 }
 
 
-def bench(compare=(), only="", quick=False, log=None):
+def print_line(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+def check_available():
+    """Raise MnpError where there is nothing to measure."""
+    if not get_backend("tiled").available():
+        raise MnpError("bench: the tiled backend cannot run here (no AVX2, AVX-512 or NEON, or no JIT)")
+
+
+def bench(compare=(), only="", quick=False, log=print_line):
     """Measure, and return what `mnp bench --json` writes.
 
     Parameters
@@ -68,9 +79,7 @@ def bench(compare=(), only="", quick=False, log=None):
     report : dict
         command, machine, threads, tiles, load, fma_peak_gflops, versions, warning, rows (`make_row`).
     """
-    log = log or (lambda line: print(line, file=sys.stderr, flush=True))
-    if not get_backend("tiled").available():
-        raise MnpError("bench: the tiled backend cannot run here (no AVX2, AVX-512 or NEON, or no JIT)")
+    check_available()
     chosen = {n: g for n, g in GROUPS.items() if only in n and not (quick and n in LONG)}
     if not chosen:
         raise MnpError(f"--only {only}: no such group; choose from {', '.join(GROUPS)}")
@@ -131,3 +140,20 @@ def format_rows(rows):
     table = [[COLUMNS[name] for name in columns], *body]
     notes = [f"{row['case']}: {row['note']}" for row in rows if row["note"]]
     return "\n".join([text_table(table, left=[0]), *notes])
+
+
+def roofline(log=print_line):
+    """Measure each kernel against the machine's limits, see `mnp.bench.roofline`."""
+    check_available()
+    return measure(log)
+
+
+def format_roofline(report):
+    """The rows as text: operations per byte, 1e9 operations per second, share of what is attainable."""
+    rows = [["kernel", "intensity", "attainable", "plain", "tiled", "share"]]
+    for row in report["rows"]:
+        roof = min(report["peak_gflops"], report["bandwidth_gbs"] * row["intensity"])
+        numbers = row["intensity"], roof, row["plain_gflops"], row["tiled_gflops"]
+        rows.append([row["kernel"], *(f"{n:.1f}" for n in numbers), f"{row['tiled_gflops'] / roof:.2f}"])
+    limits = f"peak {report['peak_gflops']}e9 operations/s, bandwidth {report['bandwidth_gbs']}e9 bytes/s"
+    return f"{text_table(rows, left=[0])}\n{limits}"

@@ -36,7 +36,9 @@ The functions are LLVM code written through `numba.extending.intrinsic`: they ne
 cannot be called with NUMBA_DISABLE_JIT=1.
 """
 
+import inspect
 import os
+from functools import partial
 from types import ModuleType
 
 from llvmlite import ir
@@ -225,29 +227,32 @@ def make_tile(rows, columns, lanes=16):
     module of intrinsics
         (Numba looks up a module's attributes while it compiles, at no cost when the code runs.)
     """
-    tile = TileType(rows, columns, lanes)
+    tile, made = TileType(rows, columns, lanes), ModuleType(f"Tile({rows}, {columns}, {lanes})")
     every = [(p, q) for p in range(rows) for q in range(columns)]
 
-    @intrinsic
-    def zero(typing):
-        return _define(tile, tile, lambda e: [ir.Constant(e.vector, None)] * (rows * columns))
+    def operation(emit, result=tile, fits=True):
+        """Put an intrinsic into the module that is typed and emitted as `_define` says."""
 
-    @intrinsic
-    def load(typing, a, at, row, column):
-        def emit(e, a, at, row, column):
-            starts = [e.builder.add(at, e.builder.mul(row, ir.Constant(_INT, p))) for p in range(rows)]
-            return [a.load(starts[p], column, q) for p, q in every]
+        def define(typing, *arguments):
+            return _define(tile, result, emit, *arguments) if fits else None
 
-        return _define(tile, tile, emit, a, at, row, column)
+        define.__name__, define.__signature__ = emit.__name__, inspect.signature(emit)
+        setattr(made, emit.__name__, intrinsic(define))
 
-    @intrinsic
-    def store(typing, t, a, at, row, column):
-        def emit(e, t, a, at, row, column):
-            starts = [e.builder.add(at, e.builder.mul(row, ir.Constant(_INT, p))) for p in range(rows)]
-            for p, q in every:
-                a.store(t[p * columns + q], starts[p], column, q)
+    @operation
+    def zero(e):
+        return [ir.Constant(e.vector, None)] * (rows * columns)
 
-        return _define(tile, types.void, emit, t, a, at, row, column)
+    @operation
+    def load(e, a, at, row, column):
+        starts = [e.builder.add(at, e.builder.mul(row, ir.Constant(_INT, p))) for p in range(rows)]
+        return [a.load(starts[p], column, q) for p, q in every]
+
+    @partial(operation, result=types.void)
+    def store(e, t, a, at, row, column):
+        starts = [e.builder.add(at, e.builder.mul(row, ir.Constant(_INT, p))) for p in range(rows)]
+        for p, q in every:
+            a.store(t[p * columns + q], starts[p], column, q)
 
     def multiply(e, t, w, w_at, w_step, vectors):
         out = []
@@ -256,148 +261,101 @@ def make_tile(rows, columns, lanes=16):
             out += [e.fma(scalar, vectors[q], t[p * columns + q]) for q in range(columns)]
         return out
 
-    @intrinsic
-    def outer(typing, t, w, w_at, w_step, x, x_at, x_step):
-        def emit(e, t, w, w_at, w_step, x, x_at, x_step):
-            return multiply(e, t, w, w_at, w_step, [x.load(x_at, x_step, q) for q in range(columns)])
+    @operation
+    def outer(e, t, w, w_at, w_step, x, x_at, x_step):
+        return multiply(e, t, w, w_at, w_step, [x.load(x_at, x_step, q) for q in range(columns)])
 
-        return _define(tile, tile, emit, t, w, w_at, w_step, x, x_at, x_step)
+    @operation
+    def outer_at(e, t, w, w_at, w_step, x, places):
+        return multiply(e, t, w, w_at, w_step, [x.load(at) for at in places])
 
-    @intrinsic
-    def outer_at(typing, t, w, w_at, w_step, x, places):
-        def emit(e, t, w, w_at, w_step, x, places):
-            return multiply(e, t, w, w_at, w_step, [x.load(at) for at in places])
+    @operation
+    def axpy(e, t, g, x, x_at, x_step):
+        g = e.spread(g)
+        return [e.fma(g, x.load(x_at, x_step, i), acc) for i, acc in enumerate(t)]
 
-        return _define(tile, tile, emit, t, w, w_at, w_step, x, places)
-
-    @intrinsic
-    def axpy(typing, t, g, x, x_at, x_step):
-        def emit(e, t, g, x, x_at, x_step):
-            g = e.spread(g)
-            return [e.fma(g, x.load(x_at, x_step, i), acc) for i, acc in enumerate(t)]
-
-        return _define(tile, tile, emit, t, g, x, x_at, x_step)
-
-    @intrinsic
-    def dot(typing, t, a, a_at, a_step, b, b_at, b_step):
-        def emit(e, t, a, a_at, a_step, b, b_at, b_step):
-            out = list(t)
-            if rows < columns:  # the fewer vectors stay, the others come and go: registers are scarce
-                kept = [a.load(a_at, a_step, p) for p in range(rows)]
-                for q in range(columns):
-                    vector = b.load(b_at, b_step, q)
-                    for p in range(rows):
-                        out[p * columns + q] = e.fma(kept[p], vector, t[p * columns + q])
-            else:
-                kept = [b.load(b_at, b_step, q) for q in range(columns)]
+    @operation
+    def dot(e, t, a, a_at, a_step, b, b_at, b_step):
+        out = list(t)
+        if rows < columns:  # the fewer vectors stay, the others come and go: registers are scarce
+            kept = [a.load(a_at, a_step, p) for p in range(rows)]
+            for q in range(columns):
+                vector = b.load(b_at, b_step, q)
                 for p in range(rows):
-                    vector = a.load(a_at, a_step, p)
-                    for q in range(columns):
-                        out[p * columns + q] = e.fma(vector, kept[q], t[p * columns + q])
-            return out
-
-        return _define(tile, tile, emit, t, a, a_at, a_step, b, b_at, b_step)
-
-    @intrinsic
-    def sum_lanes(typing, t, y, at, step):
-        def emit(e, t, y, at, step):
-            for p, q in every:
-                place = e.builder.add(at, ir.Constant(_INT, q))
-                y.store(e.sum(t[p * columns + q]), place, step, p)
-
-        return _define(tile, types.void, emit, t, y, at, step)
-
-    @intrinsic
-    def add(typing, t, u):
-        return _define(
-            tile, tile, lambda e, t, u: [e.builder.fadd(*pair) for pair in zip(t, u, strict=True)], t, u
-        )
-
-    @intrinsic
-    def sub(typing, t, u):
-        return _define(
-            tile, tile, lambda e, t, u: [e.builder.fsub(*pair) for pair in zip(t, u, strict=True)], t, u
-        )
-
-    @intrinsic
-    def scale(typing, t, g):
-        def emit(e, t, g):
-            g = e.spread(g)
-            return [e.builder.fmul(vector, g) for vector in t]
-
-        return _define(tile, tile, emit, t, g)
-
-    @intrinsic
-    def add_rows(typing, t, b, at):
-        def emit(e, t, b, at):
-            one, out = ir.Constant(_INT, 1), []
+                    out[p * columns + q] = e.fma(kept[p], vector, t[p * columns + q])
+        else:
+            kept = [b.load(b_at, b_step, q) for q in range(columns)]
             for p in range(rows):
-                scalar = e.spread(b.scalar(at, one, p))
-                out += [e.builder.fadd(t[p * columns + q], scalar) for q in range(columns)]
-            return out
+                vector = a.load(a_at, a_step, p)
+                for q in range(columns):
+                    out[p * columns + q] = e.fma(vector, kept[q], t[p * columns + q])
+        return out
 
-        return _define(tile, tile, emit, t, b, at)
+    @partial(operation, result=types.void)
+    def sum_lanes(e, t, y, at, step):
+        for p, q in every:
+            y.store(e.sum(t[p * columns + q]), e.builder.add(at, ir.Constant(_INT, q)), step, p)
 
-    @intrinsic
-    def max_columns(typing, t, y, winner, at, step):
-        def emit(e, t, y, winner, at, step):
-            b, bytes_ = e.builder, ir.VectorType(_BYTE, lanes)
-            for p in range(rows):
-                best, first = t[p * columns], ir.Constant(bytes_, [0] * lanes)
-                for q in range(1, columns):
-                    other = t[p * columns + q]
-                    greater = b.fcmp_unordered(">", other, best)  # true for a NaN on either side
-                    greater = b.and_(greater, b.fcmp_ordered("ord", best, best))  # but the first NaN stays
-                    best = b.select(greater, other, best)
-                    first = b.select(greater, ir.Constant(bytes_, [q] * lanes), first)
-                y.store(best, at, step, p)
-                winner.store(first, at, step, p)
+    @operation
+    def add(e, t, u):
+        return [e.builder.fadd(*pair) for pair in zip(t, u, strict=True)]
 
-        return _define(tile, types.void, emit, t, y, winner, at, step)
+    @operation
+    def sub(e, t, u):
+        return [e.builder.fsub(*pair) for pair in zip(t, u, strict=True)]
 
-    @intrinsic
-    def load_pairs(typing, a, at, row):
-        def emit(e, a, at, row):
-            out, next_ = [], ir.Constant(_INT, lanes)
-            for p in range(rows):
-                low = a.load(at, row, p)
-                high = a.load(e.builder.add(at, next_), row, p)
-                out += [e.pick(low, high, range(odd, 2 * lanes, 2)) for odd in (0, 1)]
-            return out
+    @operation
+    def scale(e, t, g):
+        g = e.spread(g)
+        return [e.builder.fmul(vector, g) for vector in t]
 
-        return _define(tile, tile, emit, a, at, row) if columns == 2 else None
+    @operation
+    def add_rows(e, t, b, at):
+        scalars = [e.spread(b.scalar(at, ir.Constant(_INT, 1), p)) for p in range(rows)]
+        return [e.builder.fadd(t[p * columns + q], scalars[p]) for p, q in every]
 
-    @intrinsic
-    def store_pairs(typing, t, a, at, row):
-        def emit(e, t, a, at, row):
-            mixed = [lane // 2 + lane % 2 * lanes for lane in range(2 * lanes)]
-            for p in range(rows):
-                low, high = (e.pick(*t[2 * p : 2 * p + 2], half) for half in (mixed[:lanes], mixed[lanes:]))
-                a.store(low, at, row, p)
-                a.store(high, e.builder.add(at, ir.Constant(_INT, lanes)), row, p)
+    @partial(operation, result=types.void)
+    def max_columns(e, t, y, winner, at, step):
+        b, bytes_ = e.builder, ir.VectorType(_BYTE, lanes)
+        for p in range(rows):
+            best, first = t[p * columns], ir.Constant(bytes_, [0] * lanes)
+            for q in range(1, columns):
+                other = t[p * columns + q]
+                greater = b.fcmp_unordered(">", other, best)  # true for a NaN on either side
+                greater = b.and_(greater, b.fcmp_ordered("ord", best, best))  # but the first NaN stays
+                best = b.select(greater, other, best)
+                first = b.select(greater, ir.Constant(bytes_, [q] * lanes), first)
+            y.store(best, at, step, p)
+            winner.store(first, at, step, p)
 
-        return _define(tile, types.void, emit, t, a, at, row) if columns == 2 else None
+    @partial(operation, fits=columns == 2)
+    def load_pairs(e, a, at, row):
+        out, next_ = [], ir.Constant(_INT, lanes)
+        for p in range(rows):
+            low, high = a.load(at, row, p), a.load(e.builder.add(at, next_), row, p)
+            out += [e.pick(low, high, range(odd, 2 * lanes, 2)) for odd in (0, 1)]
+        return out
 
-    @intrinsic
-    def transpose(typing, t):
-        def emit(e, t):
-            t, block = list(t), 1
-            while block < rows:  # change the off-diagonal quarters of ever larger squares
-                for p in [p for p in range(rows) if not p & block]:
-                    a, b = t[p], t[p + block]
-                    upper = [lane if not lane & block else lanes + lane - block for lane in range(lanes)]
-                    lower = [lane + block if not lane & block else lanes + lane for lane in range(lanes)]
-                    t[p], t[p + block] = e.pick(a, b, upper), e.pick(a, b, lower)
-                block *= 2
-            return t
+    @partial(operation, result=types.void, fits=columns == 2)
+    def store_pairs(e, t, a, at, row):
+        mixed = [lane // 2 + lane % 2 * lanes for lane in range(2 * lanes)]
+        for p in range(rows):
+            low, high = (e.pick(*t[2 * p : 2 * p + 2], half) for half in (mixed[:lanes], mixed[lanes:]))
+            a.store(low, at, row, p)
+            a.store(high, e.builder.add(at, ir.Constant(_INT, lanes)), row, p)
 
-        return _define(tile, tile, emit, t) if columns == 1 and rows == lanes else None
+    @partial(operation, fits=columns == 1 and rows == lanes)
+    def transpose(e, t):
+        t, block = list(t), 1
+        while block < rows:  # change the off-diagonal quarters of ever larger squares
+            for p in [p for p in range(rows) if not p & block]:
+                a, b = t[p], t[p + block]
+                upper = [lane if not lane & block else lanes + lane - block for lane in range(lanes)]
+                lower = [lane + block if not lane & block else lanes + lane for lane in range(lanes)]
+                t[p], t[p + block] = e.pick(a, b, upper), e.pick(a, b, lower)
+            block *= 2
+        return t
 
-    functions = (zero, load, store, outer, outer_at, axpy, dot, sum_lanes, add, sub, scale, add_rows)
-    functions += (max_columns, load_pairs, store_pairs, transpose)
-    made = ModuleType(tile.name)
-    for function in functions:
-        setattr(made, function._name, function)
     return made
 
 
@@ -431,15 +389,3 @@ def put(typing, a, at, value):
 
     fits = _is_flat(a) and isinstance(at, types.Integer) and isinstance(value, types.Number | types.Boolean)
     return (types.void(a, types.intp, a.dtype), code) if fits else None
-
-
-@intrinsic
-def skip_to_line(typing, a):
-    """How many elements of the flat float32 array to skip so that the next starts a cache line (0 ... 15)."""
-
-    def code(context, builder, signature, values):
-        data = context.make_array(a)(context, builder, value=values[0]).data
-        back = builder.neg(builder.ptrtoint(data, _INT))
-        return builder.lshr(builder.and_(back, ir.Constant(_INT, 63)), ir.Constant(_INT, 2))
-
-    return (types.intp(a), code) if _is_flat(a, types.float32) else None

@@ -3,7 +3,7 @@
 import re
 
 from mnp.errors import MnpError
-from mnp.plotting.style import BLUE, GREEN, ORANGE, RED, label_axes, log_scale, new_figure
+from mnp.plotting.style import BLUE, GREEN, LINES, ORANGE, RED, label_axes, log_scale, new_figure
 
 BASELINES = (  # of the faster ones: ratio in a row, legend, colour, hatching
     ("ratio_default", "PyTorch, default", BLUE, ""),
@@ -11,6 +11,8 @@ BASELINES = (  # of the faster ones: ratio in a row, legend, colour, hatching
     ("ratio_onnxruntime", "ONNX Runtime", GREEN, ".."),
     ("ratio_openvino", "OpenVINO", RED, "xx"),
 )
+
+MARKERS = "os^DvPX<>*"  # of the kernels on a roofline
 
 
 def plot_benchmark(report):
@@ -53,6 +55,35 @@ def plot_sizes(rows):
         ax.set_xticks(range(len(names)), names, rotation=60, fontsize=8)
         label_axes(ax, "", label)
     axes[2].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def plot_roofline(report):
+    """Draw a report of `mnp bench --roofline`: each kernel before and after its tile, below the roof.
+
+    Raises MnpError for a dict that is no such report.
+    """
+    figure, ax = new_figure(size=(9.0, 5.4))
+    try:
+        peak, bandwidth, rows = report["peak_gflops"], report["bandwidth_gbs"], report["rows"]
+        ends = [min(row["intensity"] for row in rows) / 2, max(row["intensity"] for row in rows) * 2]
+        x = sorted([*ends, peak / bandwidth])
+        roof = f"{peak:.0f}e9 operations/s, {bandwidth:.0f}e9 bytes/s"
+        ax.plot(x, [min(peak, bandwidth * value) for value in x], color="black", label=f"roof: {roof}")
+        for i, row in enumerate(rows):
+            colour, marker = LINES[i % len(LINES)][0], MARKERS[i % len(MARKERS)]
+            at, speeds = [row["intensity"]] * 2, [row["plain_gflops"], row["tiled_gflops"]]
+            ax.plot(at, speeds, color=colour, linestyle=":", linewidth=1)
+            ax.plot(at[:1], speeds[:1], color=colour, marker=marker, markerfacecolor="white", linestyle="")
+            ax.plot(at[1:], speeds[1:], color=colour, marker=marker, linestyle="", label=row["kernel"])
+        model, threads = report["machine"]["model"], report["threads"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MnpError(f"this report is not what `mnp bench --roofline --json` writes ({error!r})") from None
+    log_scale(ax.xaxis)
+    log_scale(ax.yaxis)
+    label_axes(ax, "operations per byte moved", "1e9 operations/s; hollow: plain loop, filled: tiled")
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle(f"{model}, {threads} threads", fontsize=9)
     return figure
 
 

@@ -296,6 +296,23 @@ def others_list():
     return "\n".join(f"- {line}." for line in lines)
 
 
+def roofline_table():
+    """Each kernel below the machine's limits, and the numbers that the text beside it needs."""
+    results = read("roofline")
+    peak, bandwidth = results["peak_gflops"], results["bandwidth_gbs"]
+    rows = []
+    for r in results["rows"]:
+        roof = min(peak, bandwidth * r["intensity"])
+        speeds = (number(value, 1) for value in (r["intensity"], roof, r["plain_gflops"], r["tiled_gflops"]))
+        rows.append([r["kernel"], *speeds, f"{r['plain_ms'] / r['tiled_ms']:.1f}"])
+    columns = ["kernel", "operations per byte", "attainable", "plain loop", "tiled", "times as fast"]
+    machine = f"{results['machine']['model']} ({results['tiles']}), {results['threads']} threads, load"
+    limits = f"{peak:.0f}e9 operations and {bandwidth:.0f}e9 bytes of memory per second"
+    where = f"In 1e9 operations per second, on {machine} {results['load']}: {limits}."
+    ridge = f"Below {peak / bandwidth:.0f} operations per byte memory is the limit, above it arithmetic."
+    return with_command(f"{table(columns, rows)}\n\n{where} {ridge}", results)
+
+
 def frameworks_table(results):
     """Versions of other frameworks: kernels that agree, and who wins a tie."""
     rows = []
@@ -360,6 +377,7 @@ TABLES = {
     "machines": machines_table,
     "spills": spills_table,
     "sparse": sparse_table,
+    "roofline": roofline_table,
     "others": others_list,
     "frameworks": lambda: table_of("framework-versions", frameworks_table),
     "trust": trust_table,

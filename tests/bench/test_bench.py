@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mnp.bench import baselines, cases, report
+from mnp.bench import baselines, cases, report, roofline
 from mnp.bench.report import bench, format_rows
 from mnp.bench.timing import interleaved
 from mnp.cli import main
@@ -135,6 +135,29 @@ def test_committed_reports_are_drawn():
         left, right = plot_benchmark(report).axes
         assert left.patches and len(right.lines) == 4
         assert format_rows(report["rows"]).count("\n") >= len(report["rows"])
+
+
+def test_a_roofline_counts_the_definition_and_is_drawn(monkeypatch):
+    from mnp.plotting.bench import plot_roofline
+
+    images, _ = cases.examples(2, 6, 2)
+    (_, forward, moved, call), (_, backward, both, _) = roofline.convolution("c", images, 3, 3, 1, True)
+    pixels, weights = 2 * 6 * 6, 3 * 2 * 9
+    assert (forward, backward) == (pixels * weights, 2 * pixels // 4 * weights)
+    outputs = 3 * pixels // 4  # in float32, and one byte of the winner each
+    assert moved == images.nbytes + 4 * weights + outputs * (4 + call(get_backend("tiled"))[1].itemsize)
+    assert both == moved + images.nbytes + 4 * weights
+    for limit in ("fma_peak", "bandwidth"):
+        monkeypatch.setattr(roofline, limit, lambda *_: 100e9)
+    monkeypatch.setattr(roofline, "kernels", lambda: roofline.dense("fc", 2, 16, 4, 2))
+    monkeypatch.setattr(roofline, "interleaved", lambda calls, budget: dict.fromkeys(calls, (2.0, 3.0)))
+    result = roofline.measure(lambda line: None)
+    assert [row["operations"] for row in result["rows"]] == [2 * 2 * 8 * 16, 2 * 2 * 2 * 4 * 16]
+    assert result["rows"][0]["tiled_gflops"] == round(512 / 2e6, 2)
+    assert "fc, backward" in report.format_roofline(result)
+    assert plot_roofline(result)._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(MnpError, match="is not what `mnp bench --roofline --json` writes"):
+        plot_roofline({"rows": []})
 
 
 def test_against_is_an_older_name_of_compare(monkeypatch, capsys):

@@ -49,10 +49,6 @@ def put(a, at, value):
     piece(a, at, 1)[0] = value
 
 
-def skip_to_line(a):
-    return -a.ctypes.data % 64 // 4
-
-
 def make_tile(rows, columns, lanes=16):
     every = [(p, q) for p in range(rows) for q in range(columns)]
 
@@ -123,7 +119,7 @@ def run_in_a_loop(self, count, *arguments):
 
 def install():
     """Before anything imports the tiled kernels: they take their functions by name."""
-    for function in (make_tile, get, put, skip_to_line):
+    for function in (make_tile, get, put):
         setattr(registers, function.__name__, function)
     registers.WIDE = os.environ.get("MNP_FORCE_AVX2") != "1"  # whatever this CPU has
     # The package's own file imports all loops, with the functions above; only then can these be changed.

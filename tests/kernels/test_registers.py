@@ -10,7 +10,8 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from mnp.kernels.registers import LINE, NEON, WIDE, get, make_tile, put, skip_to_line
+from mnp.kernels.registers import NEON, WIDE, get, make_tile, put
+from mnp.kernels.tiled.layouts import aligned
 
 
 def floats(count, seed=0):
@@ -216,13 +217,9 @@ def test_get_and_put_take_nothing_but_flat_arrays(wrong):
             njit(function)(wrong)
 
 
-def test_skip_to_line_leads_to_a_cache_line():
-    skip = njit(lambda a: skip_to_line(a))
-    raw = np.empty(64, np.float32)
-    for start in range(20):
-        part = raw[start:]
-        assert 0 <= skip(part) < LINE
-        assert part[skip(part) :].ctypes.data % 64 == 0
+def test_aligned_arrays_begin_on_a_cache_line():
+    place = njit(lambda size: aligned(size).ctypes.data)
+    assert [place(size) % 64 for size in range(1, 2000, 97)] == [0] * 21
 
 
 @pytest.mark.parametrize(

@@ -58,20 +58,8 @@ def short_filters(x, weight, bias, padding, squares, y, winner, transposed=False
     # An infinite pixel spreads through sums and differences further than its products. Then the caller takes
     # another way, so that inf and NaN come out where they belong.
     nonfinite = np.empty(16 * panels, np.float32)
-    shape = (channels, h, w, kernel, kernel)
-    winograd.convolve(
-        panels,
-        flat(x),
-        shape,
-        factors,
-        flat(bias),
-        filters,
-        int(padding),
-        count,
-        flat(y),
-        flat(winner),
-        nonfinite,
-    )
+    inputs = flat(x), (channels, h, w, kernel, kernel), factors, flat(bias), filters, int(padding), count
+    winograd.convolve(panels, *inputs, flat(y), flat(winner), nonfinite)
     return not nonfinite.any()
 
 

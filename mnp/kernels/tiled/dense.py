@@ -11,7 +11,7 @@ from mnp.kernels.tiled.support import FLOAT32, NO_BYTES, NOTHING, bytes_of, flat
 
 
 def dense_forward(x, weight, bias):
-    """As `textbook.dense_forward`. Fewer than 16 features or 4 outputs, and float64, run in `jitted`."""
+    """As `textbook.dense_forward`. Fewer than 16 features or 8 outputs, and float64, run in `jitted`."""
     if _fits(x, weight) and bias.shape == weight.shape[:1]:
         arrays = flats32(x, weight, bias)
         if arrays is not None:
@@ -124,7 +124,7 @@ def dense_maxout_backward(dy, y, winner, x, weight, relu=False, keep=None, p=0.0
 def _fits(x, weight):
     """Whether the loops can take these sizes: whole vectors of features, whole tiles of neurons."""
     features, k = weight.shape[-1], weight.shape[1] if weight.ndim == 3 else 1
-    return x.ndim == 2 and x.shape[1] == features >= 16 and len(weight) * k >= 4 and k < 256
+    return x.ndim == 2 and x.shape[1] == features >= 16 and len(weight) * k >= 8 and k < 256
 
 
 def _forward(arrays, sizes, winner, relu, keep, scale):

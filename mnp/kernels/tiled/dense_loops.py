@@ -25,8 +25,6 @@ _LONG, _SHORT = 8 if WIDE else 6, 4  # vectors of a row of a tile, the short one
 _STRIP = 16 * _LONG
 _long, _short = make_tile(1, _LONG), make_tile(1, _SHORT, 8)
 GROUP, _UNITS = 16, 32  # examples that share the weights of so many units
-
-
 LANES = 16 if WIDE else 8  # features of a vector
 
 
@@ -47,10 +45,9 @@ def _make_sums(rows, columns, high, wide):
     return sums
 
 
-# Each product is added in the same order in all of them, so the bits are the same. For one example, 8 neurons
-# are as many streams of weights from memory at a time.
-_six = _make_sums(6, 4, 6 if WIDE else 3, 4)
-_one, _one_wide = _make_sums(1, 4, 1, 4), _make_sums(1, 8, 1, 8)
+# Each product is added in the same order in both, so the bits are the same. For one example, 8 neurons are as
+# many streams of weights from memory at a time.
+_six, _one = _make_sums(6, 4, 6 if WIDE else 3, 4), _make_sums(1, 8, 1, 8)
 
 
 @device_noalloc
@@ -85,13 +82,11 @@ def dense_forward(index, groups, x, weight, bias, sizes, relu, keep, scale, y, w
         # Six examples share each load of the weights; the last few go one by one. Whatever the tile, a sum's
         # terms come in the same order, so an example's bits do not depend on its place in the batch.
         rows = 6 if end - n >= 6 else 1
-        wide = 8 if rows == 1 and neurons >= 8 else 4
+        wide = 4 if rows == 6 else 8
         for block in range(0, neurons, wide):
             o = min(block, neurons - wide)  # the last block goes back to be whole: the same sums once more
             if rows == 6:
                 _six(x, n, weight, start + o, depth, z, o, neurons)
-            elif wide == 8:
-                _one_wide(x, n, weight, start + o, depth, z, o, neurons)
             else:
                 _one(x, n, weight, start + o, depth, z, o, neurons)
         for p in range(rows):
@@ -164,22 +159,10 @@ def _gradient(n, u, dy, y, winner, units, k, relu, keep, scale):
     return g, j
 
 
-@shared(
-    INT,
-    FLOATS,
-    FLOATS,
-    BYTES,
-    FLOATS,
-    FLOATS,
-    tuples(INT, 4),
-    INT,
-    BYTES,
-    FLOAT,
-    FLOATS,
-    FLOATS,
-    FLOATS,
-    BYTES,
-)
+_INPUTS = INT, FLOATS, FLOATS, BYTES, FLOATS, FLOATS, tuples(INT, 4), INT, BYTES, FLOAT
+
+
+@shared(*_INPUTS, FLOATS, FLOATS, FLOATS, BYTES)
 def dense_backward(
     index, blocks, dy, y, winner, x, weight, sizes, relu, keep, scale, dx, dweight, dbias, bad
 ):

@@ -50,16 +50,13 @@ def sgd_step(weights, grads, velocities, masks, lr, momentum, weight_decay):
 
 
 def _fits(weights, grads, velocities, masks):
-    if not len(weights) == len(grads) == len(velocities) == len(masks) or not floats32(
-        *weights, *grads, *velocities
-    ):
-        return False
-    for w, g, v, mask in zip(weights, grads, velocities, masks, strict=True):
-        if not (w.shape == g.shape == v.shape and w.flags.carray and v.flags.carray):
-            return False
-        if mask is not None and (mask.dtype != bool or mask.shape != w.shape):
-            return False
-    return True
+    same = len(weights) == len(grads) == len(velocities) == len(masks)
+    return (same and floats32(*weights, *grads, *velocities)) and all(
+        w.shape == g.shape == v.shape
+        and (w.flags.carray and v.flags.carray)
+        and (mask is None or (mask.dtype == bool and mask.shape == w.shape))
+        for w, g, v, mask in zip(weights, grads, velocities, masks, strict=True)
+    )
 
 
 _EIGHT = tuples(FLOATS, ARRAYS)

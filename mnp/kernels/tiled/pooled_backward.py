@@ -255,21 +255,8 @@ def _filters_gradients(first, end, dy, winner, count, shape, filters, places, xs
                 else:  # offsets from the first of these images: they are 32 bits long
                     bad |= _sort(dy, winner, row, pooled, places, (m - n) * image, ends, offsets, gradients)
             if not patches:
-                _add_lists(
-                    gradients,
-                    offsets,
-                    shifts,
-                    capacity,
-                    ends,
-                    xs,
-                    n * image,
-                    line,
-                    reach,
-                    kh,
-                    part,
-                    at,
-                    width,
-                )
+                lists = gradients, offsets, shifts, capacity, ends
+                _add_lists(*lists, xs, n * image, line, reach, kh, part, at, width)
     # Add up the shifts, each moved back to where its runs begin, and turn (tap, channel) into (channel, tap).
     taps = np.empty(kh * kw * channels, np.float32)
     for f in range(end - first):

@@ -1,0 +1,155 @@
+"""The roofline of this machine, and each kernel on it before and after its tile: `mnp bench --roofline`.
+
+      attainable operations per second = min(peak, bandwidth * intensity)
+      intensity = operations of the kernel's definition / bytes of its inputs and outputs, each moved once
+
+Williams, Waterman and Patterson 2009, "Roofline: an insightful visual performance model".
+"""
+
+import time
+from functools import partial
+
+import numba
+import numpy as np
+
+from mnp.bench.cases import examples
+from mnp.bench.timing import fma_peak, interleaved, load
+from mnp.experiments import environment
+from mnp.kernels import get_backend, registers
+
+PIECE = 1 << 14  # floats of a share of the bandwidth's loop
+
+
+def bandwidth(seconds=1.0, size=1 << 25):
+    """Bytes per second of a[i] = b[i] + 3 * c[i] on every thread, three arrays of 128 MiB; best of many."""
+    from mnp.kernels.tiled.parallel import FLOATS, shared
+
+    @shared(FLOATS, FLOATS, FLOATS)
+    def triad(index, a, b, c):
+        for i in range(index * PIECE, (index + 1) * PIECE):
+            registers.put(a, i, registers.get(b, i) + np.float32(3) * registers.get(c, i))
+
+    a, b, c = (np.ones(size, np.float32) for _ in range(3))
+    best, began = np.inf, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        triad(size // PIECE, a, b, c)
+        best = min(best, time.perf_counter() - start)
+    return 3 * a.nbytes / best
+
+
+def convolution(name, x, filters, kernel, padding, pooled):
+    """Forward and backward pass of a convolution, with max pooling where `pooled`, as cases.
+
+    A single channel is an image, whose gradient nobody needs.
+    """
+    rng, channels = np.random.default_rng(0), x.shape[1]
+    need_dx = channels > 1
+    weight = rng.standard_normal((filters, channels, kernel, kernel), np.float32) / 10
+    bias = np.zeros(filters, np.float32)
+
+    def forward(backend):
+        if pooled and hasattr(backend, "conv2d_maxpool2d_forward"):
+            return backend.conv2d_maxpool2d_forward(x, weight, bias, 1, padding, 2, 2)
+        y = backend.conv2d_forward(x, weight, bias, 1, padding)
+        return backend.maxpool2d_forward(y, 2, 2) if pooled else (y, None)
+
+    y, winner = forward(get_backend("tiled"))
+    dy = rng.standard_normal(y.shape, np.float32)
+
+    def backward(backend):
+        if pooled and hasattr(backend, "conv2d_maxpool2d_backward"):
+            return backend.conv2d_maxpool2d_backward(dy, winner, x, weight, 1, padding, 2, 2, need_dx)
+        dz = dy
+        if pooled:
+            size = [side + 2 * padding - kernel + 1 for side in x.shape[2:]]
+            dz = backend.maxpool2d_backward(dy, winner, (*dy.shape[:2], *size), 2, 2)
+        return backend.conv2d_backward(dz, x, weight, 1, padding, need_dx)
+
+    outputs = y.size * (4 if pooled else 1)
+    moved = x.nbytes + weight.nbytes + y.nbytes + (winner.nbytes if pooled else 0)
+    multiply_adds = outputs * channels * kernel**2
+    yield f"{name}, forward", multiply_adds, moved, forward
+    # Backward, only the winners of a window pass a gradient on; dweight is written, and dx.
+    multiply_adds = (1 + need_dx) * y.size * channels * kernel**2
+    yield f"{name}, backward", multiply_adds, moved + weight.nbytes + need_dx * x.nbytes, backward
+
+
+def dense(name, batch, features, units, k):
+    """Forward pass of a maxout layer, and backward from eight examples on, as cases."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch, features), np.float32)
+    weight, bias = rng.standard_normal((units, k, features), np.float32), np.zeros((units, k), np.float32)
+
+    def forward(backend):
+        if hasattr(backend, "dense_maxout_forward"):
+            return backend.dense_maxout_forward(x, weight, bias)
+        z = backend.dense_forward(x, weight.reshape(-1, features), bias.reshape(-1))
+        return backend.maxout_forward(z.reshape(batch, units, k))
+
+    y, winner = forward(get_backend("tiled"))
+    dy = rng.standard_normal(y.shape, np.float32)
+
+    def backward(backend):
+        if hasattr(backend, "dense_maxout_backward"):
+            return backend.dense_maxout_backward(dy, y, winner, x, weight)
+        dz = backend.maxout_backward(dy, winner, k).reshape(batch, -1)
+        return backend.dense_backward(dz, x, weight.reshape(-1, features))
+
+    moved = x.nbytes + weight.nbytes + y.nbytes + winner.nbytes
+    yield f"{name}, forward", batch * units * k * features, moved, forward
+    if batch > 1:
+        yield f"{name}, backward", 2 * batch * units * features, moved + x.nbytes + weight.nbytes, backward
+
+
+def update(size=1 << 24):
+    """The SGD update of 16 million parameters as a case: five arrays moved, three multiply-adds each."""
+    w, g, v = (np.zeros(size, np.float32) for _ in range(3))
+    yield (
+        "SGD update",
+        3 * size,
+        5 * w.nbytes,
+        lambda backend: backend.sgd_step([w], [g], [v], [None], 0.01, 0.9, 5e-4),
+    )
+
+
+def kernels():
+    """(name, multiply-adds, bytes, function of a backend) of every kernel in the figure."""
+    first, _ = examples(64)
+    second, _ = examples(64, 12, 20)
+    third, _ = examples(32, 16, 64)
+    yield from convolution("conv1 + pool1 of LeNet", first, 20, 5, 0, True)
+    yield from convolution("conv2 + pool2 of LeNet", second, 52, 5, 0, True)
+    yield from dense("maxout fc3 of LeNet", 64, 832, 64, 4)
+    yield from dense("the same for one image", 1, 832, 64, 4)
+    yield from convolution("conv3_2 of VGG16/4", third, 64, 3, 1, False)
+    yield from update()
+
+
+def measure(log):
+    """Measure, and return what `mnp bench --roofline --json` writes.
+
+    Each row has the kernel's operations (two for a multiply-add), bytes and intensity, and for the plain
+    loop (`jitted`) and the tiled kernel the milliseconds and 1e9 operations of the definition per second.
+    """
+    threads = numba.get_num_threads()
+    report = {
+        "command": "mnp bench --roofline --json notebooks/results/roofline.json "
+        "--figure notebooks/results/roofline.png",
+        "machine": environment.cpu(),
+        "threads": threads,
+        "tiles": "AVX-512" if registers.WIDE else "AVX2",
+        "load": load(),
+        "rows": [],
+    }
+    peak, moved = fma_peak(threads), bandwidth()
+    for kernel, multiply_adds, bytes_, call in kernels():
+        log(f"measuring: {kernel}")
+        calls = {"plain": partial(call, get_backend("jitted")), "tiled": partial(call, get_backend("tiled"))}
+        row = {"kernel": kernel, "operations": 2 * multiply_adds, "bytes": bytes_}
+        row["intensity"] = round(row["operations"] / bytes_, 2)
+        for key, (best, _) in interleaved(calls, budget=3).items():
+            row |= {f"{key}_ms": round(best, 4), f"{key}_gflops": round(row["operations"] / best / 1e6, 2)}
+        report["rows"].append(row)
+        peak, moved = max(peak, fma_peak(threads, 0.3)), max(moved, bandwidth(0.3))
+    return report | {"peak_gflops": round(peak, 1), "bandwidth_gbs": round(moved / 1e9, 2)}
