@@ -33,6 +33,11 @@ def changed(kernel, outputs=None, **changes):
     return mistake
 
 
+def scaled(factor, *names):
+    """Make a mistake that multiplies outputs by a function of all arguments."""
+    return lambda a, right: {name: right[name] * factor(a) for name in names}
+
+
 def zero(name):
     """Change an argument to zeros: what forgetting it amounts to."""
     return lambda a: np.zeros_like(a[name])

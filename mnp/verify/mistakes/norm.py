@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from mnp.kernels import textbook
-from mnp.verify.mistakes.change import changed, zero
+from mnp.verify.mistakes.change import changed, scaled, zero
 
 training = partial(changed, "batchnorm2d_forward")
 inference = partial(changed, "batchnorm2d_inference")
@@ -88,9 +88,9 @@ BACKWARD = {
     "dweight from x instead of the normalised x": lambda a, r: {
         "dweight": (a["dy"] * a["x"]).sum(axis=PIXELS)
     },
-    "dweight and dbias as means where sums are agreed": lambda a, r: {
-        name: r[name] * a["x"].shape[1] / a["x"].size for name in ("dweight", "dbias")
-    },
+    "dweight and dbias as means where sums are agreed": scaled(
+        lambda a: a["x"].shape[1] / a["x"].size, "dweight", "dbias"
+    ),
 }
 
 TABLE = {"batchnorm2d_forward": FORWARD, "batchnorm2d_inference": INFERENCE, "batchnorm2d_backward": BACKWARD}

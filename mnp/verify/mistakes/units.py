@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from mnp.verify import reference
-from mnp.verify.mistakes.change import changed, last_argmax, maximum, zero
+from mnp.verify.mistakes.change import changed, last_argmax, maximum, scaled, zero
 
 dense = partial(changed, "dense_forward")
 fused = partial(changed, "dense_maxout_forward")
@@ -37,10 +37,9 @@ DENSE_BACKWARD = {
     "dweight transposed: it is (out, in)": lambda a, r: {"dweight": a["x"].T @ a["dy"]},
     "dbias summed over the wrong axis": lambda a, r: {"dbias": a["dy"].sum(axis=1)},
     "dbias not summed": lambda a, r: {"dbias": a["dy"]},
-    "dweight and dbias divided by the batch size: a mean where a sum is agreed": lambda a, r: {
-        "dweight": r["dweight"] / len(a["x"]),
-        "dbias": r["dbias"] / len(a["x"]),
-    },
+    "dweight and dbias divided by the batch size: a mean where a sum is agreed": scaled(
+        lambda a: 1 / len(a["x"]), "dweight", "dbias"
+    ),
 }
 
 
@@ -121,50 +120,44 @@ RELU_BACKWARD = {
 }
 
 
+DROPOUT = {  # forward and backward go wrong in the same ways
+    "scaling forgotten: kept values are divided by 1 - p": lambda v, keep, p: v * keep,
+    "keep turned round: True means kept": lambda v, keep, p: np.where(keep, 0.0, v / (1 - p)),
+    "divided by p instead of 1 - p": lambda v, keep, p: np.where(keep, v / p if p else np.inf * v, 0.0),
+    "multiplied by 1 - p instead of divided": lambda v, keep, p: v * keep * (1 - p),
+    "multiplied by p instead of divided by 1 - p": lambda v, keep, p: v * keep * p,
+    "nothing was dropped, only scaled": lambda v, keep, p: v / (1 - p),
+    "nothing was dropped": lambda v, keep, p: v,
+}
+
+
 def _dropout(name, out):
-    """Forward and backward go wrong in the same ways."""
-
-    def made(how):
-        def mistake(a, right):
-            return {out: how(a[name], a["keep"], a["p"])}
-
-        return mistake
-
     return {
-        "scaling forgotten: kept values are divided by 1 - p": made(lambda v, keep, p: v * keep),
-        "keep turned round: True means kept": made(lambda v, keep, p: np.where(keep, 0.0, v / (1 - p))),
-        "divided by p instead of 1 - p": made(
-            lambda v, keep, p: np.where(keep, v / p if p else np.inf * v, 0.0)
-        ),
-        "multiplied by 1 - p instead of divided": made(lambda v, keep, p: v * keep * (1 - p)),
-        "multiplied by p instead of divided by 1 - p": made(lambda v, keep, p: v * keep * p),
-        "nothing was dropped, only scaled": made(lambda v, keep, p: v / (1 - p)),
-        "nothing was dropped": made(lambda v, keep, p: v),
+        words: lambda a, right, how=how: {out: how(a[name], a["keep"], a["p"])}
+        for words, how in DROPOUT.items()
     }
 
 
-def _counts(compute):
-    return lambda a, right: {"counts": compute(a["winner"], a["k"], right["counts"])}
-
-
+COUNTS = {
+    "counts transposed: they are (units, k)": lambda w, k, c: c.T,
+    "k taken from the largest winner, so that the last neurons are missing": lambda w, k, c: c[
+        :, : w.max() + 1
+    ],
+    "wins counted over the units of each example, not over the examples of each unit": lambda w, k, c: (
+        w[:, :, None] == np.arange(k)
+    ).sum(axis=1),
+    "losses counted instead of wins": lambda w, k, c: len(w) - c,
+    "wins counted over all units together": lambda w, k, c: np.tile(c.sum(axis=0), (len(c), 1)),
+    "only whether a neuron ever won (= 1 instead of += 1)": lambda w, k, c: (c > 0).astype(np.int64),
+    "winners counted from one": lambda w, k, c: np.roll(np.where(np.arange(k) < k - 1, c, 0), 1, axis=1),
+    "the last example left out": lambda w, k, c: c - (w[-1][:, None] == np.arange(k)),
+    "the first example left out": lambda w, k, c: c - (w[0][:, None] == np.arange(k)),
+    "a share instead of a count": lambda w, k, c: c / len(w),
+    "an overflow: counted in 8 bits": lambda w, k, c: c % 256,
+}
 WIN_COUNTS = {
-    "counts transposed: they are (units, k)": _counts(lambda w, k, c: c.T),
-    "k taken from the largest winner, so that the last neurons are missing": _counts(
-        lambda w, k, c: c[:, : w.max() + 1]
-    ),
-    "wins counted over the units of each example, not over the examples of each unit": _counts(
-        lambda w, k, c: (w[:, :, None] == np.arange(k)).sum(axis=1)
-    ),
-    "losses counted instead of wins": _counts(lambda w, k, c: len(w) - c),
-    "wins counted over all units together": _counts(lambda w, k, c: np.tile(c.sum(axis=0), (len(c), 1))),
-    "only whether a neuron ever won (= 1 instead of += 1)": _counts(lambda w, k, c: (c > 0).astype(np.int64)),
-    "winners counted from one": _counts(
-        lambda w, k, c: np.roll(np.where(np.arange(k) < k - 1, c, 0), 1, axis=1)
-    ),
-    "the last example left out": _counts(lambda w, k, c: c - (w[-1][:, None] == np.arange(k))),
-    "the first example left out": _counts(lambda w, k, c: c - (w[0][:, None] == np.arange(k))),
-    "a share instead of a count": _counts(lambda w, k, c: c / len(w)),
-    "an overflow: counted in 8 bits": _counts(lambda w, k, c: c % 256),
+    words: lambda a, right, how=how: {"counts": how(a["winner"], a["k"], right["counts"])}
+    for words, how in COUNTS.items()
 }
 
 
