@@ -1,6 +1,6 @@
 """Committed results of the full runs, as tables for the notebooks and the README; no number is typed by hand.
 
-A table is (header, rows), all text; `format_text` and `format_markdown` make text of it.
+A table is (header, rows), all text; `format_text` aligns it.
 """
 
 from pathlib import Path
@@ -18,13 +18,12 @@ from mnp.experiments.results import (
 )
 from mnp.files import read_json
 from mnp.plotting.style import arm_label
-from mnp.tables import markdown_table, text_table
+from mnp.tables import text_table
 
 FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
 RECORDS = ("mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record")
 LEFT = ("operation", "method", "network", "removed", "arXiv")  # columns of words; the others are numbers
 RUN = ("round", "operation", "parameters", "reduction", "no maxout", "error before", "error after")
-COLUMNS_OF_RUN = {name: TABLE[name] for name in RUN}
 PAIRED = "change: against the unpruned network of the same seed, in percentage points"
 FACES_ERROR = "standard error: over the pairs of View 1, or the ten folds of View 2"
 
@@ -72,11 +71,6 @@ def format_text(header, rows):
     return text_table([header, *rows], left=[i for i, name in enumerate(header) if name in LEFT])
 
 
-def format_markdown(header, rows):
-    """A table as Markdown."""
-    return markdown_table(header, rows, right=[i for i, name in enumerate(header) if name not in LEFT])
-
-
 def format_results(name, folder=None):
     """The committed table of a recipe, what it is, and how to repeat it.
 
@@ -93,16 +87,11 @@ def format_results(name, folder=None):
         columns = {name: text for name, text in SEEDS_TABLE.items() if name not in hidden}
         table, note = table_of(columns, results["aggregate"]), format_summary(results)
     else:
-        table, note = table_of(COLUMNS_OF_RUN, results["rows"]), "no interval"
+        table, note = table_of({name: TABLE[name] for name in RUN}, results["rows"]), "no interval"
     versions = ", ".join(f"{name} {version}" for name, version in results.get("versions", {}).items())
     lines = [f"{name}: {results['recipe'].get('about', '')}", "", format_text(*table), ""]
     lines += [note if f"{seeds} seeds" in note else f"{seeds} seed{'s' * (seeds > 1)}; {note}"]
     return "\n".join([*lines, f"repeat: {results['command']}", f"made with: {versions}"])
-
-
-def format_run(rows):
-    """The table of a run, without times."""
-    return format_text(*table_of(COLUMNS_OF_RUN, rows))
 
 
 def table_of(columns, rows):

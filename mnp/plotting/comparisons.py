@@ -136,7 +136,7 @@ def plot_records(records, title):
 
 def label_points(ax, points):
     """Write a text beside each point (x, y, text), where nothing stands yet; none where there is no room."""
-    size = np.array([12, 7])  # of a marker, with room to its sides
+    size = np.array([9, 6])  # of a marker, with room to its sides
     places = ax.transData.transform([point[:2] for point in points])
     taken = [Bbox.from_extents(*(place - size), *(place + size)) for place in places]
     heights = sorted(range(-60, 61, 12), key=abs)

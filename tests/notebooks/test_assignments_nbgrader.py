@@ -76,10 +76,10 @@ def test_a_course_graded_by_nbgrader(tmp_path):
     solution = full(sources[2]).split('"""')[-1].strip()
     assert not [p for p in (course / "release").rglob("*.*") if solution in p.read_bytes().decode("latin-1")]
 
-    for source in sources:
-        hand_in(course, "wrong", source, typical(source))
-    for student, text in [("full", full), ("stub", stub)]:
-        hand_in(course, student, sources[2], text(sources[2]))
+    kinds = {"full": full, "wrong": typical, "stub": stub}
+    given = [("full", 0), ("full", 1), ("full", 3), ("wrong", 2), ("wrong", 4), ("stub", 2)]
+    for student, number in given:
+        hand_in(course, student, sources[number], kinds[student](sources[number]))
     # One who lost nbgrader's metadata, patches the kernel and brings modules of his own; right in part.
     folder = hand_in(course, "cheat", sources[2], ANSWER_OF_THE_CHEAT)
     path = folder / f"{sources[2].stem}.ipynb"
@@ -103,12 +103,12 @@ def test_a_course_graded_by_nbgrader(tmp_path):
     (folder / f"{sources[2].stem}.py").unlink()
     (folder / f"{sources[2].stem}.py").symlink_to(course / "grader" / "source" / f"{sources[2].stem}.py")
 
-    jobs = [["grade", source.task, "wrong"] for source in sources]
-    jobs += [["grade", "task3", who] for who in ("full", "stub", "cheat", "link")]
+    given += [("cheat", 2), ("link", 2)]
+    jobs = [["grade", sources[number].task, student] for student, number in given]
     scores = drive(course, jobs, tmp_path)
-    expected = {("wrong", task): (points, WORTH[task]) for task, (_, _, points) in WRONG.items()}
-    of_task3 = {"full": 20, "stub": 0, "cheat": 12, "link": 0}
-    expected |= {(who, "task3"): (points, 20) for who, points in of_task3.items()}
+    left = {"full": WORTH, "wrong": {task: points for task, (_, _, points) in WRONG.items()}}
+    left |= {"stub": {"task3": 0}, "cheat": {"task3": 12}, "link": {"task3": 0}}
+    expected = {(who, task): (left[who][task], WORTH[task]) for _, task, who in jobs}
     assert scores == expected
     graded = (course / "autograded" / "wrong" / "task3" / "task3_maxout.ipynb").read_text()
     assert "dy is shared among the k neurons" in graded
