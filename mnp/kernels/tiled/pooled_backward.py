@@ -19,9 +19,8 @@ read from that border on.
 
 The winners of a filter are listed by their `shift`, in at most four lists (AVX2, with shorter vectors: two),
 as a pixel's channels are filled up to a multiple of 4. Each list has its own sum, from border to
-border; at the end these are added up, each moved by its shift. With AVX-512 two rows of a patch are
-summed at once: a number and its place are then read once for both. Where a whole row of a patch fits 8
-lanes (one channel), all rows of a patch go through one tile instead, from where they are.
+border; at the end these are added up, each moved by its shift. Where a whole row of a patch fits 8 lanes (one
+channel), all rows of a patch go through one tile instead, from where they are.
 
 A filter's sums are taken image by image, all by one thread, and an image's gradient by one thread, too: the
 bits depend on the batch, never on the number of threads.
@@ -69,49 +68,17 @@ def _make_add(vectors):
     tile = make_tile(1, vectors, LANES)
 
     @device_inline
-    def one(gradients, offsets, first, end, source, base_offset, out, at):
+    def add(gradients, offsets, first, end, source, base_offset, out, at):
         """out[at : ] += sum over the entries of gradient * source[base_offset + offset : ], one tile long."""
         t = tile.load(out, at, 0, LANES)
         for e in range(first, end):
             t = tile.axpy(t, get(gradients, e), source, base_offset + get(offsets, e), LANES)
         tile.store(t, out, at, 0, LANES)
 
-    @device_inline
-    def two(gradients, offsets, first, end, source, base_offset, line, out, at, step):
-        """The same, and once more `line` further in source and `step` further in out: a tile or more."""
-        t, u = tile.load(out, at, 0, LANES), tile.load(out, at + step, 0, LANES)
-        for e in range(first, end):
-            g, offset = get(gradients, e), base_offset + get(offsets, e)
-            t = tile.axpy(t, g, source, offset, LANES)
-            u = tile.axpy(u, g, source, offset + line, LANES)
-        tile.store(t, out, at, 0, LANES)
-        tile.store(u, out, at + step, 0, LANES)
-
-    return one, two
+    return add
 
 
-(_add_long, _add_two_long), (_add_short, _add_two_short) = _make_add(_LONG), _make_add(_SHORT)
-
-
-@device_inline
-def _add_rows(gradients, offsets, first, end, source, base_offset, line, out, at, step, rows, long):
-    """For i = 0 ... rows-1: out[at + i*step : ] += sum over entries of
-    gradient * source[base_offset + i*line + offset : ], each as long as a long tile, or a short one."""
-    i = 0
-    while i < rows:
-        x, y = base_offset + i * line, at + i * step
-        if WIDE and rows - i >= 2:
-            if long:
-                _add_two_long(gradients, offsets, first, end, source, x, line, out, y, step)
-            else:
-                _add_two_short(gradients, offsets, first, end, source, x, line, out, y, step)
-            i += 2
-        else:
-            if long:
-                _add_long(gradients, offsets, first, end, source, x, out, y)
-            else:
-                _add_short(gradients, offsets, first, end, source, x, out, y)
-            i += 1
+_add_long, _add_short = _make_add(_LONG), _make_add(_SHORT)
 
 
 @device
@@ -210,10 +177,12 @@ def _add_lists(gradients, offsets, shifts, capacity, ends, xs, base, line, reach
         long = reach - column > _SHORT * LANES
         for k in range(shifts):
             first, end, to = k * capacity, get(ends, k), at + k * rows * width + column
-            if end > first:
-                _add_rows(
-                    gradients, offsets, first, end, xs, base + column, line, part, to, width, rows, long
-                )
+            for i in range(rows if end > first else 0):
+                source, target = base + i * line + column, to + i * width
+                if long:
+                    _add_long(gradients, offsets, first, end, xs, source, part, target)
+                else:
+                    _add_short(gradients, offsets, first, end, xs, source, part, target)
         column += (_LONG if long else _SHORT) * LANES
 
 

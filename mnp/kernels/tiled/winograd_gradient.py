@@ -138,7 +138,7 @@ def _make_block(rows, columns):
 
 
 _FEW = 16 if WIDE else 4  # filters that one vector of channels can be multiplied with at a time
-_block4, _block8, _few = _make_block(4, 4), _make_block(8, 2), _make_block(_FEW, 1)
+_wide, _few = _make_block(8, 2), _make_block(_FEW, 1)
 
 
 @shared(FLOATS, FLOATS, INT, INT, INT, INT, FLOATS, FLOATS)
@@ -158,15 +158,10 @@ def multiply(index, xs, ds, channels16, filters16, squares, all_squares, product
         # The widest tile for the channels that are left. Each is 16 sums of 16 lanes (AVX2: 4 of 16), whose
         # rounding does not depend on which tile it was.
         left = channels16 - c
-        if WIDE and left >= 64:
-            for f in range(0, 16, 4):
-                to = at + f * channels16 + c
-                _block4(ds, d0 + f, filters16, xs, x0 + c, channels16, squares, products, to, channels16)
-            c += 64
-        elif WIDE and left >= 32:
+        if WIDE and left >= 32:
             for f in range(0, 16, 8):
                 to = at + f * channels16 + c
-                _block8(ds, d0 + f, filters16, xs, x0 + c, channels16, squares, products, to, channels16)
+                _wide(ds, d0 + f, filters16, xs, x0 + c, channels16, squares, products, to, channels16)
             c += 32
         else:
             for f in range(0, 16, _FEW):
