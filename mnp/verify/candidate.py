@@ -115,9 +115,7 @@ def run_as_script(where):
         file = str((globals or {}).get("__file__"))
         theirs = file.startswith(folder + os.sep) and "site-packages" not in file
         if theirs and level == 0 and "." not in name:
-            if name not in neighbours:
-                _load_neighbour(name, folder, neighbours)
-            neighbour = neighbours[name]
+            neighbour = _load_neighbour(name, folder, neighbours)
             if neighbour is not None and neighbour.__file__ != file:
                 return neighbour
         return plain(name, globals, locals, fromlist, level)
@@ -126,16 +124,18 @@ def run_as_script(where):
 
 
 def _load_neighbour(name, folder, neighbours):
-    """Import folder/name.py if the name is another module's as well; otherwise file None.
+    """Import folder/name.py if the name is another module's as well; otherwise None.
 
     It does not go into `sys.modules`, where everybody's imports would find it.
     """
+    if name in neighbours:
+        return neighbours[name]
     neighbours[name] = None
     spec = importlib.machinery.PathFinder.find_spec(name, [folder])
     hidden = sys.modules.get(name) or importlib.util.find_spec(name)
     file = getattr(hidden, "origin", None) or getattr(hidden, "__file__", None)
     if spec is None or spec.submodule_search_locations is not None or file == spec.origin:
-        return
+        return None
     module = neighbours[name] = importlib.util.module_from_spec(spec)
     module.__getattr__ = lambda attribute: getattr(importlib.import_module(name), attribute)
     try:
@@ -143,6 +143,7 @@ def _load_neighbour(name, folder, neighbours):
     except BaseException:
         del neighbours[name]
         raise
+    return module
 
 
 def implemented(module):
@@ -203,11 +204,8 @@ def call_case(function, case):
         return Answer(problem=str(error))
     except (Exception, SystemExit) as error:
         file = getattr(getattr(function, "__code__", None), "co_filename", "")
-        hint = (
-            ": write into the arrays, weights[i][...] = ..."
-            if in_place and "assignment" in str(error)
-            else ""
-        )
+        rebound = in_place and "assignment" in str(error)
+        hint = ": write into the arrays, weights[i][...] = ..." if rebound else ""
         return Answer(problem=f"raised {one_line(error)}{hint}{where_raised(error, file)}")
     for name, value in case.args.items():
         if name not in in_place and not _same(value, args[name]):

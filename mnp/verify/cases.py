@@ -12,7 +12,7 @@ import numpy as np
 from mnp.kernels import textbook
 from mnp.verify import cases_images, cases_vectors, reference
 from mnp.verify.gradcheck import distinct_values, numerical_gradient
-from mnp.verify.inputs import Draw, backward_cases
+from mnp.verify.inputs import Draw, backward_cases, with_layout
 
 DTYPES = (np.float64, np.float32)
 # Largest error that passes, relative to the largest magnitude in the output.
@@ -123,7 +123,7 @@ def generate(kernel, seed=0):
         # One stream for each name, so that a new kernel leaves the cases of the others alone.
         rng = np.random.default_rng([seed, *kernel.encode()])
         draw = Draw(rng, dtype)
-        cases += [Case(kernel, note, np.dtype(dtype).name, args) for note, args in draws(draw)]
+        cases += [Case(kernel, n, np.dtype(dtype).name, with_layout(n, args)) for n, args in draws(draw)]
         if dtype is np.float64 and kernel in (inputs := _forward_inputs(draw)):
             cases.append(_difference_case(kernel, inputs[kernel], draw))
     return cases

@@ -6,7 +6,7 @@ Each function yields (note, arguments by name in the order of the interface).
 import numpy as np
 
 from mnp.kernels import textbook
-from mnp.verify.inputs import LAYOUTS, backward_cases, with_layout
+from mnp.verify.inputs import LAYOUTS, backward_cases
 
 
 def conv2d_forward(draw):
@@ -29,7 +29,7 @@ def conv2d_forward(draw):
     x, weight = draw.normal(2, 2, 5, 5, scale=1e12), draw.normal(2, 2, 3, 3, scale=1e6)
     yield "large magnitudes", {"x": x, "weight": weight, "bias": draw.normal(2), **sides}
     for note in LAYOUTS:
-        x, weight = with_layout(note, draw.grid(3, 2, 5, 6)), with_layout(note, draw.grid(3, 2, 3, 2))
+        x, weight = draw.grid(3, 2, 5, 6), draw.grid(3, 2, 3, 2)
         yield note, {"x": x, "weight": weight, "bias": draw.grid(3), **sides}
 
 
@@ -53,7 +53,7 @@ def _pool_inputs(draw):
         yield note, {"x": draw.normal(n, c, h, w), "size": size, "stride": stride}
     yield "large magnitudes", {"x": draw.normal(2, 1, 5, 5, scale=1e30), "size": 2, "stride": 2}
     for note in LAYOUTS:
-        yield note, {"x": with_layout(note, draw.grid(3, 2, 5, 6)), "size": 2, "stride": 2}
+        yield note, {"x": draw.grid(3, 2, 5, 6), "size": 2, "stride": 2}
 
 
 def _max_inputs(draw):
@@ -95,7 +95,7 @@ def _norm_inputs(draw):
     yield "a constant channel", np.full((3, 2, 2, 2), 1.5, draw.dtype), 1e-3
     yield "large magnitudes", draw.normal(3, 2, 3, 3, scale=1e6), 1e-5
     for note in LAYOUTS:
-        yield note, with_layout(note, draw.normal(4, 3, 2, 4)), 1e-5
+        yield note, draw.normal(4, 3, 2, 4), 1e-5
 
 
 def batchnorm2d_forward(draw):
@@ -118,8 +118,10 @@ def batchnorm2d_backward(draw):
     for note, x, eps in _norm_inputs(draw):
         weight = draw.grid(x.shape[1])
         _, mean, var = textbook.batchnorm2d_forward(x, weight, weight, eps)
-        dy = with_layout(note, draw.grid(*x.shape))
-        yield note, {"dy": dy, "x": x, "weight": weight, "mean": mean, "var": var, "eps": eps}
+        yield (
+            note,
+            {"dy": draw.grid(*x.shape), "x": x, "weight": weight, "mean": mean, "var": var, "eps": eps},
+        )
 
 
 def conv2d_maxpool2d_forward(draw):
@@ -137,5 +139,5 @@ def conv2d_maxpool2d_forward(draw):
     sides = {"stride": 1, "padding": 0, "size": 2, "pool_stride": 2}
     yield "ties", {"x": draw.ties(3, 1, 6, 6), "weight": draw.ties(4, 1, 3, 3), "bias": draw.grid(4), **sides}
     for note in LAYOUTS:
-        x, weight = with_layout(note, draw.grid(3, 2, 6, 8)), with_layout(note, draw.grid(3, 2, 3, 3))
+        x, weight = draw.grid(3, 2, 6, 8), draw.grid(3, 2, 3, 3)
         yield note, {"x": x, "weight": weight, "bias": draw.grid(3), **sides}

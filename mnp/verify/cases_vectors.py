@@ -5,7 +5,7 @@ Each function yields (note, arguments by name in the order of the interface).
 
 import numpy as np
 
-from mnp.verify.inputs import LAYOUTS, backward_cases, with_layout
+from mnp.verify.inputs import LAYOUTS, backward_cases
 
 
 def dense_forward(draw):
@@ -23,14 +23,7 @@ def dense_forward(draw):
     x, weight = draw.normal(3, 5, scale=1e12), draw.normal(4, 5, scale=1e6)
     yield "large magnitudes", {"x": x, "weight": weight, "bias": draw.normal(4)}
     for note in LAYOUTS:
-        yield (
-            note,
-            {
-                "x": with_layout(note, draw.grid(4, 6)),
-                "weight": with_layout(note, draw.grid(5, 6)),
-                "bias": draw.grid(5),
-            },
-        )
+        yield note, {"x": draw.grid(4, 6), "weight": draw.grid(5, 6), "bias": draw.grid(5)}
 
 
 def dense_backward(draw):
@@ -53,7 +46,7 @@ def maxout_forward(draw):
     yield "large magnitudes", {"z": draw.normal(4, 3, 3, scale=1e30)}
     yield "minus infinity everywhere", {"z": np.full((2, 2, 3), -np.inf, draw.dtype)}
     for note in LAYOUTS:
-        yield note, {"z": with_layout(note, draw.grid(6, 4, 4))}
+        yield note, {"z": draw.grid(6, 4, 4)}
     z = draw.grid(3, 2, 4)
     z[0, 0, 2] = z[1, 1, 0] = z[2, 0, 1] = z[2, 0, 3] = np.nan
     yield "NaN in a unit", {"z": z}
@@ -68,7 +61,7 @@ def relu_forward(draw):
     yield "negative zero", {"x": np.array([[-0.0, 0.0, -1.0, 1.0]], draw.dtype)}
     yield "large magnitudes", {"x": draw.normal(3, 4, scale=1e30)}
     for note in LAYOUTS:
-        yield note, {"x": with_layout(note, draw.grid(4, 2, 4))}
+        yield note, {"x": draw.grid(4, 2, 4)}
     yield "NaN and infinities", {"x": np.array([[np.nan, 1, -1], [np.inf, -np.inf, 0]], draw.dtype)}
 
 
@@ -85,7 +78,7 @@ def _dropout_inputs(draw):
     yield "everything dropped", draw.grid(2, 4), np.zeros((2, 4), bool), 0.5
     yield "large magnitudes", draw.normal(2, 4, scale=1e30), np.ones((2, 4), bool), 0.5
     for note in LAYOUTS:
-        yield note, with_layout(note, draw.grid(4, 3, 4)), with_layout(note, draw.keep(0.5, 4, 3, 4)), 0.5
+        yield note, draw.grid(4, 3, 4), draw.keep(0.5, 4, 3, 4), 0.5
 
 
 def dropout_forward(draw):
@@ -115,10 +108,7 @@ def softmax_cross_entropy(draw):
     yield "labels of type int32", {"logits": draw.normal(4, 3), "labels": draw.winner(3, 4).astype(np.int32)}
     yield "labels of type uint8", {"logits": draw.normal(4, 3), "labels": draw.winner(3, 4).astype(np.uint8)}
     for note in LAYOUTS:
-        yield (
-            note,
-            {"logits": with_layout(note, draw.grid(4, 6)), "labels": with_layout(note, draw.winner(6, 4))},
-        )
+        yield note, {"logits": draw.grid(4, 6), "labels": draw.winner(6, 4)}
 
 
 def win_counts(draw):
@@ -137,7 +127,7 @@ def win_counts(draw):
     for kind in (np.int32, np.uint8):
         yield f"winner of type {np.dtype(kind).name}", {"winner": draw.winner(4, 300, 3).astype(kind), "k": 4}
     for note in LAYOUTS:
-        yield note, {"winner": with_layout(note, draw.winner(3, 8, 5)), "k": 3}
+        yield note, {"winner": draw.winner(3, 8, 5), "k": 3}
 
 
 def sgd_step(draw):
@@ -156,10 +146,11 @@ def sgd_step(draw):
         step = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         yield note, {"weights": weights, "grads": grads, "velocities": velocities, "masks": masks, **step}
     for note in LAYOUTS:  # a copy that is changed instead of the array itself would show here
-        weight, grad, velocity = (with_layout(note, draw.grid(3, 4)) for _ in range(3))
-        arrays = {"weights": (weight,), "grads": (grad,), "velocities": (velocity,)}
-        masks = (with_layout(note, draw.keep(0.5, 3, 4)),)
-        yield note, {**arrays, "masks": masks, "lr": 0.5, "momentum": 0.5, "weight_decay": 0.25}
+        arrays = {name: (draw.grid(3, 4),) for name in ("weights", "grads", "velocities")}
+        yield (
+            note,
+            {**arrays, "masks": (draw.keep(0.5, 3, 4),), "lr": 0.5, "momentum": 0.5, "weight_decay": 0.25},
+        )
 
 
 def dense_maxout_forward(draw):
@@ -178,9 +169,5 @@ def dense_maxout_forward(draw):
     a = {"x": draw.ties(6, 2), "weight": draw.ties(4, 4, 2), "bias": np.zeros((4, 4), draw.dtype)}
     yield "ties", {**a, "relu": False, "keep": None, "p": 0.0}
     for note in LAYOUTS:
-        a = {
-            "x": with_layout(note, draw.grid(4, 6)),
-            "weight": with_layout(note, draw.grid(3, 4, 6)),
-            "bias": draw.grid(3, 4),
-        }
-        yield note, {**a, "relu": True, "keep": with_layout(note, draw.keep(0.5, 4, 3, 4)), "p": 0.5}
+        a = {"x": draw.grid(4, 6), "weight": draw.grid(3, 4, 6), "bias": draw.grid(3, 4)}
+        yield note, {**a, "relu": True, "keep": draw.keep(0.5, 4, 3, 4), "p": 0.5}

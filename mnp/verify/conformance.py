@@ -20,7 +20,7 @@ from mnp.verify.mistakes.pipeline import Guesses
 
 
 def check(where, only=None, seed=0, seconds=120.0):
-    """Check a module, kernel by kernel, each with a time limit.
+    """Check a module, kernel by kernel, each with a time limit; yield a Verdict for each.
 
     Parameters
     ----------
@@ -33,11 +33,6 @@ def check(where, only=None, seed=0, seconds=120.0):
         Draws the cases: another seed gives other numbers in the same shapes.
     seconds : float
         Time limit of one kernel with all its cases.
-
-    Yields
-    ------
-    verdict : Verdict
-        One per kernel of the interface.
 
     Raises MnpError for a module that does not import and for an unknown kernel in `only`.
     """
@@ -82,19 +77,11 @@ def summary(verdicts):
 def report(where, only=None, with_network=False, seed=0, seconds=120.0, folder=None):
     """Check a module and print the verdicts as they come: what `mnp check` does.
 
-    Parameters
-    ----------
-    where, only, seed, seconds
-        As in `check`.
-    with_network : bool
-        Then run the pipeline of `network.pruning_round` on the module as well.
-    folder : path, optional
-        Golden vectors of the network that a whole model is, in place of those of the seed.
+    where, only, seed and seconds are those of `check`. `with_network` runs the pipeline of
+    `network.pruning_round` on the module as well; `folder` has golden vectors of the network that a whole
+    model is, in place of those of the seed.
 
-    Returns
-    -------
-    passed : bool
-        Whether something is implemented and all of it passed.
+    Returns whether something is implemented and all of it passed.
     """
     if where.startswith(candidate.MODEL):
         source = seed if folder is None else str(Path(folder).resolve())

@@ -53,12 +53,8 @@ RULES = {
 def kernel_vectors(kernel, seed=0):
     """Choose a kernel's cases and compute their outputs.
 
-    Returns
-    -------
-    arrays : dict of "<case>/<name>" -> array
-        float32 inputs, float64 outputs, integers and bools as they are.
-    entries : list of dict
-        One per case, for the manifest: note, arguments and outputs by name.
+    Returns a dict of "<case>/<name>" -> array (float32 inputs, float64 outputs, integers and bools as they
+    are), and for the manifest a list with one dict per case: note, arguments and outputs by name.
     """
     drawn = [c for c in cases.generate(kernel, seed) if c.dtype == "float32" and c.note not in LEFT_OUT]
     drawn.sort(key=lambda c: c.note not in FIRST)
@@ -77,11 +73,7 @@ def kernel_vectors(kernel, seed=0):
 def vectors(seed=0, net=None, data="digits"):
     """Compute all golden vectors; the pipeline is that of the small LeNet, or of `net`.
 
-    Returns
-    -------
-    files : dict of stem -> dict of key -> array
-        One per kernel, and "pipeline".
-    manifest : dict
+    Returns the files, a dict of stem (kernel or "pipeline") -> dict of key -> array, and the manifest.
     """
     files, kernels = {}, {}
     for kernel, signature in reference.INTERFACE.items():
@@ -90,25 +82,14 @@ def vectors(seed=0, net=None, data="digits"):
         tolerance = {dtype: looser * value for dtype, value in cases.TOLERANCE.items()}
         kernels[kernel] = {"signature": kernel + signature, "tolerance": tolerance, "cases": entries}
     files["pipeline"], meaning = network.golden_arrays(seed, net, data)
-    settings = network.SETTINGS
-    if net is not None:
-        settings = {
-            **settings,
-            "network": "see architecture",
-            "images": f"training images of {data}",
-            "dropout": "see architecture",
-            "architecture": net.architecture(),
-        }
-    described = {}
-    for stem, arrays in files.items():
-        described[stem] = {
-            key: {
-                "shape": list(a.shape),
-                "dtype": a.dtype.name,
-                **({"meaning": meaning[key]} if stem == "pipeline" else {}),
-            }
-            for key, a in arrays.items()
-        }
+    own = {} if net is None else {"architecture": net.architecture(), "images": f"training images of {data}"}
+    own |= {} if net is None else dict.fromkeys(("network", "dropout"), "see architecture")
+    described = {
+        stem: {key: {"shape": list(a.shape), "dtype": a.dtype.name} for key, a in arrays.items()}
+        for stem, arrays in files.items()
+    }
+    for key, text in meaning.items():
+        described["pipeline"][key]["meaning"] = text
     manifest = {
         "format": FORMAT,
         "version": VERSION,
@@ -116,20 +97,16 @@ def vectors(seed=0, net=None, data="digits"):
         "seed": seed,
         "rules": RULES,
         "kernels": kernels,
-        "pipeline": {"tolerance": {"float64": 1e-9, "float32": 1e-5}, **settings},
+        "pipeline": {"tolerance": {"float64": 1e-9, "float32": 1e-5}, **network.SETTINGS, **own},
         "files": described,
     }
     return files, manifest
 
 
 def write_vectors(out, seed=0, net=None, data="digits"):
-    """Write golden vectors into a folder that is new or empty, as .npz and as .safetensors.
+    """Write golden vectors into a folder that is new or empty; return the list of files.
 
     seed, net and data are those of `network.pruning_round`.
-
-    Returns
-    -------
-    written : list of Path
 
     Raises MnpError for a folder that is not empty and for a file that cannot be written.
     """
@@ -153,15 +130,9 @@ def write_vectors(out, seed=0, net=None, data="digits"):
 
 
 def read_pipeline(folder):
-    """Read what a folder of golden vectors says of the pipeline.
+    """Read the pipeline's arrays by key, and its architecture, from a folder of golden vectors.
 
-    Returns
-    -------
-    arrays : dict of key -> array
-    architecture : list
-        For `Network.from_architecture`.
-
-    Raises MnpError for a folder that holds no golden vectors of this version.
+    Raises MnpError for a folder that holds none of this version.
     """
     try:
         manifest = json.loads(Path(folder, "manifest.json").read_text(encoding="utf-8"))

@@ -66,16 +66,27 @@ def backwards(a):
 LAYOUTS = {"Fortran order": np.asfortranarray, "strided input": strided, "negative strides": backwards}
 
 
-def with_layout(note, a):
-    """Return an array in the memory layout that the note of its case names, if it names one."""
-    return LAYOUTS.get(note, np.asarray)(a)
+def with_layout(note, args):
+    """Return arguments in the memory layout that the note of their case names, if it names one.
+
+    Biases and what else has one axis stay as they are, labels excepted.
+    """
+
+    def laid_out(name, value):
+        if isinstance(value, tuple):
+            return tuple(laid_out(name, v) for v in value)
+        if not isinstance(value, np.ndarray) or name == "bias" or (value.ndim == 1 and name != "labels"):
+            return value
+        return LAYOUTS[note](value)
+
+    return {name: laid_out(name, value) for name, value in args.items()} if note in LAYOUTS else args
 
 
 def backward_cases(kernel, forward_cases, draw):
     """Turn the cases of a forward kernel into those of its backward kernel.
 
     What the backward kernel takes is the forward kernel's arguments, the textbook's outputs and a random
-    dy, all in the layout of the case. NaN has no gradient, so those cases are left out.
+    dy. NaN has no gradient, so those cases are left out.
 
     Yields (note, arguments by name in the order of the interface).
     """
@@ -84,9 +95,8 @@ def backward_cases(kernel, forward_cases, draw):
     for note, args in forward_cases:
         if "NaN" in note:
             continue
-        outputs = reference.named(forward, reference.function(forward)(**args))
-        given = {name: with_layout(note, value) for name, value in outputs.items()}
-        given["dy"] = with_layout(note, draw.grid(*outputs["y"].shape))
+        given = reference.named(forward, reference.function(forward)(**args))
+        given["dy"] = draw.grid(*given["y"].shape)
         given |= {"x_shape": args["x"].shape} if "x" in args else {"k": args["z"].shape[2]}
         given |= {**args, "need_dx": True}
         backward = {name: given[name] for name in names}

@@ -198,6 +198,8 @@ class KeepThese(np.random.Generator):
 class Textbook:
     """The right side; with kernels that are wrong, what their mistake would give."""
 
+    rank, keep = staticmethod(rank_neurons), staticmethod(keep_top)
+
     def __init__(self, golden, backend=textbook):
         self.golden, self.backend = golden, backend
 
@@ -232,12 +234,6 @@ class Textbook:
     def win_counts(self):
         net = self.net(STEPS)
         return [collect_win_counts(net, name, self.golden.counted) for name in self.golden.maxouts]
-
-    def rank(self, counts):
-        return rank_neurons(counts)
-
-    def keep(self, order, n_keep):
-        return keep_top(order, n_keep)
 
     def prune(self):
         net = self.net(STEPS)

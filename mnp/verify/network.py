@@ -120,10 +120,8 @@ def pruning_round(backend, seed=0, net=None, data="digits"):
     data : str
         The data set whose first training images such a network takes.
 
-    Returns
-    -------
-    notes : dict of (key, step or None) -> array, in the order in which they were made
-        Inputs in float32 and bool, results in float64 and int64.
+    Returns a dict of (key, step or None) -> array, in the order in which they were made: inputs in float32
+    and bool, results in float64 and int64.
 
     Raises MnpError for a network without a maxout layer, with batch normalisation, or for other images.
     """
@@ -197,13 +195,7 @@ def pruning_round(backend, seed=0, net=None, data="digits"):
 
 
 def golden_arrays(seed=0, net=None, data="digits"):
-    """Arrays of `pruning_round` on the textbook, those of the single steps stacked.
-
-    Returns
-    -------
-    arrays : dict of key -> array
-    meaning : dict of key -> str
-    """
+    """Arrays of `pruning_round` by key, those of single steps stacked; and their meaning by key."""
     parts = {}
     for (key, step), array in pruning_round(textbook, seed, net, data).items():
         parts.setdefault(key, []).append(array if step is None else array[None])

@@ -41,17 +41,7 @@ def check_layer_types(net, target):
 
 
 def layer_arrays(layer):
-    """Arrays of one layer in PyTorch's shapes, by the names of its entries.
-
-    Parameters
-    ----------
-    layer : Layer
-
-    Returns
-    -------
-    arrays : dict of name -> array, C order
-        Copies, not views.
-    """
+    """Copies of a layer's arrays in PyTorch's shapes and in C order, by the names of its entries."""
     arrays = {key: np.array(array, order="C") for key, array in (layer.params | layer.buffers).items()}
     if isinstance(layer, Maxout):
         if (out := layer.masked_out()) is not None:

@@ -8,23 +8,10 @@ from mnp.verify.frameworks import Jax, Torch, UnfitError
 from mnp.verify.models import OPTIONAL, STAGES, Golden, notes_of
 
 
-def model_of(file, net, golden):
-    if isinstance(net, tuple) and len(net) == 2 and callable(net[1]):
-        return Jax(file, net, golden)
-    if not hasattr(net, "named_parameters"):
-        raise UnfitError(
-            f"the model is a {type(net).__name__}: return an nn.Module, or JAX's (params, forward)"
-        )
-    return Torch(file, net, golden)
-
-
 def measure(where, source=0):
     """Run every stage on a candidate; `source` is that of `models.Golden`.
 
-    Yields
-    ------
-    stage, notes, problem : str, dict of name -> array or None where nothing is offered, str
-        `problem` says what stopped the stage.
+    Yields (stage, dict of name -> array or None where nothing is offered, what stopped the stage or "").
 
     Raises MnpError for a file that does not import, a function that it does not have, and a model whose
     parameters are not those of the network.
@@ -43,7 +30,12 @@ def measure(where, source=0):
         return f"raised {candidate.one_line(error)}{candidate.where_raised(error, file.__file__)}"
 
     try:
-        model = model_of(file, getattr(file, name)(), golden)
+        net = getattr(file, name)()
+        in_jax = isinstance(net, tuple) and len(net) == 2 and callable(net[1])
+        if not in_jax and not hasattr(net, "named_parameters"):
+            kind = type(net).__name__
+            raise UnfitError(f"the model is a {kind}: return an nn.Module, or JAX's (params, forward)")
+        model = (Jax if in_jax else Torch)(file, net, golden)
     except MnpError:
         raise
     except (Exception, SystemExit) as error:

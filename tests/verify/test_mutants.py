@@ -4,7 +4,6 @@ Each patch in tests/mutants changes one thing in the textbook (`patch -p1` would
 first lines say which kernel is judged and what words the first guess must hold.
 """
 
-import inspect
 import types
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import numpy as np
 import pytest
 
 from mnp.kernels import textbook
-from mnp.verify import conformance, reference
+from mnp.verify import conformance
 from mnp.verify.mistakes import TABLE
+from mnp.verify.mistakes.training import wrong_kernel
 
 ROOT = Path(__file__).parents[2]
 PATCHES = sorted((ROOT / "tests" / "mutants").glob("*.patch"))
@@ -97,41 +97,12 @@ def test_a_mistake_that_nobody_has_thought_of_is_caught_and_left_unnamed():
     assert verdict.status == "failed" and verdict.looks_like == []
 
 
-def wrong_version(kernel, mistake):
-    """A candidate that makes one mistake of the table, in the types of its inputs."""
-    names = list(inspect.signature(reference.function(kernel)).parameters)
-
-    def like(value, inputs):
-        floats = [a for a in inputs if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
-        value = None if value is None else np.asarray(value)
-        return (
-            value if value is None or value.dtype.kind != "f" or not floats else value.astype(floats[0].dtype)
-        )
-
-    def function(*args, **keywords):
-        a = inspect.signature(reference.function(kernel)).bind(*args, **keywords)
-        a.apply_defaults()
-        given = {name: a.arguments[name] for name in names}
-        right = {name: reference.widen(v) for name, v in reference.call(kernel, given).items()}
-        wrong = {**right, **mistake({name: reference.widen(v) for name, v in given.items()}, right)}
-        if kernel in reference.IN_PLACE:
-            for name in reference.IN_PLACE[kernel]:
-                for array, value in zip(given[name], wrong[name], strict=True):
-                    array[...] = value
-            return None
-        outputs = tuple(like(wrong[name], args) for name in reference.OUTPUTS[kernel])
-        return outputs if len(outputs) > 1 else outputs[0]
-
-    function.__signature__ = inspect.signature(reference.function(kernel))
-    return function
-
-
 @pytest.mark.parametrize("kernel", list(TABLE))
 def test_every_mistake_of_the_table_is_caught_and_recognised(kernel):
     """Each is wrong somewhere in the cases, and is among the guesses."""
     unnamed = []
     for words, mistake in TABLE[kernel].items():
-        module = types.SimpleNamespace(**{kernel: wrong_version(kernel, mistake)})
+        module = types.SimpleNamespace(**{kernel: wrong_kernel(kernel, mistake)})
         with np.errstate(all="ignore"):
             (verdict,) = conformance.check_module(module, only=[kernel])
         assert verdict.status == "failed", f"{words}: no case shows it"

@@ -8,17 +8,7 @@ from mnp.verify import reference
 def changed(kernel, outputs=None, **changes):
     """Make a mistake that is the right kernel on changed arguments, in some outputs or in all.
 
-    Parameters
-    ----------
-    kernel : str
-    outputs : tuple of str, optional
-        Those that come out wrong; the others stay right.
-    **changes
-        Argument name -> its new value, or a function of all arguments (a dict) that gives it.
-
-    Returns
-    -------
-    mistake : callable of (a, right)
+    `changes` maps an argument's name to its new value, or to a function of all arguments that gives it.
 
     >>> double = changed("relu_forward", x=lambda a: 2 * a["x"])
     >>> double({"x": np.array([1.0, -1.0])}, None)
@@ -75,17 +65,7 @@ def without_nan(values):
 
 
 def maximum(values):
-    """Usual mistakes in a maximum along the last axis and its index.
-
-    Parameters
-    ----------
-    values : callable
-        Function of the arguments (a dict) that gives the array whose maximum is taken.
-
-    Returns
-    -------
-    table : dict of words -> function of (a, right)
-    """
+    """Usual mistakes in a maximum along the last axis and its index, of a function of the arguments."""
 
     def of(change):
         return lambda a, r: {"y": change(values(a)).max(-1), "winner": change(values(a)).argmax(-1)}

@@ -58,12 +58,7 @@ class MemoryInCOrder:
 
 
 def table(kernel):
-    """Make the wrong versions of one kernel from its right outputs.
-
-    Returns
-    -------
-    table : dict of words -> function of (a, right)
-        As the tables of the single kernels.
+    """Make the wrong versions of one kernel from its right outputs, as a table like those of the kernels.
 
     >>> list(table("maxout_forward"))[-2]
     'returned in another order: winner, y'

@@ -3,6 +3,7 @@
 With them the textbook's network shows what a program with this mistake computes.
 """
 
+import inspect
 from functools import partial
 
 import numpy as np
@@ -13,18 +14,23 @@ from mnp.verify.mistakes import TABLE
 
 
 def wrong_kernel(kernel, mistake):
-    """Make a kernel of a wrong version of `TABLE`, which gives the outputs that come out wrong."""
+    """Make a kernel, in the type of its inputs, of a wrong version of `TABLE`."""
 
     def function(*args, **keywords):
         a = reference.bind(kernel, args, keywords)
         right = reference.call(kernel, a)
-        outputs = {**right, **mistake(a, right)}
-        for name in reference.IN_PLACE.get(kernel, ()):
-            for array, value in zip(a[name], outputs[name], strict=True):
-                array[...] = value
-        outputs = tuple(outputs.values())
-        return None if kernel in reference.IN_PLACE else outputs if len(outputs) > 1 else outputs[0]
+        outputs = {**right, **mistake({name: reference.widen(value) for name, value in a.items()}, right)}
+        if kernel in reference.IN_PLACE:
+            for name in reference.IN_PLACE[kernel]:
+                for array, value in zip(a[name], outputs[name], strict=True):
+                    array[...] = value
+            return None
+        dtype = next((v.dtype for v in a.values() if isinstance(v, np.ndarray) and v.dtype.kind == "f"), None)
+        arrays = [None if value is None else np.asarray(value) for value in outputs.values()]
+        arrays = [v.astype(dtype) if dtype and v is not None and v.dtype.kind == "f" else v for v in arrays]
+        return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
+    function.__signature__ = inspect.signature(reference.function(kernel))
     return function
 
 
