@@ -69,21 +69,20 @@ def test_a_breakpoint_left_in_a_hand_in_is_passed_over(tmp_path):
     assert sum(check["points"] for check in found["tasks"]["task3"].values()) == 20
 
 
-IMPORTS = {
-    "from numpy.typing import NDArray": True,
-    "import numpy.linalg as la, numpy.ma, numpy.polynomial.polynomial": True,
-    "from numpy.lib.stride_tricks import sliding_window_view": True,
-    "from numpy import *": True,  # which loads every submodule
-    "from __future__ import annotations\nimport math, itertools, dataclasses": True,
-    "try:\n    import matplotlib.pyplot as plt\nexcept ImportError:\n    plt = None": True,
-    "import pandas as pd": False,
-    "from task1_convolution import conv2d_forward": False,
-    "import mnp": False,
-    "from . import helper": False,
-}
+ALLOWED = """from __future__ import annotations
+from numpy.typing import NDArray
+import numpy.linalg as la, numpy.ma, numpy.polynomial.polynomial
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy import *  # which loads every submodule
+import math, itertools, dataclasses
+try:
+    import matplotlib.pyplot as plt
+except ImportError:
+    plt = None"""
+REJECTED = ("import pandas", "from task1_convolution import conv2d_forward", "import mnp", "from . import x")
 
 
-@pytest.mark.parametrize("line", IMPORTS)
+@pytest.mark.parametrize("line", [ALLOWED, *REJECTED])
 def test_imports_are_judged_alike_on_the_students_machine_and_by_the_grader(folder, tmp_path, line):
     text = f"{line}\n{full(MAXOUT)}"
     write(folder, MAXOUT, text)
@@ -91,7 +90,7 @@ def test_imports_are_judged_alike_on_the_students_machine_and_by_the_grader(fold
     hand_in(tmp_path, "one", {f"{MAXOUT.stem}.py": text})
     found = tool("grade").judge(submissions.one(tmp_path / "one"), ["task3"], 4711)
     points = sum(check["points"] for check in found["tasks"]["task3"].values())
-    assert points == 20 * IMPORTS[line]
+    assert points == (20 if line == ALLOWED else 0)
     assert f"task3: {points} of 20 points" in told
     if points == 0:
         message = found["tasks"]["task3"]["test_k_of_one"]["message"]
