@@ -73,11 +73,6 @@ class Faces:
         return rows
 
     @property
-    def checksum(self):
-        """The first 16 hexadecimal digits of `content_sha256`."""
-        return self.content_sha256[:16]
-
-    @property
     def people(self):
         """The names of all people, sorted."""
         return tuple(self._rows)
@@ -156,8 +151,6 @@ class Faces:
     def people_outside(self, fold):
         """View 2: the people of the nine other folds, who may be trained on before testing `fold`."""
         folds = self.people_of("people")
-        if not 0 <= fold < len(folds):
-            raise MnpError(f"no fold {fold}: View 2 has folds 0 to {len(folds) - 1}")
         return tuple(name for f, people in enumerate(folds) if f != fold for name in people)
 
     def training_rows(self, people, least=1):

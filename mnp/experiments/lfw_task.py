@@ -3,7 +3,6 @@
 import numpy as np
 
 from mnp.data.dataset import checksum
-from mnp.errors import MnpError
 from mnp.experiments import verification
 from mnp.experiments.lfw_data import load_faces
 from mnp.experiments.registry import PAIRS, SUMMARY
@@ -102,8 +101,6 @@ def features_of(net, images):
     net = fold_batchnorm(net)
     names = list(net.layers)
     last = max(i for i, layer in enumerate(net.layers.values()) if isinstance(layer, Dense))
-    if last == 0:
-        raise MnpError("the network has a single layer: there is no feature before it")
     parts = []
     for start in range(0, len(images), BATCH):
         x = images[start : start + BATCH]

@@ -456,7 +456,7 @@ def test_another_crop_or_another_archive_gets_another_array(folder, tmp_path):
     other["Ada_Ash/Ada_Ash_0001.jpg"] = drawn_lfw.drawing(77, 1)
     drawn_lfw.pack(other, tmp_path / "lfw-deepfunneled.tgz")
     c = quiet(tmp_path)
-    assert c.content_sha256 != a.content_sha256 and c.checksum != a.checksum == b.checksum
+    assert c.content_sha256 != a.content_sha256 == b.content_sha256
     assert not np.array_equal(c.images[0], a.images[0]) and np.array_equal(c.images[1:], a.images[1:])
 
 
@@ -644,8 +644,6 @@ def test_no_person_of_a_test_fold_is_in_training(folder):
             for r in (*pairs.first[pairs.fold == fold], *pairs.second[pairs.fold == fold])
         }
         assert tested and not trained & tested and trained | set(folds[fold]) == set(faces.people)
-    with pytest.raises(MnpError, match="no fold 10: View 2 has folds 0 to 9"):
-        faces.people_outside(10)
 
 
 def test_view_1_trains_and_tests_on_different_people(folder):
