@@ -115,7 +115,7 @@ def parse(name, argv):
     parser = Parser(prog=f"mnp {name}", description=f"{text[0].upper()}{text[1:]}.", epilog=epilog)
     for names, options in arguments:
         parser.add_argument(*names, **options)
-    return parser.parse_intermixed_args(argv)
+    return parser.parse_intermixed_args(argv, argparse.Namespace(words=argv))
 
 
 def operand_from(args, name, option, belongs):
@@ -224,13 +224,13 @@ def run(args):
     limit_threads(args.threads)
     from mnp.runs import run as run_recipe
 
-    recipe, seeds, out = args.recipe, args.seeds, args.out
+    recipe, seeds = args.recipe, args.seeds
     if recipe is None:
         recipe, seeds = experiment_in(args)
     try:
         run_recipe(
             recipe,
-            out,
+            args.out,
             data=args.data,
             seed=args.seed,
             seeds=seeds,
@@ -242,10 +242,8 @@ def run(args):
             figures=not args.no_figures,
             log=partial(print, flush=True),
         )
-    except KeyboardInterrupt as interrupt:
-        if not interrupt.args:  # before the run had a folder
-            raise
-        return fail(f"interrupted; resume with: {shlex.join(resume_words(args, *interrupt.args))}", 130)
+    except KeyboardInterrupt:
+        return fail(f"interrupted; the same command resumes it: mnp run {shlex.join(args.words)}", 130)
 
 
 def limit_threads(count):
@@ -266,15 +264,6 @@ def experiment_in(args):
     if args.seed is not None or args.seeds is not None or args.set:
         raise MnpError("--seed, --seeds and --set belong to a RECIPE; --resume takes all that from --out")
     return read_experiment(args.out), read_seeds(args.out)
-
-
-def resume_words(args, out):
-    """The command that resumes a run: all that the recipe in its folder does not say."""
-    words = ["mnp", "run", "--resume", "--out", out]
-    given = {"--from": args.source} | {f"--{n}": getattr(args, n) for n in ("data", "backend", "results")}
-    given |= {"--threads": args.threads, "--jobs": args.jobs if args.jobs > 1 else None}
-    words += [word for option, value in given.items() if value is not None for word in (option, str(value))]
-    return [*words, *(["--no-figures"] if args.no_figures else [])]
 
 
 @command(
@@ -328,7 +317,7 @@ def report(args):
     argument("--results", metavar="DIR", help="also write DIR/vgg16-sizes.json"),
 )
 def sizes(args):
-    from mnp.experiments.vgg_sizes import format_sizes, vgg16_sizes
+    from mnp.experiments.sizes import format_sizes, vgg16_sizes
     from mnp.files import atomic_write, make_folder, to_json
     from mnp.pruning.sizes import FORMULAS
 

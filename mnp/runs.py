@@ -97,28 +97,25 @@ def run(
     out = str(out or default_folder(experiment).as_posix()) + ("-seeds" if seeds and not out else "")
     options = {"data": data, "backend": backend, "log": log, "source": source}
     repeat = repeat_command(experiment, changes, seeds, backend, results, recipe)
-    try:
-        if seeds:
-            log(f"{experiment.name}, seeds {seeds[0]} to {seeds[-1]}, into {out}")
-            made = several.run_seeds(experiment, list(seeds), out, jobs=jobs, command=repeat, **options)
-            rows = made["rows"]
-            log("\n" + format_table(made["aggregate"]))
-            log(format_summary(made))
-        else:
-            log(f"{experiment.name}, seed {experiment.seed}, into {out}")
-            if experiment.has_folds:
-                from mnp.experiments.lfw_folds import run_folds
+    if seeds:
+        log(f"{experiment.name}, seeds {seeds[0]} to {seeds[-1]}, into {out}")
+        made = several.run_seeds(experiment, list(seeds), out, jobs=jobs, command=repeat, **options)
+        rows = made["rows"]
+        log("\n" + format_table(made["aggregate"]))
+        log(format_summary(made))
+    else:
+        log(f"{experiment.name}, seed {experiment.seed}, into {out}")
+        if experiment.has_folds:
+            from mnp.experiments.lfw_folds import run_folds
 
-                rows = run_folds(experiment, out, jobs=jobs, **options)
-            else:
-                rows = runner.run(experiment, out, **options, **callbacks)
-            log("\n" + format_table(rows))
-            made = several.make_results({experiment.seed: rows}, experiment, out, repeat)
-        save_results(experiment, made, results, None if seeds else out, log)
-        if figures:
-            draw_figures(out, log)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(out) from None  # the caller says how to resume it
+            rows = run_folds(experiment, out, jobs=jobs, **options)
+        else:
+            rows = runner.run(experiment, out, **options, **callbacks)
+        log("\n" + format_table(rows))
+        made = several.make_results({experiment.seed: rows}, experiment, out, repeat)
+    save_results(experiment, made, results, None if seeds else out, log)
+    if figures:
+        draw_figures(out, log)
     return rows
 
 

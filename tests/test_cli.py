@@ -165,9 +165,8 @@ def test_an_interrupt_says_how_to_resume_and_exits_130(tmp_path):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
     assert process.returncode == 130 and "Traceback" not in err
-    assert err.strip().splitlines()[-1] == (
-        "mnp: interrupted; resume with: mnp run --resume --out 'an out' --backend textbook"
-    )
+    same = shlex.join([*RUN, "--out", "an out", "--set", *SMALL, "train.epochs=500"])
+    assert err.strip().splitlines()[-1] == f"mnp: interrupted; the same command resumes it: mnp {same}"
 
 
 @pytest.mark.posix

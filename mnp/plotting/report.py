@@ -7,8 +7,8 @@ from string import Template
 
 import matplotlib
 
-from mnp.experiments.layer_sizes import layer_sizes
 from mnp.experiments.results import against_control, describe_round, format_data, table_cells
+from mnp.experiments.sizes import layer_sizes
 
 PAGE = Template("""<!doctype html>
 <html lang="en">

@@ -33,7 +33,7 @@ from mnp.experiments.recipes import (
 )
 from mnp.experiments.registry import default_folder, experiment_from, get_experiment, read_experiment
 from mnp.experiments.results import FACE_COLUMNS
-from mnp.experiments.vgg_sizes import vgg16_sizes
+from mnp.experiments.sizes import vgg16_sizes
 from mnp.kernels import textbook
 from mnp.nn import augment, vgg16
 

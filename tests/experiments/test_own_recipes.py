@@ -128,7 +128,7 @@ def test_own_network_ranking_policy_and_augmentation_on_own_data(mine, tmp_path,
 
     monkeypatch.setattr(runner, "save_checkpoint", stops)
     assert cli.main([*words, "--out", "again"]) == 130
-    resume = capsys.readouterr().err.partition("resume with: ")[2].split()
+    resume = capsys.readouterr().err.partition("resumes it: ")[2].split()
     monkeypatch.setattr(runner, "save_checkpoint", save)
     assert cli.main(resume[1:]) == 0
     assert_same_bits(tmp_path / "again", tmp_path / "whole")
