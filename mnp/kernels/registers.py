@@ -1,8 +1,10 @@
 """Register tiles: blocks of SIMD accumulators for Numba. The one low-level file; it knows no layers.
 
-A CPU multiplies and adds 16 floats in one instruction, but only as fast as it is fed. In a plain loop
-every multiply-add waits for a load or two. A register tile loads a few vectors and uses each of them
-many times, while all the sums stay in the CPU's registers from the first term to the last:
+      for p, q, i:  t[p, q] += w[p, i] * x[i, q]                      # the plain loop
+
+A CPU multiplies and adds 16 floats in one instruction, but only as fast as it is fed. In this loop every
+multiply-add waits for a load or two. A register tile loads a few vectors and uses each of them many
+times, while all the sums stay in the CPU's registers from the first term to the last:
 
                           x[x_at + 0*x_step : ][:16]       x[x_at + 1*x_step : ][:16]
                             one load: 16 lanes               one load: 16 lanes

@@ -1,14 +1,15 @@
-"""Dense layers, alone or with ReLU, dropout and maxout behind them: the loops.
+"""Dense layers, alone or with ReLU, dropout and maxout behind them. The plain loop, forward:
 
-Forward, a tile multiplies 6 examples by 4 neurons (or 1 by 8; AVX2: 3 by 4), lanes along the features,
-and adds the lanes up at the end; the maximum over each unit's neurons is taken while their sums are at hand:
+      for n, o:  z[n, o] = bias[o]                                    o = u*k + j
+          for i:  z[n, o] += weight[o, i] * x[n, i]
 
-      z[n, o] = bias[o] + sum_i weight[o, i] x[n, i],      o = u*k + j
+A tile multiplies 6 examples by 4 neurons (or 1 by 8; AVX2: 3 by 4), lanes along the features, and adds the
+lanes up at the end; the maximum over each unit's neurons is taken while their sums are at hand.
 
-Backward, only winners carry a gradient (of a plain dense layer, where k = 1, all that is not zero):
+Backward, only winners carry a gradient g (of a plain dense layer, where k = 1, all that is not zero):
 
-      dx[n, :]         = sum_u g[n, u] weight[u, winner[n, u], :]
-      dweight[u, j, :] = sum_{n : winner[n, u] = j} g[n, u] x[n, :]
+      for n, u:  j = winner[n, u]
+          dx[n, :] += g[n, u] * weight[u, j, :];  dweight[u, j, :] += g[n, u] * x[n, :]
 
 Both are sums of few rows out of many: the rows are listed first, then added up 128 columns at a time (AVX2:
 96). Such a strip of all rows stays in a near cache while every list goes by.

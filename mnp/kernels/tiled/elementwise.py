@@ -1,7 +1,7 @@
 """Element by element: ReLU, and the SGD update of eight arrays per call.
 
-      y = max(x, 0)
-      v = momentum * v + g + weight_decay * w,    w = w - lr * v,    w = v = 0 where the mask is False
+      for i:  y[i] = max(x[i], 0)
+      for i:  v[i] = momentum * v[i] + g[i] + weight_decay * w[i];  w[i] -= lr * v[i];  0 where masked
 
 ReLU gains nothing from tiles. It is here so that a captured network (`parallel.capture`) contains it.
 """

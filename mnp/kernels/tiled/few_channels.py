@@ -1,6 +1,7 @@
 """The gradient of a 3x3 convolution's weights where few channels come in: plain products along the rows.
 
-      dweight[f, c, i, j] = sum_{n, a, b} dy[n, f, a, b] * x[n, c, a + i - padding, b + j - padding]
+      for n, f, a, b, c, i, j:                                        # the plain loop
+          dweight[f, c, i, j] += dy[n, f, a, b] * x[n, c, a + i - padding, b + j - padding]
 
 Short filters (`winograd_gradient`) save multiplications, but first want sums and differences of all pixels,
 with channels in the lanes: three channels would fill three lanes of 16. Here 16 neighbours b are the lanes.

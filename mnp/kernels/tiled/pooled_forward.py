@@ -1,11 +1,12 @@
-"""Convolution and 2x2 max pooling in one pass: the SIMD lanes are pooling windows.
+"""Convolution and 2x2 max pooling in one pass: the SIMD lanes are pooling windows. The plain loop:
 
-A register tile keeps, for P filters and 16 neighbouring windows (AVX2: 8), four sums each: one for each
-pixel of the window. When the last tap is in, the maximum and its winner are taken in registers, so that the
-convolution's output is never written:
+      for n, f, a, b:
+          for q in 0, 1, 2, 3:  z[q] = bias[f]                        the window's four pixels
+              for c, i, j:  z[q] += weight[f, c, i, j] * x[n, c, 2a + q/2 + i, 2b + q%2 + j]
+          y[n, f, a, b], winner[n, f, a, b] = max(z), argmax(z)
 
-      y4[n, f, q] = bias[f] + sum_{c,i,j} weight[f,c,i,j] x[n, c, 2a + q/2 + i, 2b + q%2 + j]
-      y[n, f, a, b], winner[n, f, a, b] = max, argmax over q = 0..3
+A register tile keeps, for P filters and 16 neighbouring windows (AVX2: 8), their four sums each. When the
+last tap is in, maximum and winner are taken in registers: the convolution's output is never written.
 
 For that, one image at a time is laid out so that windows lie side by side (`lay_out_windows`):
 

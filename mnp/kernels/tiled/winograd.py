@@ -1,6 +1,7 @@
 """Convolution with fewer multiplications, in panels of 64 squares of 2x2 outputs (see `winograd_factors`).
 
-      y[n, f, p, q] = bias[f] + sum_{c, i, j} weight[f, c, i, j] * xp[n, c, p + i, q + j]
+      for n, f, p, q:  y[n, f, p, q] = bias[f]                        # the plain loop
+          for c, i, j:  y[n, f, p, q] += weight[f, c, i, j] * xp[n, c, p + i, q + j]
 
 A panel's squares lie in the lanes of 4 vectors:
 

@@ -1,6 +1,7 @@
 """The gradient of a 3x3 convolution's weights with 16 products instead of 36 (see `winograd_factors`).
 
-      dweight[f, c, i, j] = sum_{n, p, q} dy[n, f, p, q] * xp[n, c, p + i, q + j]
+      for n, f, p, q, c, i, j:                                        # the plain loop
+          dweight[f, c, i, j] += dy[n, f, p, q] * xp[n, c, p + i, q + j]
 
 A factor's gradient is the sum over all squares of the output's gradient times the other factor; seen from a
 product, the outputs y0 = A + B + C and y1 = B - C + D hand back
