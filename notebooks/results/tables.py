@@ -25,6 +25,7 @@ CLAIMS = (  # task, what the paper's abstract states, the recipe that repeats it
 CONTROLS = {  # recipe: that of its controls
     "mnist": "mnist-controls",
     "mnist-caffe": "mnist-caffe-controls",
+    "mnist-combined": "mnist-combined-controls",
 }
 VGG16 = 2622, 4, ["fc6"]  # classes, k, maxout layers: the row that fits the abstract's -61 %
 SPEED = (  # the rows of the README's short table
@@ -95,7 +96,8 @@ def claims_table():
             spreads = {line["step"]: line["error_sd"] for line in (first, last)}
         errors = (stored.format_sd(line["error_mean"], spreads[line["step"]]) for line in (first, last))
         removed = f"-{percent(last['reduction'])} (-{percent(last['reduction_without_maxout'])})"
-        controls = (control(recipe, arm, index) for arm in ("unpruned", "small"))
+        rounds = sum(line["arm"] == last["arm"] for line in read(recipe)["aggregate"][1 : index + 1])
+        controls = (control(recipe, arm, rounds) for arm in ("unpruned", "small"))
         rows.append([task, claim, f"`{recipe}`", removed, " → ".join(errors), *controls])
     columns = ["task", "abstract", "recipe", "removed here", "test error, %"]
     columns += ["nothing removed", "small from scratch"]
@@ -105,19 +107,26 @@ def claims_table():
     return f"{table(columns, rows)}\n\n{full}: -{removed} of the network without maxout."
 
 
-def control(recipe, arm, index):
-    """Error of an arm of the controls, trained for as long as the round `index`; empty if there is none."""
+def control(recipe, arm, rounds):
+    """Error of an arm of the controls after so many rounds of retraining; empty if there is none."""
     rows = [row for row in read(CONTROLS[recipe])["rows"] if row["arm"] == arm] if recipe in CONTROLS else []
     if not rows:
         return ""
     # An arm that is trained from new weights has a round 0 of its own.
-    step = sorted({row["step"] for row in rows})[index - (rows[0]["kind"] != "train")]
+    step = sorted({row["step"] for row in rows})[rounds - (rows[0]["kind"] != "train")]
     return stored.format_sd(*mean_sd_se([row["error"] for row in rows if row["step"] == step])[:2])
 
 
 def controls_table(results):
     """What each arm ends at, compared with the network that nothing was removed from."""
     return stored.paired_table(results, "unpruned")
+
+
+def retrained_table(results):
+    """The arms of another retraining beside the unpruned network of the usual one."""
+    usual = [row for row in read("mnist-caffe-controls")["rows"] if row["arm"] == "unpruned"]
+    usual = [row | {"arm": "nothing removed, mnist-caffe"} for row in usual]
+    return stored.paired_table(results | {"rows": usual + results["rows"]}, "nothing removed, mnist-caffe")
 
 
 def ranking_sentence():
@@ -360,6 +369,14 @@ TABLES = {
     "mnist": mnist_table,
     "mnist-caffe-controls": lambda: table_of("mnist-caffe-controls", controls_table),
     "mnist-controls": lambda: table_of("mnist-controls", controls_table),
+    "mnist-caffe-retrained": lambda: table_of("mnist-caffe-retrained", retrained_table),
+    "fashion-caffe-controls": lambda: table_of("fashion-caffe-controls", controls_table),
+    "mnist-combined-controls": lambda: table_of(
+        "mnist-combined-controls", lambda results: stored.rounds_table(results, "win_counts", "unpruned")
+    ),
+    "mnist-tiny-100": lambda: table_of(
+        "mnist-tiny-100", lambda results: stored.paired_table(results, "small")
+    ),
     "mnist-relevance": lambda: table_of(
         "mnist-relevance", lambda results: stored.rankings_table(results["aggregate"])
     ),
