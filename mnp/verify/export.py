@@ -19,11 +19,7 @@ TARGETS = ("onnx", "safetensors", "torch", "checkpoint")
 
 
 def read_state(path):
-    """Read a state_dict from a safetensors file, or from a PyTorch file by `torch.load(weights_only=True)`.
-
-    Returns
-    -------
-    state : dict of name -> array
+    """Read arrays by name from a safetensors file, or from a PyTorch file by `torch.load(weights_only=True)`.
 
     Raises MnpError for a file that is neither, or holds anything but tensors.
     """
@@ -48,9 +44,8 @@ def _read_torch(path, data):
         for name, value in state.items():
             if not torch.is_tensor(value):  # a training checkpoint, often: {"state_dict": ..., "epoch": 3}
                 raise ValueError(f"{name!r} is a {type(value).__name__}, not a tensor")
-        tensors = {str(name): tensor.detach() for name, tensor in state.items()}
-        # NumPy knows no bfloat16.
-        return {name: (t.float() if t.dtype == torch.bfloat16 else t).numpy() for name, t in tensors.items()}
+            state[name] = value.float() if value.dtype == torch.bfloat16 else value  # unknown to NumPy
+        return {str(name): tensor.detach().numpy() for name, tensor in state.items()}
     except pickle.UnpicklingError:
         reason = "it holds more than tensors, or is no such file: write model.state_dict() by torch.save"
     except Exception as error:  # whatever torch finds wrong with the file

@@ -11,11 +11,10 @@ INTEGERS = ("winner", "counts")
 
 @dataclass
 class Verdict:
-    """Result of checking one kernel.
+    """Result of checking one kernel: `status` is "passed", "failed" or "not implemented".
 
-    `status` is "passed", "failed" or "not implemented"; `cases` how many were judged, `wrong` how many
-    of them failed, `not_run` how many were left when the kernel was stopped; `lines` what to print
-    about the first mismatch; `looks_like` the usual mistakes that would give these answers, best guess first.
+    `cases` were judged, `wrong` of them failed, `not_run` were left when the kernel was stopped; `lines` tell
+    the first mismatch, `looks_like` the usual mistakes that would give these answers, best guess first.
     """
 
     kernel: str

@@ -44,12 +44,7 @@ class ProgramError(Exception):
 
 
 class Program(types.ModuleType):
-    """A module whose kernels are those of a program.
-
-    Parameters
-    ----------
-    command : str
-        Split as a shell does it; started without a shell in the working folder.
+    """A module whose kernels are those of a command, split as by a shell, started without one.
 
     Raises MnpError for a command that does not start or does not list its kernels, and without the library
     safetensors.

@@ -116,19 +116,10 @@ def named(kernel, returned):
 
 
 def call(kernel, args):
-    """Run a definition on copies of the arguments, and name what it returns.
+    """Run a definition on copies of the arguments, floating ones in float64, and name what it returns.
 
-    Parameters
-    ----------
-    kernel : str
-    args : dict
-        Arguments by name. Floating arrays are widened to float64 first.
-
-    Returns
-    -------
-    outputs : dict
-        Output name -> array, tuple of arrays, or None for a dx that was not asked for. A kernel
-        that works in place gives the arrays as it left them.
+    Returns a dict of output name -> array, tuple of arrays, or None for a dx that was not asked for. A kernel
+    that works in place gives the arrays as it left them.
     """
     args = {name: widen(value) for name, value in args.items()}
     returned = function(kernel)(**args)

@@ -29,20 +29,9 @@ NAMES = {np.dtype(kind): name for name, kind in DTYPES.items()}
 
 
 def to_bytes(arrays, metadata=None):
-    """Write named arrays into the bytes of a safetensors file.
+    """Write named arrays, and metadata (a dict of str), into the bytes of a safetensors file.
 
-    Parameters
-    ----------
-    arrays : dict of name -> array
-        Any strides; types as in DTYPES.
-    metadata : dict of str -> str, optional
-
-    Returns
-    -------
-    data : bytes
-        The same arrays give the same bytes.
-
-    Raises MnpError for another type.
+    The same arrays give the same bytes, whatever their strides. Raises MnpError for types not in DTYPES.
 
     >>> len(to_bytes({"x": np.zeros(2, np.float32)}))
     72
@@ -76,20 +65,10 @@ def store(arrays, key, value):
 
 
 def from_bytes(data, where="safetensors"):
-    """Read named arrays from the bytes of a safetensors file.
+    """Read named arrays from the bytes of a safetensors file, which a message calls `where`.
 
-    Parameters
-    ----------
-    data : bytes
-    where : str
-        What a message calls the file.
-
-    Returns
-    -------
-    arrays : dict of name -> array
-        BF16, which NumPy does not have, becomes float32.
-
-    Raises MnpError if the library finds the file damaged or is not installed, and for other types.
+    BF16, which NumPy does not have, becomes float32. Raises MnpError if the library finds the file damaged or
+    is not installed, and for other types.
     """
     library, arrays = need("safetensors"), {}
     try:

@@ -51,17 +51,9 @@ def layer_arrays(layer):
 
 
 def to_state_dict(net):
-    """Arrays of a network under PyTorch's names and in PyTorch's shapes.
+    """Copies of a network's arrays under PyTorch's names and in PyTorch's shapes, in C order.
 
-    Parameters
-    ----------
-    net : Network
-        Of the layers of `mnp.nn`; dense, pruned or masked.
-
-    Returns
-    -------
-    state : dict of name -> array, C order
-        As the module's docstring lists. Copies, not views.
+    Raises MnpError for a layer that is none of `mnp.nn` and not registered.
 
     >>> from mnp.nn import lenet5
     >>> state = to_state_dict(lenet5(units=6, k=4))

@@ -31,17 +31,8 @@ import numpy as np  # noqa: F401
 def stub_source(names=None, file="my_kernels.py"):
     """Return the source of a module in which the named kernels raise NotImplementedError.
 
-    Parameters
-    ----------
-    names : list of str, optional
-        Kernels; the default is all plain ones, without the fused pairs.
-    file : str
-        What the module's docstring calls itself.
-
-    Returns
-    -------
-    source : str
-        Python. The docstrings are the textbook's, and their examples run as doctests.
+    The default is all plain kernels, without the fused pairs. The docstrings are the textbook's, and their
+    examples run as doctests; that of the module calls itself `file`.
 
     Raises MnpError for a name that is not a kernel.
 
@@ -61,20 +52,17 @@ def stub_source(names=None, file="my_kernels.py"):
 
 
 def program_source(language, example=False):
-    """Return the source of a program for `mnp check --command`.
+    """Return the source of a program for `mnp check --command`, in "c", "javascript" or "rust".
 
-    Parameters
-    ----------
-    language : str
-        "c", "javascript" or "rust".
-    example : bool
-        Then five or six kernels are written; otherwise they are to be filled in.
+    In an example five or six kernels are written; otherwise they are to be filled in.
 
     >>> print(program_source("c")[:13])
     /* Kernels in
     """
     file, unwritten = LANGUAGES[language]
     source = (EXAMPLES / file).read_text(encoding="utf-8")
-    if example:
-        return source
-    return re.sub(r" +/[/*] the kernel itself.*?(?=^})", f"{unwritten}\n", source, flags=re.S | re.M)
+    return (
+        source
+        if example
+        else re.sub(r" +/[/*] the kernel itself.*?(?=^})", f"{unwritten}\n", source, flags=re.S | re.M)
+    )
