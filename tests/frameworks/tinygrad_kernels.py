@@ -31,10 +31,10 @@ def take(values, winner):
 def first_max(values):
     """Maximum along the last axis, and its first index; a NaN is a maximum, the first one wins."""
     nan = values.isnan()
-    numbers = nan.where(-float("inf"), values)
-    is_top = nan.max(-1, keepdim=True).where(nan, numbers == numbers.max(-1, keepdim=True))
-    winner = is_top.cast(dtypes.int32).argmax(-1)
-    return take(values, winner).numpy(), winner.numpy()
+    numbers, any_nan = nan.where(-float("inf"), values), nan.max(-1, keepdim=True)
+    top = any_nan.where(float("nan"), numbers.max(-1, keepdim=True))
+    winner = any_nan.where(nan, numbers == top).cast(dtypes.int32).argmax(-1)
+    return top.squeeze(-1).numpy(), winner.numpy()
 
 
 def windows(x, size, stride):

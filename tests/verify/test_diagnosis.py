@@ -292,6 +292,16 @@ def test_a_guess_that_does_not_explain_the_case_that_is_shown_is_left_out():
     assert judged("maxout_forward", maxout_forward).looks_like == []
 
 
+def test_infinity_times_zero_is_no_overflow():
+    """A gather by a product with zeros and ones makes NaN of minus infinity; it is no usual mistake."""
+
+    def maxout_forward(z):
+        y, winner = textbook.maxout_forward(z)
+        return np.where(np.isinf(y), z.dtype.type(np.nan), y), winner
+
+    assert judged("maxout_forward", maxout_forward).looks_like == []
+
+
 def test_no_guess_is_told_twice_in_other_words():
     def dense_backward(dy, x, weight, need_dx=True):
         dx, dweight, dbias = textbook.dense_backward(dy, x, weight, need_dx)
