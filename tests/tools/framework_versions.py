@@ -187,7 +187,8 @@ def of_tinygrad():
         "max, gradient": gradient(lambda z: z.max(1)),
         "max_pool2d, gradient": gradient(lambda z: z.reshape(1, 1, 1, 4).max_pool2d((1, 4))),
     }
-    return {**row, "ties": ties, "remarks": "its interpreter in Python"}
+    wrong = f"; another result in {', '.join(row['wrong'])}" if row["wrong"] else ""
+    return {**row, "ties": ties, "remarks": f"its interpreter in Python{wrong}"}
 
 
 # --- the environments ------------------------------------------------------------------------------------
