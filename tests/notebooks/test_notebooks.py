@@ -97,6 +97,8 @@ def test_cells_are_few_and_short(name):
         told_lines = [line for line in text.splitlines() if line.strip() and not IMPORT.match(line)]
         assert len(told_lines) <= LINES, text
         assert max(map(len, text.splitlines())) <= 125, text  # what a page of JupyterLab shows
+        if "@mnp.register_" in text:  # the reader's own ranking or layer: to define it is the point
+            continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
                 assert node.end_lineno - node.lineno + 1 <= FUNCTION_LINES, text
