@@ -21,7 +21,8 @@ from mnp.plotting.style import arm_label
 from mnp.tables import text_table
 
 FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
-RECORDS = ("mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record")
+RECIPES = ("mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record")
+RECORDS = (*RECIPES, "mnist-tiny-100")
 LEFT = ("operation", "method", "network", "removed", "arXiv")  # columns of words; the others are numbers
 RUN = ("round", "operation", "parameters", "reduction", "no maxout", "error before", "error after")
 PAIRED = "change: against the unpruned network of the same seed, in percentage points"
@@ -233,6 +234,7 @@ def own_records(folder=None, names=RECORDS):
     for name in names:
         results = read_results(name, folder)
         unpruned, *lines = results["aggregate"]
+        lines = [line for line in lines if line["arm"] in ("", "win_counts")]  # no controls
         for line in [line for line in lines if line["kind"] != "neurons"] or lines[-1:]:
             removed = "neurons" if line["kind"] == "neurons" else "weights"
             record = {

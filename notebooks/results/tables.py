@@ -175,7 +175,7 @@ def mnist_table():
     Rounds that a recipe shares with one above it (`mnp run --from`) are listed once.
     """
     rows, seen = [], set()
-    for recipe in stored.RECORDS:
+    for recipe in stored.RECIPES:
         for line in read(recipe)["aggregate"]:
             key = tuple(line[name] for name in ("kind", "k", "params", "error_mean", "error_sd"))
             if key not in seen:
@@ -190,7 +190,7 @@ def mnist_table():
                     ]
                 )
     columns = ["recipe", "round", "parameters", "not zero", "reduction", "error %, mean ± sd"]
-    return with_command(table([*columns, "change, 95 % interval"], rows), *map(read, stored.RECORDS))
+    return with_command(table([*columns, "change, 95 % interval"], rows), *map(read, stored.RECIPES))
 
 
 def records():
@@ -280,6 +280,24 @@ def spills_table():
     rows = [[*(str(row[name]) for name in ("cpu", "loops", "loops_with_stores"))] for row in results["rows"]]
     columns = ["CPU", "innermost loops that multiply and add", "of these, with a vector stored on the stack"]
     return with_command(table(columns, rows), results)
+
+
+def sizes_table():
+    """Parameters, multiply-adds and time of inference by the neurons per unit, and of small networks."""
+    networks = {}
+    for r in read("bench")["rows"]:
+        if "macs" in r:
+            networks.setdefault(r["case"].rpartition(", ")[2], []).append(r)
+    rows = [
+        [
+            name,
+            *(f"{one[key]:,}" for key in ("params", "macs")),
+            *(number(r["mnp_ms"], 3) for r in (one, many)),
+        ]
+        for name, (one, many) in networks.items()
+    ]
+    columns = ["network", "parameters", "multiply-adds", "1 image, ms", "64 images, ms"]
+    return table(columns, rows)
 
 
 def sparse_table():
@@ -395,6 +413,7 @@ TABLES = {
     "bench": bench_table,
     "machines": machines_table,
     "spills": spills_table,
+    "sizes": sizes_table,
     "sparse": sparse_table,
     "roofline": roofline_table,
     "others": others_list,
