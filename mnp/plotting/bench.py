@@ -22,7 +22,7 @@ def plot_benchmark(report):
     """
     if isinstance(report, dict) and report.get("rows") and all("macs" in row for row in report["rows"]):
         return plot_sizes(report["rows"])
-    figure, (left, right) = new_figure(2, size=(9.6, 7.2), width_ratios=(3, 2))
+    figure, (left, right) = new_figure(2, size=(9.6, 9.0), width_ratios=(3, 2))
     try:
         draw_ratios(report["rows"], left)
         draw_scaling(report["rows"], right)
@@ -101,7 +101,7 @@ def draw_ratios(rows, ax):
         shift = (i - (len(shown) - 1) / 2) * height
         bars = [(y + shift, row[field]) for y, row in enumerate(rows) if row.get(field)]
         for y, value in bars:
-            ax.text(value + 0.05, y, f"{value:.1f}", va="center", fontsize=7)
+            ax.text(value + 0.05, y, f"{value:.1f}", va="center", fontsize=6)
         y, values = zip(*bars, strict=True) if bars else ((), ())
         ax.barh(y, values, height, color=colour, hatch=hatch, edgecolor="white", label=label)
     ax.axvline(1, color="black", linewidth=0.8)
@@ -110,7 +110,7 @@ def draw_ratios(rows, ax):
     ax.margins(x=0.12)
     label_axes(ax, "baseline's time / ours", "case, batch size")
     ax.grid(visible=False)
-    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(shown))
+    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
 
 
 def case_name(row):
