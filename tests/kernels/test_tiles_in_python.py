@@ -138,15 +138,15 @@ def test_infinity_is_where_the_definition_has_it(where):
 @pytest.mark.parametrize(
     "n, features, units, k",
     [
-        (1, 16, 4, 1),
+        (1, 16, 8, 1),
         (7, 41, 3, 3),
         (13, 119, 2, 4),
-        (129, 33, 1, 5),
+        (129, 33, 1, 9),
         (40, 215, 9, 2),
-        (1, 272, 1, 4),  # 17 vectors of features: for one example and few neurons, one and many, six
+        (1, 272, 2, 4),  # 17 vectors of features: for one example and few neurons, one and many, six
         (1, 272, 5, 2),
-        (6, 272, 2, 2),
-        (3, 31, 2, 2),
+        (6, 272, 4, 2),
+        (3, 31, 4, 2),
         (2, 177, 40, 1),  # more units than are listed at a time: dx is added to, whatever is left of a row
         (2, 305, 40, 1),  # and in several strips
     ],
