@@ -49,7 +49,12 @@ def random_shift(images, rng, max_shift):
 
 
 def shift_by_one(images, rng):
-    """`random_shift` by up to one pixel, as the field `train.augment` of a recipe names it."""
+    """`random_shift` by up to one pixel, as the field `train.augment` of a recipe names it.
+
+    >>> x, seeds = np.arange(3).reshape(1, 1, 1, 3), map(np.random.default_rng, range(20))
+    >>> sorted({tuple(shift_by_one(x, rng).ravel().tolist()) for rng in seeds})
+    [(0, 0, 1), (0, 1, 2), (1, 2, 2)]
+    """
     return random_shift(images, rng, 1)
 
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_runs import COMPARE, NEURONS, carry_out
 
@@ -151,6 +152,19 @@ def test_controls_are_compared_with_nothing_removed(folder):
     for arm, cell in zip(("win_counts", "random", "small", "rewound"), cells[1:], strict=True):
         changes = [ends[seed, arm] - ends[seed, "unpruned"] for seed in (0, 1)]
         assert cell[-1].startswith(f"{sum(changes) / 2:+.2f} (")
+
+
+def test_rounds_are_compared_with_those_trained_as_long(folder):
+    found = results.read_results("mnist-caffe-controls", folder)
+    _, cells = results.rounds_table(found, "win_counts", "unpruned")
+    errors = {arm: {} for arm in ("win_counts", "unpruned")}
+    for row in found["rows"]:
+        if row["arm"] in errors:
+            errors[row["arm"]].setdefault(row["step"], []).append(row["error"])
+    pairs = list(zip(*(of_arm.values() for of_arm in errors.values()), strict=True))
+    assert len(cells) == len(pairs) >= 2
+    for cell, (pruned, other) in zip(cells, pairs, strict=True):
+        assert cell[-1].startswith(f"{np.mean(pruned) - np.mean(other):+.2f} (")
 
 
 def test_records_count_against_lenet5(folder):
