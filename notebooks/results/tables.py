@@ -397,6 +397,9 @@ TABLES = {
     "mnist-tiny-100": lambda: table_of(
         "mnist-tiny-100", lambda results: stored.paired_table(results, "small")
     ),
+    "mnist-tiny-100-rounds": lambda: table(
+        *stored.rounds_table(read("mnist-tiny-100"), "win_counts", "unpruned")
+    ),
     "mnist-relevance": lambda: table_of(
         "mnist-relevance", lambda results: stored.rankings_table(results["aggregate"])
     ),
