@@ -141,6 +141,13 @@ EXPERIMENTS = {
             model=AUTHORS,
             prune=PruneRecipe(lr=0.03, policy="cosine", dropout=0.0),
         ),
+        Experiment(
+            "mnist-retrained",
+            "mnist and controls, retrained in the same way",
+            plan="controls",
+            model=WIDE,
+            prune=PruneRecipe(lr=0.03, policy="cosine", dropout=0.0),
+        ),
         *(
             Experiment(
                 name,
