@@ -7,8 +7,8 @@ from mnp.errors import MnpError
 from mnp.experiments.recipes import OwnModel
 from mnp.experiments.registry import SUMMARY
 from mnp.experiments.results import COLUMNS
+from mnp.kernels.shapes import check_finite
 from mnp.nn import Network, evaluate, lenet5, mlp, units_of, vgg16
-from mnp.nn.training import check_finite
 from mnp.process import import_function
 
 BUILDERS = {"lenet5": lenet5, "mlp": mlp, "vgg16": vgg16}

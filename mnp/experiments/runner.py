@@ -94,6 +94,7 @@ def run(
             if meta is None:
                 log(f"round {round.index} of {len(runner.plan) - 1}: {round.label}")
                 state = runner.resume(round) or runner.start(round)
+                state.began = runner.warm_up(state.net)  # compiling is not part of the round's seconds
                 # progress.npz has this error already; a round that starts here needs it for its row.
                 if state.error_before is None:
                     state.untrained = runner.task.evaluate(state.net, runner.data)
@@ -132,7 +133,7 @@ class RoundState:
     train_loss: float | None = None
     wins_lost: float | None = None  # share of all wins that the removed neurons had
     seconds: float = 0.0  # spent before `began`
-    began: float = dataclasses.field(default_factory=time.perf_counter)
+    began: float = 0.0
     arrays: dict = dataclasses.field(default_factory=dict)  # what the ranking saw, for the figures
     untrained: tuple | None = None  # the evaluation before the first epoch
 
@@ -221,7 +222,7 @@ class Runner:
 
     def start(self, round):
         """Load the parent's network, remove what this round removes, make a new optimiser."""
-        rng = self.generator(round)
+        began, rng = time.perf_counter(), self.generator(round)
         if round.parent < 0:
             net = self.task.build_network(self.data, rng, self.backend, round.k)
             for name, k in round.ks:  # with a schedule, the small control has the first k of new neurons
@@ -232,7 +233,6 @@ class Runner:
         else:
             arrays, meta = load_checkpoint(self.checkpoint_path(self.plan[round.parent]))
             net = network_from(arrays, meta, self.backend)
-        began = self.warm_up(net)  # compiling is not part of the round's seconds
         arrays, lost = {}, None
         if round.kind == "neurons":
             net, arrays, lost = self.remove_neurons(net, round)
@@ -244,7 +244,8 @@ class Runner:
         if getattr(section, "dropout", None) is not None:  # the training's is that of the model
             net = with_dropout(net, section.dropout)
         optimizer = self.new_optimizer(round, net)
-        return RoundState(net, optimizer, rng, wins_lost=lost, began=began, arrays=arrays)
+        seconds = time.perf_counter() - began
+        return RoundState(net, optimizer, rng, wins_lost=lost, seconds=seconds, arrays=arrays)
 
     def rewind(self, round, rng):
         """The neurons that are left in the round's parent, with the weights that they began with."""
@@ -318,9 +319,9 @@ class Runner:
         net, batch = net.copy(), self.experiment.train.batch_size
         x, y = self.data.train_images[:batch], self.data.train_labels[:batch]
         with notify_compilation(self.log):
+            net.forward(x)
             loss_and_grads(net, x, y, np.random.default_rng(0))
             SGD(net).step(0.0)
-            net.forward(x)
         return time.perf_counter()
 
     def generator(self, round, ranking=False):
@@ -494,7 +495,6 @@ class Runner:
             reason = error if isinstance(error, MnpError) else f"{type(error).__name__}: {error}"
             self.log(f"{self.progress_path}: cannot be used ({reason}); the round starts again")
             return None
-        state.began = self.warm_up(state.net)
         self.log(f"resuming after epoch {state.epoch} of {round.epochs}")
         return state
 

@@ -1,4 +1,4 @@
-"""Output sizes, and argument checks that all backends share.
+"""Output sizes, and checks of arguments that all backends share.
 
 Every error is one line that names the arrays, prints their shapes and says what was expected.
 """
@@ -77,6 +77,24 @@ def check_floats(kernel, **arrays):
             raise MnpError(
                 f"{kernel}: {first[0]} is {first[1]} but {name} is {array.dtype}: use one float type for all"
             )
+
+
+def check_finite(images, what="images"):
+    """Raise MnpError if images hold NaN or infinity: once for a data set, not for every batch.
+
+    >>> check_finite(np.array([[[[1.0]]], [[[np.nan]]]]))
+    Traceback (most recent call last):
+        ...
+    mnp.errors.MnpError: images: example 1 holds nan; repair it or leave it out
+    """
+    # A sum is NaN or infinite if any of its terms is, and needs no array for it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(images.sum(dtype=np.float64)):
+            return
+    for number, image in enumerate(images):
+        if not np.isfinite(image).all():
+            value = image[~np.isfinite(image)].flat[0]
+            raise MnpError(f"{what}: example {number} holds {value}; repair it or leave it out")
 
 
 def check_ndim(kernel, name, array, axes):

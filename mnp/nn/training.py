@@ -233,24 +233,6 @@ def batches(images, batch_size):
         yield start, images[start : start + batch_size]
 
 
-def check_finite(images, what="images"):
-    """Raise MnpError if images hold NaN or infinity: once for a data set, not for every batch.
-
-    >>> check_finite(np.array([[[[1.0]]], [[[np.nan]]]]))
-    Traceback (most recent call last):
-        ...
-    mnp.errors.MnpError: images: example 1 holds nan; repair it or leave it out
-    """
-    # A sum is NaN or infinite if any of its terms is, and needs no array for it.
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(images.sum(dtype=np.float64)):
-            return
-    for number, image in enumerate(images):
-        if not np.isfinite(image).all():
-            value = image[~np.isfinite(image)].flat[0]
-            raise MnpError(f"{what}: example {number} holds {value}; repair it or leave it out")
-
-
 def check_images(images, net):
     """Return images in native byte order, or raise MnpError: no array, empty, or of another dtype."""
     images = as_array(images, "images")

@@ -10,9 +10,10 @@ prune_round does all three.
 import numpy as np
 
 from mnp.errors import MnpError
+from mnp.kernels.shapes import check_finite
 from mnp.nn import Maxout, output_gradient
 from mnp.nn.base import as_generator, check_backend
-from mnp.nn.training import batches, check_finite, check_images
+from mnp.nn.training import batches, check_images
 from mnp.process import import_function
 from mnp.pruning.neurons import check_keep, keep_top, take_rows
 from mnp.pruning.relevance import (

@@ -7,9 +7,10 @@ import pytest
 
 from mnp.errors import MnpError
 from mnp.kernels import textbook
+from mnp.kernels.shapes import check_finite
 from mnp.nn import SGD, Dense, Flatten, MaxoutDense, Network, evaluate, lenet5, train_epoch
 from mnp.nn.progress import Progress
-from mnp.nn.training import check_finite, first_nonfinite
+from mnp.nn.training import first_nonfinite
 
 
 def generator(seed=0):
