@@ -355,7 +355,8 @@ def frameworks_table(results):
 
 def trust_table():
     """Fuzzing, mutation testing, coverage and clean installations."""
-    fuzz, mutation, coverage, fresh = map(read, ("fuzz", "mutation", "coverage", "fresh-machines"))
+    names = ("fuzz", "mutation", "coverage", "fresh-machines", "aarch64")
+    fuzz, mutation, coverage, fresh, arm = sources = [read(name) for name in names]
     readers = fuzz["readers"]
     failures = sum(len(r["troubles"]) for r in readers)
     seconds, mib = (max(r[name] for r in readers) for name in ("slowest_seconds", "peak_memory_mib"))
@@ -368,7 +369,8 @@ def trust_table():
         f"{mutation['mutants']} changes to kernels, pruning and readers, one at a time",
         "lines that the tests execute, with the compiler off",
         f"the README's two commands on clean machines, Python {pythons}: newest and lowest dependencies, "
-        "an odd path, read-only, without a home, without a network",
+        "without Numba, an odd path, read-only, without a home, without a network, simulated Windows",
+        f"the tiled backend on an emulated {arm['cpu']}: `mnp check`, tests of the kernels, a run of digits",
     ]
     results = [
         f"{failures} failures: read correctly or rejected with one line, at most {seconds:.1f} s, {mib} MiB",
@@ -376,8 +378,11 @@ def trust_table():
         "[mutation.json](mutation.json) explains the others",
         f"{backend:g} % of kernels and pruning, {whole:g} % of everything",
         f"{passed} of {len(fresh['rows'])} passed",
+        "kernels: {}; tests: {} and {}; the run: {} as here".format(
+            *(row["last_line"].partition(" in ")[0] for row in arm["rows"][2:])
+        ),
     ]
-    commands = [f"`{source['command']}`" for source in (fuzz, mutation, coverage, fresh)]
+    commands = [f"`{source['command']}`" for source in sources]
     rows = list(zip(tried, results, commands, strict=True))
     return table(["what was tried", "result", "command"], rows)
 

@@ -13,6 +13,7 @@ For each interpreter, in a copy of the committed tree and with an environment th
     no home       where HOME is no folder
     no network    in a network namespace of its own, without any interface
     all at once   read-only, no home, no network: the run, and a part of the tests
+    as Windows    a part of the tests, without POSIX and with a console of 256 letters
 
 Conditions need Linux's `unshare` and the right to use it; without them a row says so and counts as not run.
 Prints a line for each, writes them to a file if asked to; exit status 1 if anything failed.
@@ -42,6 +43,10 @@ PART = (
 )
 # The lowest versions with a wheel for an interpreter, where that is not the lowest that we admit.
 WHEELS = {(3, 12): {"numpy": "1.26.0"}, (3, 13): {"numpy": "2.1.0", "matplotlib": "3.9.2"}}
+WINDOWS = (
+    ".venv/bin/python -m pytest -p like_windows -o timeout_method=thread"
+    " tests/test_files.py tests/test_cli.py tests/experiments/test_seeds.py"
+)
 RUN_DIGITS = ["-m", "mnp", "run", "digits", "--out", "out here"]
 
 
@@ -194,9 +199,10 @@ def play(python, folder, downloads, matrix):
     yield
     matrix.add(low, "lowest", "test, part", f"{test} {part}")
     matrix.add(odd, "odd path", "test, part", f"{test} {part}")
+    newest.do(".venv/bin/python -m pip install '.[test]'")
     if unshares():
-        newest.do(".venv/bin/python -m pip install '.[test]'")
         matrix.add(newest, name, "test, part", tests, cwd=work, within=within, **environment)
+    matrix.add(newest, "as Windows", "test, part", WINDOWS, PYTHONPATH="tests/helpers")
     yield
     matrix.add(newest, "newest", "test, whole", test)
 
