@@ -170,20 +170,24 @@ def test_an_interrupt_says_how_to_resume_and_exits_130(tmp_path):
 
 
 @pytest.mark.posix
+@pytest.mark.parametrize("buffering", ["", "1"])
 @pytest.mark.parametrize(
     ("command", "status"),
     [
         ("run digits --backend textbook --out o --set " + " ".join(SMALL) + " | head -1", 141),
         ("run digits --backend textbook --out o --set " + " ".join(SMALL) + " 2>&1 | head -1", 141),
         ("run digits --backend textbook --out o --set " + " ".join(SMALL) + " > /dev/full", 2),
+        ("run nothing > /dev/full 2>&1", 2),
     ],
 )
-def test_what_nobody_reads_any_more_is_no_success(command, status):
+def test_what_nobody_reads_any_more_is_no_success(command, status, buffering):
     if "/dev/full" in command and not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     command = f"{shlex.quote(sys.executable)} -m mnp {command}"
     words = ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(
+        words, capture_output=True, text=True, env={**os.environ, "PYTHONUNBUFFERED": buffering}
+    )
     assert done.returncode == status
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
