@@ -15,6 +15,7 @@ import numpy as np
 from mnp.verify import reference
 from mnp.verify.judge import INTEGERS, close, least_scale
 from mnp.verify.mistakes import TABLE, general
+from mnp.verify.mistakes.change import outputs_of
 
 MAX_GUESSES = 3
 SINGLE = 1e-5  # relative error of float32 arithmetic
@@ -120,7 +121,7 @@ class Item:
             args = {name: reference.widen(value) for name, value in args.items()}
         try:
             with np.errstate(all="ignore"):
-                wanted = mistake(args, right)
+                wanted = outputs_of(mistake, args, right)
         except general.UnpredictableError:
             return self.names, set()
         except Exception:

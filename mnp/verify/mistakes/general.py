@@ -1,5 +1,6 @@
 """Wrong versions of any kernel: sign, zeros, transposition, a constant factor, another order, memory."""
 
+import inspect
 import itertools
 
 import numpy as np
@@ -22,6 +23,18 @@ FACTORS = {
     "divided by the pixels of a window: a mean where none is agreed": lambda a: 1 / a["size"] ** 2,
     "twice too large": lambda a: 2.0,
     "half as large": lambda a: 0.5,
+}
+FORGOTTEN = {  # words -> an argument, and what it is to a kernel that knows nothing of it
+    "padding forgotten": ("padding", 0),
+    "stride forgotten": ("stride", 1),
+    "bias forgotten": ("bias", np.zeros_like),
+    "weight forgotten": ("weight", np.ones_like),
+    "mean forgotten": ("mean", np.zeros_like),
+    "eps forgotten": ("eps", 0.0),
+    "ReLU forgotten": ("relu", False),
+    "dropout forgotten": ("keep", None),
+    "dropout's scaling forgotten": ("p", 0.0),
+    "the winner ignored: the first neuron or pixel gets all": ("winner", np.zeros_like),
 }
 CHANGES = {
     "the sign of {}": np.negative,
@@ -64,6 +77,10 @@ def table(kernel):
     'returned in another order: winner, y'
     """
     mistakes, names = {}, reference.OUTPUTS[kernel]
+    arguments = inspect.signature(reference.function(kernel)).parameters
+    for words, (name, value) in FORGOTTEN.items():
+        if name in arguments:
+            mistakes[words] = _replaced(kernel, name, value)
     for name in names:
         if name not in INTEGERS:
             for words, how in CHANGES.items():
@@ -77,6 +94,13 @@ def table(kernel):
         words = "memory read in C order, whatever the strides: np.ascontiguousarray makes it so"
         mistakes[words] = MemoryInCOrder(kernel)
     return mistakes
+
+
+def _replaced(kernel, name, value):
+    def mistake(args, right):
+        return reference.call(kernel, {**args, name: value(args[name]) if callable(value) else value})
+
+    return mistake
 
 
 def _changed(name, how):

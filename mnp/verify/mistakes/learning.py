@@ -1,4 +1,4 @@
-"""Usual mistakes in the loss and in the SGD step; see `mistakes.conv` for the form."""
+"""Usual mistakes in the loss and in the SGD step; see `mistakes.change` for the form."""
 
 from types import SimpleNamespace
 
@@ -15,31 +15,32 @@ def _softmax(logits, axis=1):
 def _by_softmax(outputs, shift=lambda logits: logits.max(axis=1, keepdims=True), eps=0.0):
     """The loss as the logarithm of the softmax, which may be zero: `shift` is taken off, `eps` added."""
 
-    def mistake(a, right):
-        n, picked = len(a["labels"]), (np.arange(len(a["labels"])), a["labels"])
-        exps = np.exp(a["logits"] - shift(a["logits"]))
-        prob = exps / exps.sum(axis=1, keepdims=True)
-        loss = -np.log(prob[picked] + eps).mean()
-        prob[picked] -= 1
-        wrong = {"loss": loss, "dlogits": prob / n}
-        return {name: wrong[name] for name in outputs}
+    def probabilities(logits):
+        exps = np.exp(logits - shift(logits))
+        return exps / exps.sum(axis=1, keepdims=True)
 
-    return mistake
+    def loss(logits, labels):
+        return -np.log(probabilities(logits)[np.arange(len(labels)), labels] + eps).mean()
+
+    def dlogits(logits, labels):
+        return (probabilities(logits) - _targets(logits, labels)) / len(labels)
+
+    return {"loss": loss, "dlogits": dlogits} if outputs is BOTH else {"loss": loss}
 
 
-def _whole_columns(a, right):
+def _whole_columns(logits, labels):
     """dlogits[:, labels] -= 1: in every row, the columns of all labels."""
-    prob = _softmax(a["logits"])
-    prob[:, a["labels"]] -= 1
-    return {"dlogits": prob / len(prob)}
+    prob = _softmax(logits)
+    prob[:, labels] -= 1
+    return prob / len(prob)
 
 
-def _targets(a):
-    return (a["labels"][:, None] == np.arange(a["logits"].shape[1])).astype(float)
+def _targets(logits, labels):
+    return (labels[:, None] == np.arange(logits.shape[1])).astype(float)
 
 
-def _batch(a):
-    return len(a["logits"])
+def _batch(logits):
+    return len(logits)
 
 
 LOSS, BOTH = ("loss",), ("loss", "dlogits")
@@ -54,19 +55,21 @@ SOFTMAX = {
         f"{eps:g} added inside the logarithm: use logits - log(sum(exp(logits)))": _by_softmax(LOSS, eps=eps)
         for eps in (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15)
     },
-    "dlogits[:, labels] -= 1 reaches all rows: dlogits[np.arange(N), labels] one of each": _whole_columns,
-    "softmax over the batch axis": lambda a, r: {
-        "dlogits": (_softmax(a["logits"], axis=0) - _targets(a)) / len(a["logits"])
+    "dlogits[:, labels] -= 1 reaches all rows: dlogits[np.arange(N), labels] one of each": {
+        "dlogits": _whole_columns
     },
-    "dlogits are the probabilities: the label's 1 is not taken off": lambda a, r: {
-        "dlogits": _softmax(a["logits"]) / len(a["logits"])
+    "softmax over the batch axis": {
+        "dlogits": lambda logits, labels: (_softmax(logits, 0) - _targets(logits, labels)) / len(labels)
     },
-    "logarithm to base 2": scaled(lambda a: 1 / np.log(2), "loss"),
-    "logarithm to base 10": scaled(lambda a: 1 / np.log(10), "loss"),
+    "dlogits are the probabilities: the label's 1 is not taken off": {
+        "dlogits": lambda logits: _softmax(logits) / len(logits)
+    },
+    "logarithm to base 2": {"loss": lambda loss: loss / np.log(2)},
+    "logarithm to base 10": {"loss": lambda loss: loss / np.log(10)},
     "labels counted from one": changed(
-        "softmax_cross_entropy", labels=lambda a: (a["labels"].astype(int) - 1) % a["logits"].shape[1]
+        "softmax_cross_entropy", labels=lambda logits, labels: (labels.astype(int) - 1) % logits.shape[1]
     ),
-    "a mean over batch and classes": scaled(lambda a: 1 / a["logits"].shape[1], *BOTH),
+    "a mean over batch and classes": scaled(lambda logits: 1 / logits.shape[1], *BOTH),
 }
 
 
@@ -96,9 +99,8 @@ def _step(velocity=_velocity, weight=_weight, clear=("w", "v"), invert=False):
     return mistake
 
 
-def _masked_grads(a):
-    pairs = zip(a["grads"], a["masks"], strict=True)
-    return tuple(grad if mask is None else grad * mask for grad, mask in pairs)
+def _masked_grads(grads, masks):
+    return tuple(g if mask is None else g * mask for g, mask in zip(grads, masks, strict=True))
 
 
 def _unchanged(*names):
@@ -124,7 +126,7 @@ SGD = {
     "the weights are not masked, only the velocity": _step(clear=("v",)),
     "the masks turned round: True means kept": _step(invert=True),
     "the gradient masked before the step, so decay and momentum move pruned weights": changed(
-        "sgd_step", grads=_masked_grads, masks=lambda a: (None,) * len(a["masks"])
+        "sgd_step", grads=_masked_grads, masks=lambda masks: (None,) * len(masks)
     ),
     "nothing was changed in place: w = w - ... makes a new array, w[...] = w - ... does not": _unchanged(
         "weights", "velocities"

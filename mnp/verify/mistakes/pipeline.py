@@ -13,6 +13,7 @@ from mnp.kernels import textbook
 from mnp.pruning.neurons import take_rows
 from mnp.pruning.weights import global_magnitude_masks
 from mnp.verify.mistakes import TABLE
+from mnp.verify.mistakes.change import outputs_of
 from mnp.verify.mistakes.training import KERNELS
 from mnp.verify.models import PRUNED_COUNTS, KeepThese, Textbook, mismatch, notes_of
 from mnp.verify.network import STEPS
@@ -41,7 +42,8 @@ def _of_winners(mistake):
 
     def win_counts(side):
         pairs = zip(side.golden.of_maxouts("winner"), side.golden.of_maxouts("win_counts"), strict=True)
-        return [mistake({"winner": w, "k": c.shape[1]}, {"counts": c})["counts"] for w, c in pairs]
+        given = (({"winner": w, "k": c.shape[1]}, {"counts": c}) for w, c in pairs)
+        return [outputs_of(mistake, *one)["counts"] for one in given]
 
     return win_counts
 

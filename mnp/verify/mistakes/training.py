@@ -11,6 +11,7 @@ import numpy as np
 from mnp.kernels import textbook
 from mnp.verify import reference
 from mnp.verify.mistakes import TABLE
+from mnp.verify.mistakes.change import outputs_of
 
 
 def wrong_kernel(kernel, mistake):
@@ -19,7 +20,8 @@ def wrong_kernel(kernel, mistake):
     def function(*args, **keywords):
         a = reference.bind(kernel, args, keywords)
         right = reference.call(kernel, a)
-        outputs = {**right, **mistake({name: reference.widen(value) for name, value in a.items()}, right)}
+        widened = {name: reference.widen(value) for name, value in a.items()}
+        outputs = {**right, **outputs_of(mistake, widened, right)}
         if kernel in reference.IN_PLACE:
             for name in reference.IN_PLACE[kernel]:
                 for array, value in zip(a[name], outputs[name], strict=True):
@@ -61,10 +63,6 @@ def _ties(share, golden):
     return {"maxout_forward": forward, "maxout_backward": backward}
 
 
-def _last_tie(z):
-    return z.max(2), z.shape[2] - 1 - z[:, :, ::-1].argmax(2)
-
-
 def _grouped(golden):
     """Rows of the maxout weight read as (k, units)."""
     units_of = {}  # by the rows of a weight, before and after pruning
@@ -96,14 +94,6 @@ def _conv_relu(golden):
 
     forward, backward = remembering(forward, backward)
     return {"conv2d_forward": forward, "conv2d_backward": backward}
-
-
-def _average(x, size, stride):
-    return textbook.avgpool2d_forward(x, size, stride), textbook.maxpool2d_forward(x, size, stride)[1]
-
-
-def _average_backward(dy, winner, x_shape, size, stride):
-    return textbook.avgpool2d_backward(dy, x_shape, size, stride)
 
 
 def _softmax_in_model(golden):
@@ -143,16 +133,14 @@ def _gradients_add_up(golden):
     return {"sgd_step": step}
 
 
-def _of_table(names, mistakes, golden):
-    return {name: wrong_kernel(name, mistake) for name, mistake in zip(names, mistakes, strict=True)}
+def _of_table(chosen):
+    """The wrong versions of kernels that have these words in `TABLE`."""
+    return lambda golden: {name: wrong_kernel(name, TABLE[name][words]) for name, words in chosen.items()}
 
 
 def _all_of_table(prefix, *names):
     """The wrong versions of a kernel, or of a pair that goes wrong together, as they are in `TABLE`."""
-    return {
-        f"{prefix}{words}": partial(_of_table, names, [TABLE[name][words] for name in names])
-        for words in TABLE[names[0]]
-    }
+    return {f"{prefix}{words}": _of_table(dict.fromkeys(names, words)) for words in TABLE[names[0]]}
 
 
 KERNELS = {  # words -> function of the golden arrays that makes the wrong kernels, by name
@@ -160,17 +148,21 @@ KERNELS = {  # words -> function of the golden arrays that makes the wrong kerne
         _ties, True
     ),
     "gradient of the maximum given to every tie (z == z.max())": partial(_ties, False),
-    "wrong tie rule: the last of equal neurons wins": lambda golden: {"maxout_forward": _last_tie},
+    "wrong tie rule: the last of equal neurons wins": _of_table(
+        {"maxout_forward": "wrong tie rule: the last index wins"}
+    ),
     "neurons grouped wrongly: row u * k + j is neuron j of unit u, so reshape to (N, units, k)": _grouped,
     "no ReLU before the maximum": lambda golden: {
         "relu_forward": lambda x: x,
         "relu_backward": lambda dy, y: dy,
     },
     "a ReLU after the convolutions, where none is agreed": _conv_relu,
-    "mean pooling instead of max pooling": lambda golden: {
-        "maxpool2d_forward": _average,
-        "maxpool2d_backward": _average_backward,
-    },
+    "mean pooling instead of max pooling": _of_table(
+        {
+            "maxpool2d_forward": "a mean instead of a maximum",
+            "maxpool2d_backward": "gradient of a max shared between all pixels, as if they were ties",
+        }
+    ),
     "a softmax in the model, and another one in the loss": _softmax_in_model,
     **_all_of_table("dropout: ", "dropout_forward", "dropout_backward"),
     **_all_of_table("", "softmax_cross_entropy"),

@@ -1,123 +1,27 @@
-"""Usual mistakes in dense, maxout, ReLU and dropout kernels; see `mistakes.conv` for the form."""
-
-from functools import partial
+"""Usual mistakes in dense, maxout, ReLU and dropout kernels; see `mistakes.change` for the form."""
 
 import numpy as np
 
 from mnp.verify import reference
-from mnp.verify.mistakes.change import changed, last_argmax, maximum, scaled, zero
-
-dense = partial(changed, "dense_forward")
-fused = partial(changed, "dense_maxout_forward")
-fused_backward = partial(changed, "dense_maxout_backward")
+from mnp.verify.mistakes.change import last_argmax, maximum, scaled
 
 
-def _dense_transposed(a, right):
-    """x @ weight: where the weight is square it runs, elsewhere it is an error."""
-    return {"y": a["x"] @ a["weight"] + a["bias"]}
-
-
-def _dx(compute):
-    """A mistake in dx alone, which leaves a dx that was not asked for alone."""
-    return lambda a, right: {} if right["dx"] is None else {"dx": compute(a)}
-
-
-DENSE_FORWARD = {
-    "weight transposed: it is (out, in)": _dense_transposed,
-    "bias forgotten": dense(bias=zero("bias")),
-    "bias subtracted": dense(bias=lambda a: -a["bias"]),
-    "divided by the number of features: a mean where a sum is agreed": lambda a, r: {
-        "y": a["x"] @ a["weight"].T / a["x"].shape[1] + a["bias"]
-    },
-    "a ReLU that nobody asked for": lambda a, r: {"y": np.maximum(r["y"], 0)},
-}
-
-DENSE_BACKWARD = {
-    "weight transposed in dx": _dx(lambda a: a["dy"] @ a["weight"].T),
-    "dweight transposed: it is (out, in)": lambda a, r: {"dweight": a["x"].T @ a["dy"]},
-    "dbias summed over the wrong axis": lambda a, r: {"dbias": a["dy"].sum(axis=1)},
-    "dbias not summed": lambda a, r: {"dbias": a["dy"]},
-    "dweight and dbias divided by the batch size: a mean where a sum is agreed": scaled(
-        lambda a: 1 / len(a["x"]), "dweight", "dbias"
-    ),
-}
-
-
-def _grouped(a, right):
+def _grouped(z):
     """Neurons read as (k, units): every unit gets neurons that are `units` apart."""
-    n, units, k = a["z"].shape
-    z = a["z"].reshape(n, k, units)
-    return {"y": z.max(axis=1), "winner": z.argmax(axis=1)}
+    n, units, k = z.shape
+    return z.reshape(n, k, units)
 
 
-MAXOUT_FORWARD = {
-    **maximum(lambda a: a["z"]),
-    "neurons grouped wrongly: z is (N, units, k), not (N, k, units)": _grouped,
-    "a sum instead of a maximum": lambda a, r: {"y": a["z"].sum(2)},
-    "the winner of the largest magnitude": lambda a, r: {"winner": np.abs(a["z"]).argmax(2)},
-    "the maximum over units instead of neurons": lambda a, r: {
-        "y": a["z"].max(1),
-        "winner": a["z"].argmax(1),
-    },
-    "the last neuron overlooked": lambda a, r: {
-        "y": a["z"][:, :, :-1].max(2),
-        "winner": a["z"][:, :, :-1].argmax(2),
-    },
-}
-
-
-def _fancy(a, right):
+def _fancy(dz, dy, winner):
     """dz[:, :, winner] = dy: all units of all examples get every winner's dy, the last one stays."""
-    dz = np.zeros_like(right["dz"])
-    dz[:, :, a["winner"]] = a["dy"]
-    return {"dz": dz}
+    dz = np.zeros_like(dz)
+    dz[:, :, winner] = dy
+    return dz
 
 
-def _one_hot(index):
-    return lambda a, right: {"dz": a["dy"][:, :, None] * (index(a)[:, :, None] == np.arange(a["k"]))}
-
-
-MAXOUT_BACKWARD = {
-    "gradient of a max shared between all neurons, as if they were ties": lambda a, r: {
-        "dz": np.repeat(a["dy"][:, :, None], a["k"], axis=2) / a["k"]
-    },
-    "gradient of a max given to every neuron": lambda a, r: {
-        "dz": np.repeat(a["dy"][:, :, None], a["k"], axis=2)
-    },
-    "dz[:, :, winner] = dy reaches all units: np.put_along_axis reaches each one's own winner": _fancy,
-    "the winner ignored: the first neuron gets all": _one_hot(lambda a: 0 * a["winner"]),
-    "winners counted from one": _one_hot(lambda a: a["winner"] - 1),
-    "winners counted backwards": _one_hot(lambda a: a["k"] - 1 - a["winner"]),
-    "the winner gets 1 instead of dy": lambda a, r: {
-        "dz": (a["winner"][:, :, None] == np.arange(a["k"])).astype(float)
-    },
-    "neurons grouped wrongly: dz is (N, units, k), not (N, k, units)": lambda a, r: {
-        "dz": np.swapaxes(r["dz"], 1, 2).reshape(r["dz"].shape)
-    },
-}
-
-RELU_FORWARD = {
-    "NaN lost: it became zero": lambda a, r: {"y": np.where(a["x"] > 0, a["x"], 0.0)},
-    "a leaky ReLU (slope 0.01)": lambda a, r: {"y": np.where(a["x"] < 0, 0.01 * a["x"], a["x"])},
-    "the magnitude": lambda a, r: {"y": np.abs(a["x"])},
-    "nothing was cut off": lambda a, r: {"y": a["x"]},
-    "the negative part": lambda a, r: {"y": np.minimum(a["x"], 0)},
-    "cut off at one as well": lambda a, r: {"y": np.clip(a["x"], 0, 1)},
-    "a step: 1 where x is positive": lambda a, r: {"y": np.where(np.isnan(a["x"]), a["x"], a["x"] > 0)},
-}
-
-RELU_BACKWARD = {
-    "wrong tie rule: at zero the derivative is 0 (y > 0, not y >= 0)": lambda a, r: {
-        "dx": np.where(a["y"] >= 0, a["dy"], 0.0)
-    },
-    "gradient of a max shared between ties: half of dy at zero": lambda a, r: {
-        "dx": a["dy"] * np.where(a["y"] > 0, 1.0, 0.5)
-    },
-    "the condition turned round": lambda a, r: {"dx": np.where(a["y"] > 0, 0.0, a["dy"])},
-    "dy multiplied by y instead of by y > 0": lambda a, r: {"dx": a["dy"] * a["y"]},
-    "the derivative alone, without dy": lambda a, r: {"dx": (a["y"] > 0).astype(float)},
-    "the sign of dy tested instead of y's": lambda a, r: {"dx": np.maximum(a["dy"], 0)},
-}
+def _won(winner, k):
+    """Where a neuron won: (N, units, k)."""
+    return winner[:, :, None] == np.arange(k)
 
 
 DROPOUT = {  # forward and backward go wrong in the same ways
@@ -136,29 +40,6 @@ def _dropout(name, out):
         words: lambda a, right, how=how: {out: how(a[name], a["keep"], a["p"])}
         for words, how in DROPOUT.items()
     }
-
-
-COUNTS = {
-    "counts transposed: they are (units, k)": lambda w, k, c: c.T,
-    "k taken from the largest winner, so that the last neurons are missing": lambda w, k, c: c[
-        :, : w.max() + 1
-    ],
-    "wins counted over the units of each example, not over the examples of each unit": lambda w, k, c: (
-        w[:, :, None] == np.arange(k)
-    ).sum(axis=1),
-    "losses counted instead of wins": lambda w, k, c: len(w) - c,
-    "wins counted over all units together": lambda w, k, c: np.tile(c.sum(axis=0), (len(c), 1)),
-    "only whether a neuron ever won (= 1 instead of += 1)": lambda w, k, c: (c > 0).astype(np.int64),
-    "winners counted from one": lambda w, k, c: np.roll(np.where(np.arange(k) < k - 1, c, 0), 1, axis=1),
-    "the last example left out": lambda w, k, c: c - (w[-1][:, None] == np.arange(k)),
-    "the first example left out": lambda w, k, c: c - (w[0][:, None] == np.arange(k)),
-    "a share instead of a count": lambda w, k, c: c / len(w),
-    "an overflow: counted in 8 bits": lambda w, k, c: c % 256,
-}
-WIN_COUNTS = {
-    words: lambda a, right, how=how: {"counts": how(a["winner"], a["k"], right["counts"])}
-    for words, how in COUNTS.items()
-}
 
 
 def _neurons(a):
@@ -200,28 +81,103 @@ def _to_ties(shared, relu_first):
 
 
 TABLE = {
-    "dense_forward": DENSE_FORWARD,
-    "dense_backward": DENSE_BACKWARD,
-    "maxout_forward": MAXOUT_FORWARD,
-    "maxout_backward": MAXOUT_BACKWARD,
-    "relu_forward": RELU_FORWARD,
-    "relu_backward": RELU_BACKWARD,
+    "dense_forward": {
+        # Where the weight is square it runs, elsewhere it is an error.
+        "weight transposed: it is (out, in)": {"y": lambda x, weight, bias: x @ weight + bias},
+        "bias subtracted": {"y": lambda y, bias: y - 2 * bias},
+        "divided by the number of features: a mean where a sum is agreed": {
+            "y": lambda y, x, bias: (y - bias) / x.shape[1] + bias
+        },
+        "a ReLU that nobody asked for": {"y": lambda y: np.maximum(y, 0)},
+    },
+    "dense_backward": {
+        "weight transposed in dx": {"dx": lambda dy, weight: dy @ weight.T},
+        "dweight transposed: it is (out, in)": {"dweight": lambda dweight: dweight.T},
+        "dbias summed over the wrong axis": {"dbias": lambda dy: dy.sum(axis=1)},
+        "dbias not summed": {"dbias": lambda dy: dy},
+        "dweight and dbias divided by the batch size: a mean where a sum is agreed": scaled(
+            lambda x: 1 / len(x), "dweight", "dbias"
+        ),
+    },
+    "maxout_forward": {
+        **maximum(lambda z: z),
+        "neurons grouped wrongly: z is (N, units, k), not (N, k, units)": {
+            "y": lambda z: _grouped(z).max(axis=1),
+            "winner": lambda z: _grouped(z).argmax(axis=1),
+        },
+        "a sum instead of a maximum": {"y": lambda z: z.sum(2)},
+        "the winner of the largest magnitude": {"winner": lambda z: np.abs(z).argmax(2)},
+        "the maximum over units instead of neurons": {
+            "y": lambda z: z.max(1),
+            "winner": lambda z: z.argmax(1),
+        },
+        "the last neuron overlooked": {
+            "y": lambda z: z[:, :, :-1].max(2),
+            "winner": lambda z: z[:, :, :-1].argmax(2),
+        },
+    },
+    "maxout_backward": {
+        "gradient of a max shared between all neurons, as if they were ties": {
+            "dz": lambda dy, k: np.repeat(dy[:, :, None], k, axis=2) / k
+        },
+        "gradient of a max given to every neuron": {"dz": lambda dy, k: np.repeat(dy[:, :, None], k, axis=2)},
+        "dz[:, :, winner] = dy reaches all units: np.put_along_axis reaches each one's own winner": {
+            "dz": _fancy
+        },
+        "winners counted from one": {"dz": lambda dy, winner, k: dy[:, :, None] * _won(winner - 1, k)},
+        "winners counted backwards": {"dz": lambda dz: dz[:, :, ::-1]},
+        "the winner gets 1 instead of dy": {"dz": lambda winner, k: 1.0 * _won(winner, k)},
+        "neurons grouped wrongly: dz is (N, units, k), not (N, k, units)": {
+            "dz": lambda dz: dz.swapaxes(1, 2).reshape(dz.shape)
+        },
+    },
+    "relu_forward": {
+        "NaN lost: it became zero": {"y": lambda x: np.where(x > 0, x, 0.0)},
+        "a leaky ReLU (slope 0.01)": {"y": lambda x: np.where(x < 0, 0.01 * x, x)},
+        "the magnitude": {"y": lambda x: np.abs(x)},
+        "nothing was cut off": {"y": lambda x: x},
+        "the negative part": {"y": lambda x: np.minimum(x, 0)},
+        "cut off at one as well": {"y": lambda x: np.clip(x, 0, 1)},
+        "a step: 1 where x is positive": {"y": lambda x: np.where(np.isnan(x), x, x > 0)},
+    },
+    "relu_backward": {
+        "wrong tie rule: at zero the derivative is 0 (y > 0, not y >= 0)": {
+            "dx": lambda dy, y: np.where(y >= 0, dy, 0.0)
+        },
+        "gradient of a max shared between ties: half of dy at zero": {
+            "dx": lambda dy, y: dy * np.where(y > 0, 1.0, 0.5)
+        },
+        "the condition turned round": {"dx": lambda dy, y: np.where(y > 0, 0.0, dy)},
+        "dy multiplied by y instead of by y > 0": {"dx": lambda dy, y: dy * y},
+        "the derivative alone, without dy": {"dx": lambda y: 1.0 * (y > 0)},
+        "the sign of dy tested instead of y's": {"dx": lambda dy: np.maximum(dy, 0)},
+    },
     "dropout_forward": _dropout("x", "y"),
     "dropout_backward": _dropout("dy", "dx"),
-    "win_counts": WIN_COUNTS,
+    "win_counts": {
+        "counts transposed: they are (units, k)": {"counts": lambda counts: counts.T},
+        "k taken from the largest winner, so that the last neurons are missing": {
+            "counts": lambda counts, winner: counts[:, : winner.max() + 1]
+        },
+        "wins counted over the units of each example, not over the examples of each unit": {
+            "counts": lambda winner, k: _won(winner, k).sum(axis=1)
+        },
+        "losses counted instead of wins": {"counts": lambda counts, winner: len(winner) - counts},
+        "wins counted over all units together": {
+            "counts": lambda counts: np.tile(counts.sum(axis=0), (len(counts), 1))
+        },
+        "only whether a neuron ever won (= 1 instead of += 1)": {"counts": lambda counts: 1 * (counts > 0)},
+        "winners counted from one": {"counts": lambda winner, k: _won(winner + 1, k).sum(axis=0)},
+        "the last example left out": {"counts": lambda winner, k: _won(winner[:-1], k).sum(axis=0)},
+        "the first example left out": {"counts": lambda winner, k: _won(winner[1:], k).sum(axis=0)},
+        "a share instead of a count": {"counts": lambda counts, winner: counts / len(winner)},
+        "an overflow: counted in 8 bits": {"counts": lambda counts: counts % 256},
+    },
     "dense_maxout_forward": {
         "wrong tie rule: the last index wins": _last_tie,
         "ReLU after the maximum instead of before it: the winners differ at zero": _relu_after,
-        "ReLU forgotten": fused(relu=False),
-        "dropout forgotten": fused(keep=None),
-        "dropout's scaling forgotten": fused(p=0.0),
-        "bias forgotten": fused(bias=zero("bias")),
     },
     "dense_maxout_backward": {
-        "ReLU forgotten": fused_backward(relu=False),
-        "dropout forgotten": fused_backward(keep=None),
-        "dropout's scaling forgotten": fused_backward(p=0.0),
-        "the winner ignored: the first neuron gets all": fused_backward(winner=zero("winner")),
         "the maximum computed again, and its gradient shared between ties (amax): `winner` gets all of it": (
             _to_ties(shared=True, relu_first=False)
         ),
