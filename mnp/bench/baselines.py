@@ -74,11 +74,7 @@ def torch_modules(layer):
 
 
 def torch_network(net, channels_last=False):
-    """A Network as a PyTorch model with the same parameters.
-
-    channels_last stores images and filters with the channel as the last axis in memory, which PyTorch's CPU
-    kernels prefer.
-    """
+    """A Network as a PyTorch model; its CPU kernels prefer the channel as the last axis in memory."""
     import torch
 
     modules = []
@@ -104,10 +100,7 @@ def torch_training(net, best):
 
 
 def torch_step(net, images, labels, best=False, compile_it=False):
-    """One training step as a callable that returns the loss: gradients, SGD with momentum, weight decay.
-
-    best: channels-last and the fused SGD; compile_it: also torch.compile.
-    """
+    """One training step as a callable that returns the loss; best: channels-last and the fused SGD."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -192,12 +185,8 @@ def openvino_inference(net, images):
     core = openvino.Core()
     model = core.read_model(to_onnx(net).SerializeToString())
     model.reshape(list(images.shape))
-    threads = numba.get_num_threads()
-    hints = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-        "INFERENCE_NUM_THREADS": threads,
-    }
+    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    hints["INFERENCE_NUM_THREADS"] = numba.get_num_threads()
     request = core.compile_model(model, "CPU", hints).create_infer_request()
     return lambda: request.infer([images], share_inputs=True)[0]
 

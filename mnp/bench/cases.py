@@ -1,6 +1,7 @@
 """The cases of `mnp bench` that have a baseline: one function each, yielding rows."""
 
 import time
+from functools import partial
 
 import numpy as np
 
@@ -15,22 +16,11 @@ from mnp.pruning.weights import magnitude_mask
 
 
 def make_row(case, batch, backend, times, name, flops=None, peak=None, note=""):
-    """One row of the report.
+    """One row of the report: best times in ms, and each baseline's time over ours as ratio_*.
 
-    Parameters
-    ----------
-    case, backend, note : str
-    batch : int
-    times : dict of name -> (best, median)
-        In ms, as `interleaved` gives them: ours under `name`, the baselines under the names in
-        `baselines.INFERENCE`, torch_compile, scipy and dense.
-    flops, peak : float, optional
-        Floating-point operations of the case, and 1e9 of them per second at the machine's peak.
-
-    Returns
-    -------
-    row : dict
-        Best times in ms, and each baseline's time over ours as ratio_*.
+    `times` is what `interleaved` gives: ours under `name`, the baselines under the names in
+    `baselines.INFERENCE`, torch_compile, scipy and dense. `flops` are the floating-point operations of the
+    case, `peak` 1e9 of them per second at the machine's peak.
     """
     best = {key: value[0] for key, value in times.items()}
     ours, median = times[name]
@@ -82,10 +72,9 @@ def training_step(net, images, labels):
 
 
 def step_calls(compare, net, images, labels):
-    """The baselines' training steps of a network.
+    """The baselines' training steps of a network, after two on four images without dropout.
 
-    First each makes two steps of the network on four images without dropout: both losses must agree with
-    ours, the second of which has the gradients in it.
+    Both losses must agree with ours; the second has the gradients in it.
     """
     x, y, plain = images[:4], labels[:4], net.copy()
     for layer in plain.layers.values():
@@ -147,13 +136,15 @@ def compiled_step(compare, peak):
 def training_round(compare, peak, images=60_000, epochs=5, batch=64):
     """A whole round of `mnist-caffe`: 5 epochs over 60,000 images, including shuffling and batching."""
     x, y = examples(images)
-    inv_rate = lambda i: learning_rate("inv", 0.01, i, 0)  # noqa: E731
+
+    def inv(i):
+        return learning_rate("inv", 0.01, i, 0)
 
     def ours():
         net, rng = authors_net("tiled"), np.random.default_rng(0)
         optimizer = SGD(net)
         for _ in range(epochs):
-            train_epoch(net, optimizer, x, y, batch_size=batch, rng=rng, lr=inv_rate)
+            train_epoch(net, optimizer, x, y, batch_size=batch, rng=rng, lr=inv)
 
     calls = {"tiled": ours}
     if "torch" in compare:
@@ -184,11 +175,7 @@ def inference(compare, peak):
     for when, net in nets.items():
         for batch in (1, 64, 1000):
             x, _ = examples(batch)
-            captured = CapturedNetwork(net, x.shape)
-            calls = {
-                "recorded": lambda run=captured, x=x: run(x),
-                "tiled": lambda net=net, x=x: net.forward(x),
-            }
+            calls = {"recorded": partial(CapturedNetwork(net, x.shape), x), "tiled": partial(net.forward, x)}
             others = baselines.make_calls(baselines.INFERENCE, compare, net, x)
             for name, infer in others.items():
                 baselines.check_output(name, infer(), net.forward(x))
@@ -201,10 +188,7 @@ def ranking(compare, peak, images=60_000):
     """Counting wins over the training set, beside plain inference over it."""
     net = authors_net("tiled")
     x, y = examples(images)
-    calls = {
-        "tiled": lambda: collect_win_counts(net, "fc3", x),
-        "dense": lambda: evaluate(net, x, y),
-    }
+    calls = {"tiled": lambda: collect_win_counts(net, "fc3", x), "dense": lambda: evaluate(net, x, y)}
     times = interleaved(calls, rounds=5, budget=8)
     note = "dense_ms is inference over the same images"
     yield make_row("ranking pass", 1000, "tiled", times, "tiled", note=note)
@@ -229,10 +213,7 @@ def sparse(compare, peak):
         small = sparse_network(masked)
         for batch in (1, 64, 1000):
             x, _ = examples(batch)
-            calls = {
-                "tiled": lambda x=x, net=small: net.forward(x),
-                "dense": lambda x=x, net=masked: net.forward(x),
-            }
+            calls = {"tiled": partial(small.forward, x), "dense": partial(masked.forward, x)}
             case = f"CSR inference, sparsity {sparsity:.0%}"
             yield make_row(case, batch, "tiled", interleaved(calls, budget=3), "tiled")
             times = interleaved(one_layer(masked, small, batch))
@@ -244,8 +225,7 @@ def one_layer(masked, small, batch):
     weight, bias = masked["fc3"].params["weight"], masked["fc3"].params["bias"]
     features = np.random.default_rng(0).random((batch, weight.shape[1]), dtype=np.float32)
     calls = {
-        "tiled": lambda: small["fc3"].forward(features),
-        "dense": lambda: masked["fc3"].forward(features),
+        name: partial(net["fc3"].forward, features) for name, net in (("tiled", small), ("dense", masked))
     }
     try:
         from scipy.sparse import csr_matrix

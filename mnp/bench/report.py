@@ -63,21 +63,14 @@ def check_available():
 
 
 def bench(compare=(), only="", quick=False, log=print_line):
-    """Measure, and return what `mnp bench --json` writes.
+    """Measure, and return what `mnp bench --json` writes: a dict with the rows of `make_row`.
 
-    Parameters
-    ----------
     compare : sequence of str
         Frameworks from `baselines.BASELINES`; one that is not installed is left out with a line.
     only : str
         Only groups whose name contains it.
     quick : bool
         Leave out the groups in LONG.
-
-    Returns
-    -------
-    report : dict
-        command, machine, threads, tiles, load, fma_peak_gflops, versions, warning, rows (`make_row`).
     """
     check_available()
     chosen = {n: g for n, g in GROUPS.items() if only in n and not (quick and n in LONG)}

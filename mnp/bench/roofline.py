@@ -39,12 +39,9 @@ def bandwidth(seconds=1.0, size=1 << 25):
 
 
 def convolution(name, x, filters, kernel, padding, pooled):
-    """Forward and backward pass of a convolution, with max pooling where `pooled`, as cases.
-
-    A single channel is an image, whose gradient nobody needs.
-    """
+    """Forward and backward pass of a convolution, with max pooling where `pooled`, as cases."""
     rng, channels = np.random.default_rng(0), x.shape[1]
-    need_dx = channels > 1
+    need_dx = channels > 1  # a single channel is an image
     weight = rng.standard_normal((filters, channels, kernel, kernel), np.float32) / 10
     bias = np.zeros(filters, np.float32)
 
@@ -105,12 +102,8 @@ def dense(name, batch, features, units, k):
 def update(size=1 << 24):
     """The SGD update of 16 million parameters as a case: five arrays moved, three multiply-adds each."""
     w, g, v = (np.zeros(size, np.float32) for _ in range(3))
-    yield (
-        "SGD update",
-        3 * size,
-        5 * w.nbytes,
-        lambda backend: backend.sgd_step([w], [g], [v], [None], 0.01, 0.9, 5e-4),
-    )
+    step = lambda backend: backend.sgd_step([w], [g], [v], [None], 0.01, 0.9, 5e-4)  # noqa: E731
+    yield "SGD update", 3 * size, 5 * w.nbytes, step
 
 
 def kernels():

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 
 from mnp.bench.cases import authors_net, examples, make_row, training_step
 from mnp.bench.timing import interleaved
@@ -82,7 +83,7 @@ def sizes(compare, peak):
     nets |= {"-".join(map(str, w)): lenet5(*w, 1, rng=0, backend="tiled") for w in TINY.values()}
     for batch in (1, 64):
         x, _ = examples(batch)
-        calls = {name: lambda net=net, x=x: net.forward(x) for name, net in nets.items()}
+        calls = {name: partial(net.forward, x) for name, net in nets.items()}
         for name, time_of in interleaved(calls, rounds=40, budget=10).items():
             counted = count_sizes(nets[name], x.shape[1:])
             row = make_row(f"inference by size, {name}", batch, "tiled", {"tiled": time_of}, "tiled")
@@ -112,6 +113,5 @@ def memory(compare, peak):
         ms, rest, most, left = map(float, done.stdout.split())
         note = f"at most {most / 2**20:.1f} MiB of arrays, {rest / 2**20:.1f} MiB of them between two steps; "
         note += f"{MEMORY_STEPS} steps left {left:.0f} bytes"
-        yield make_row(
-            f"memory of a training step, {name}", batch, "tiled", {"tiled": (ms, ms)}, "tiled", note=note
-        )
+        case, times = f"memory of a training step, {name}", {"tiled": (ms, ms)}
+        yield make_row(case, batch, "tiled", times, "tiled", note=note)

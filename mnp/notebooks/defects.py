@@ -12,26 +12,22 @@ def copy_to_wrong_rows(weight, keep):
 
         small[u + m] = weight[u, keep[u, m]]         meant: small[u * n_keep + m]
 
-    Later units overwrite earlier ones, and the rows from units + n_keep - 1 on stay zero.
-
-    weight (units, k, ...), keep (units, n_keep) int -> small (units, n_keep, ...)
+    weight (units, k, ...), keep (units, n_keep) int -> small (units, n_keep, ...), some of its rows zero
 
     >>> copy_to_wrong_rows(np.array([[1, 2, 3], [4, 5, 6]]), np.array([[0, 2], [1, 2]])).tolist()
     [[1, 5], [6, 0]]
     """
     units, n_keep = keep.shape
     small = np.zeros((units * n_keep, *weight.shape[2:]), dtype=weight.dtype)
-    for u in range(units):
-        for m in range(n_keep):
-            small[u + m] = weight[u, keep[u, m]]
+    for u, m in np.ndindex(keep.shape):
+        small[u + m] = weight[u, keep[u, m]]
     return small.reshape(units, n_keep, *weight.shape[2:])
 
 
 def keep_by_old_table(counts, columns):
     """Defect (b): the table of win counts keeps the columns of the first round.
 
-    A column without a neuron holds 0 wins and is always found to be the smallest; the neuron removed is then
-    the layer's last one, whatever its relevance.
+    A column without a neuron holds 0 wins and is always the smallest: the last neuron is removed.
 
     counts (units, k) int, columns of the first round -> keep (units, k - 1) int64, ascending
 
@@ -42,4 +38,4 @@ def keep_by_old_table(counts, columns):
     table = np.zeros((units, columns), dtype=counts.dtype)
     table[:, :k] = counts
     removed = np.minimum(table.argmin(axis=1), k - 1)
-    return np.array([[j for j in range(k) if j != least] for least in removed], dtype=np.int64)
+    return np.array([np.delete(np.arange(k), least) for least in removed])

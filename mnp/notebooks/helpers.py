@@ -32,10 +32,9 @@ def source_without_docstring(function):
 
 
 def check_answer(yours, expected, tolerance=1e-6):
-    """Print a reader's answer beside the expected one, and whether they agree.
+    """Print a reader's answer beside the expected one, and whether they agree within `tolerance`.
 
-    An answer of `...` or None is not there yet: nothing is given away. Numbers agree within `tolerance`,
-    relative and absolute; of large arrays the first numbers are printed.
+    An answer of `...` or None is not there yet: nothing is given away.
 
     >>> check_answer([1, 3], [1, 2])
     yours:    [1 3]
@@ -57,12 +56,9 @@ def check_answer(yours, expected, tolerance=1e-6):
 
 
 def gradient_errors(net, x, labels, each=6):
-    """Check a float64 network's gradients against difference quotients.
+    """Check a float64 network's gradients against difference quotients: {name of a parameter: error}.
 
-    Returns
-    -------
-    errors : {name of a parameter: error}
-        See `gradient_error`; from up to `each` random elements whose gradient is not zero.
+    The `gradient_error` is that of up to `each` random elements whose gradient is not zero.
     """
     loss_and_grads(net, x, labels, training=False)
     grads, rng = {name: grad.ravel().copy() for name, grad in net.grads().items()}, np.random.default_rng(0)
@@ -89,21 +85,11 @@ def choose_lines(z, removed, counts, t):
 
         z(t) = z[a, u] + t * (z[b, u] - z[a, u])
 
-    Parameters
-    ----------
-    z : (images, units, k) float
-        The neurons' values for a few images.
-    removed : (units,) int
-        The neuron that each unit loses.
-    counts : (units, k) int
-        Win counts over the training set.
-    t : (T,) float
+    z (images, units, k): the neurons' values for a few images. removed (units,): the neuron that each unit
+    loses. counts (units, k): win counts over the training set.
 
-    Returns
-    -------
-    typical, striking : (a, b, u)
-        Of the lines with three long pieces, the one on which the removed neuron wins about as often as over
-        the training set, and the one on which it wins most.
+    Returns (a, b, u) twice: of the lines with three long pieces the one on which the removed neuron wins
+    about as often as over the training set, and the one on which it wins most.
     """
     images, units, k = z.shape
     shares = np.zeros((images, images, units, k))

@@ -43,18 +43,9 @@ def find_file(name, folder=None):
 def read_results(name, folder=None):
     """Read what `mnp run NAME --seeds N --results notebooks/results` wrote; also "bench" and "published".
 
-    Returns
-    -------
-    results : dict
-        recipe, command, seeds, versions, rows, aggregate.
-
-    Raises MnpError if the file is missing or holds no results.
+    Raises MnpError if the file is missing or damaged.
     """
-    path = find_file(f"{name}.json", folder)
-    results = read_json(path, "results")
-    if not isinstance(results, dict):
-        raise MnpError(f"{path}: holds no results")
-    return results
+    return read_json(find_file(f"{name}.json", folder), "results")
 
 
 def rows_by_title(*names):
@@ -154,13 +145,18 @@ def arms_table(aggregate):
 # --- arms at one k, or at their end -----------------------------------------------------------------------
 
 
-def ends_of_arms(results, k=None):
-    """{arm: the rows, one per seed, of its last round}; with k, of its round with k neurons per unit."""
+def rounds_of_arms(results, k=None):
+    """{arm: {step: the rows of its round, one per seed}}; with k, of rounds with k neurons per unit."""
     rounds = {}
     for row in results["rows"]:
-        if row["arm"] and k in (None, row["k"]):
+        if k in (None, row["k"]):
             rounds.setdefault(row["arm"], {}).setdefault(row["step"], []).append(row)
-    return {arm: of_arm[max(of_arm)] for arm, of_arm in rounds.items()}
+    return rounds
+
+
+def ends_of_arms(results, k=None):
+    """{arm: the rows, one per seed, of its last round}; with k, of its round with k neurons per unit."""
+    return {arm: of_arm[max(of_arm)] for arm, of_arm in rounds_of_arms(results, k).items() if arm}
 
 
 def errors_of_arms(results, k=None):
@@ -180,12 +176,8 @@ def paired_table(results, reference, k=None):
 
 def rounds_table(results, arm, reference):
     """Each round of an arm beside the round of the arm `reference` that was trained for as long."""
-    paths = {name: {} for name in (arm, reference)}
-    for row in results["rows"]:
-        if row["arm"] in paths:
-            paths[row["arm"]].setdefault(row["step"], []).append(row)
-    rows = []
-    for pruned, other in zip(*(of_arm.values() for of_arm in paths.values()), strict=True):
+    rounds, rows = rounds_of_arms(results), []
+    for pruned, other in zip(rounds[arm].values(), rounds[reference].values(), strict=True):
         errors = [[row["error"] for row in of_round] for of_round in (pruned, other)]
         cells = describe_round(pruned[0] | {"arm": ""}), f"{pruned[0]['nonzero']:,}"
         means = (format_sd(*mean_sd_se(of_round)[:2]) for of_round in errors)
@@ -307,11 +299,8 @@ def records_table(records):
 
 def accuracies(results):
     """[(row, mean accuracy, mean standard error)] per round; the means are over the seeds."""
-    rounds = {}
-    for row in results["rows"]:
-        rounds.setdefault(row["step"], []).append(row)
     means = lambda rows: (float(np.mean([r[name] for r in rows])) for name in ("accuracy", "accuracy_se"))  # noqa: E731
-    return [(rows[0], *means(rows)) for rows in rounds.values()]
+    return [(rows[0], *means(rows)) for rows in rounds_of_arms(results)[""].values()]
 
 
 def faces_table(results):

@@ -32,12 +32,10 @@ class SliderFigure:
         kinds = {int: ipywidgets.IntSlider, float: ipywidgets.FloatSlider}
         names = ("value", "min", "max", "step")
         options = {"style": {"description_width": "100px"}, "layout": {"width": "330px"}}
-        controls = {
-            name: kinds[type(numbers[0])](
-                **dict(zip(names, numbers, strict=True)), description=name.replace("_", " "), **options
-            )
-            for name, numbers in self.sliders.items()
-        }
+        controls = {}
+        for name, numbers in self.sliders.items():
+            settings = dict(zip(names, numbers, strict=True)) | options
+            controls[name] = kinds[type(numbers[0])](description=name.replace("_", " "), **settings)
         picture = ipywidgets.Image(value=image, layout={"align_self": "flex-start", "max_width": "100%"})
 
         def redraw(_change):

@@ -31,16 +31,10 @@ def draw_face(person, number, size=32):
 
 
 def make_faces(train, threshold, test):
-    """A verification task on drawn faces of three disjoint groups of people.
+    """A verification task (FacesData) on drawn faces of three disjoint groups: (people, images per person).
 
-    Parameters
-    ----------
-    train, threshold, test : (people, images per person)
-        Whom the network is trained on, whose pairs choose the threshold, whose pairs are tested.
-
-    Returns
-    -------
-    faces : FacesData
+    The network is trained on the first, pairs of the second choose the threshold, those of the third are
+    tested.
     """
     people, images, first = {}, {}, 0
     for group, (count, each) in {"train": train, "threshold": threshold, "test": test}.items():

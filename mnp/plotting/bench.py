@@ -2,7 +2,6 @@
 
 import re
 
-from mnp.errors import MnpError
 from mnp.plotting.style import BLUE, GREEN, LINES, ORANGE, RED, label_axes, log_scale, new_figure
 
 BASELINES = (  # of the faster ones: ratio in a row, legend, colour, hatching
@@ -16,29 +15,19 @@ MARKERS = "os^DvPX<>*"  # of the kernels on a roofline
 
 
 def plot_benchmark(report):
-    """Draw a report of `mnp bench`: the dict that it writes as JSON. `--only sizes` has a figure of its own.
-
-    Raises MnpError for a dict that is no such report.
-    """
-    if isinstance(report, dict) and report.get("rows") and all("macs" in row for row in report["rows"]):
+    """Draw a report of `mnp bench`, the dict that it writes as JSON; `--only sizes` has its own figure."""
+    if all("macs" in row for row in report["rows"]):
         return plot_sizes(report["rows"])
     figure, (left, right) = new_figure(2, size=(9.6, 9.0), width_ratios=(3, 2))
-    try:
-        draw_ratios(report["rows"], left)
-        draw_scaling(report["rows"], right)
-        model, threads, load = report["machine"]["model"], report["threads"], report["load"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise MnpError(f"this report is not what `mnp bench --json` writes ({error!r})") from None
+    draw_ratios(report["rows"], left)
+    draw_scaling(report["rows"], right)
+    model, threads, load = report["machine"]["model"], report["threads"], report["load"]
     figure.suptitle(f"{model}, {threads} threads, load {load}", fontsize=9)
     return figure
 
 
 def plot_sizes(rows):
-    """Draw parameters, multiply-adds and the time of inference of the networks that `mnp bench` has by size.
-
-    rows: those of its report; others than "inference by size" are left out.
-    """
-    rows = [row for row in rows if "macs" in row]
+    """Draw parameters, multiply-adds and the time of inference of networks: rows of `scaling.sizes`."""
     names = list(dict.fromkeys(row["case"].rpartition(", ")[2] for row in rows))
     figure, axes = new_figure(3, size=(9.6, 3.8))
     times = {batch: [row["mnp_ms"] for row in rows if row["batch"] == batch] for batch in (1, 64)}
@@ -59,51 +48,41 @@ def plot_sizes(rows):
 
 
 def plot_roofline(report):
-    """Draw a report of `mnp bench --roofline`: each kernel before and after its tile, below the roof.
-
-    Raises MnpError for a dict that is no such report.
-    """
+    """Draw a report of `mnp bench --roofline`: each kernel before and after its tile, below the roof."""
     figure, ax = new_figure(size=(9.0, 5.4))
-    try:
-        peak, bandwidth, rows = report["peak_gflops"], report["bandwidth_gbs"], report["rows"]
-        ends = [min(row["intensity"] for row in rows) / 2, max(row["intensity"] for row in rows) * 2]
-        x = sorted([*ends, peak / bandwidth])
-        roof = f"{peak:.0f}e9 operations/s, {bandwidth:.0f}e9 bytes/s"
-        ax.plot(x, [min(peak, bandwidth * value) for value in x], color="black", label=f"roof: {roof}")
-        for i, row in enumerate(rows):
-            colour, marker = LINES[i % len(LINES)][0], MARKERS[i % len(MARKERS)]
-            at, speeds = [row["intensity"]] * 2, [row["plain_gflops"], row["tiled_gflops"]]
-            ax.plot(at, speeds, color=colour, linestyle=":", linewidth=1)
-            ax.plot(at[:1], speeds[:1], color=colour, marker=marker, markerfacecolor="white", linestyle="")
-            ax.plot(at[1:], speeds[1:], color=colour, marker=marker, linestyle="", label=row["kernel"])
-        model, threads = report["machine"]["model"], report["threads"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise MnpError(f"this report is not what `mnp bench --roofline --json` writes ({error!r})") from None
+    peak, bandwidth, rows = report["peak_gflops"], report["bandwidth_gbs"], report["rows"]
+    ends = [min(row["intensity"] for row in rows) / 2, max(row["intensity"] for row in rows) * 2]
+    x = sorted([*ends, peak / bandwidth])
+    roof = f"{peak:.0f}e9 operations/s, {bandwidth:.0f}e9 bytes/s"
+    ax.plot(x, [min(peak, bandwidth * value) for value in x], color="black", label=f"roof: {roof}")
+    for row, (colour, *_), marker in zip(rows, LINES * 2, MARKERS, strict=False):
+        at, speeds = [row["intensity"]] * 2, [row["plain_gflops"], row["tiled_gflops"]]
+        ax.plot(at, speeds, color=colour, linestyle=":", linewidth=1)
+        ax.plot(at[:1], speeds[:1], color=colour, marker=marker, markerfacecolor="white", linestyle="")
+        ax.plot(at[1:], speeds[1:], color=colour, marker=marker, linestyle="", label=row["kernel"])
     log_scale(ax.xaxis)
     log_scale(ax.yaxis)
     label_axes(ax, "operations per byte moved", "1e9 operations/s; hollow: plain loop, filled: tiled")
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.suptitle(f"{model}, {threads} threads", fontsize=9)
+    figure.suptitle(f"{report['machine']['model']}, {report['threads']} threads", fontsize=9)
     return figure
 
 
 def draw_ratios(rows, ax):
     """Draw the baselines' times over ours as bars; right of the line at 1, we are faster.
 
-    Rows without any ratio are left out, and captured networks with many images: those take as long as
-    `forward` does.
+    Captured networks with many images, which take as long as `forward`, are left out.
     """
     rows = [row for row in rows if any(row.get(field) for field, *_ in BASELINES)]
     rows = [row for row in rows if row["batch"] == 1 or "recorded" not in row["kernels"]]
     shown = [baseline for baseline in BASELINES if any(row.get(baseline[0]) for row in rows)]
-    height = 0.8 / len(shown)
+    height = 0.8 / max(1, len(shown))
     for i, (field, label, colour, hatch) in enumerate(shown):
         shift = (i - (len(shown) - 1) / 2) * height
         bars = [(y + shift, row[field]) for y, row in enumerate(rows) if row.get(field)]
-        for y, value in bars:
-            ax.text(value + 0.05, y, f"{value:.1f}", va="center", fontsize=6)
-        y, values = zip(*bars, strict=True) if bars else ((), ())
-        ax.barh(y, values, height, color=colour, hatch=hatch, edgecolor="white", label=label)
+        y, values = zip(*bars, strict=True)
+        drawn = ax.barh(y, values, height, color=colour, hatch=hatch, edgecolor="white", label=label)
+        ax.bar_label(drawn, fmt="%.1f", padding=1, fontsize=6)
     ax.axvline(1, color="black", linewidth=0.8)
     ax.set_yticks(range(len(rows)), [case_name(row) for row in rows], fontsize=8)
     ax.invert_yaxis()

@@ -6,7 +6,17 @@ import numpy as np
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from mnp.plotting.style import BLACK, BLUE, GREY, LINES, arm_label, label_axes, log_scale, new_figure
+from mnp.plotting.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    LINES,
+    arm_label,
+    label_axes,
+    legend_below,
+    log_scale,
+    new_figure,
+)
 
 REMOVED = {  # what a method removes: marker, legend
     "weights": ("s", "weights removed"),
@@ -18,12 +28,7 @@ REMOVED = {  # what a method removes: marker, legend
 def plot_arms(sizes, unpruned, title):
     """Test error of every pruning method at every size, before and after retraining, +- one sd over seeds.
 
-    Parameters
-    ----------
-    sizes : {reduction in %: lines}
-        As `mnp.notebooks.results.lines_by_size` gives them.
-    unpruned : float
-        Test error of the unpruned network.
+    `sizes` is what `mnp.notebooks.results.lines_by_size` gives, `unpruned` the error of the unpruned network.
     """
     figure, axes = new_figure(2, size=(9.6, 4.4))
     names = list(dict.fromkeys(line["label"] for lines in sizes.values() for line in lines))
@@ -48,8 +53,7 @@ def plot_arms(sizes, unpruned, title):
         ax.set_xticks(range(len(sizes)), labels, fontsize=8)
         label_axes(ax, "remaining parameters, and the reduction", "test error (%)", part)
         ax.grid(visible=False, axis="x")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    legend_below(figure, axes[0])
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
 
@@ -57,17 +61,13 @@ def plot_arms(sizes, unpruned, title):
 def plot_rankings(panels):
     """Test error of every ranking over the neurons that are left per unit, +- one sd over seeds.
 
-    Parameters
-    ----------
-    panels : {title: aggregate}
-        Of runs with an arm for each ranking, as `mnp.experiments.results.aggregate` gives them.
+    `panels` is {title: aggregate} of runs with an arm for each ranking.
     """
     figure, axes = new_figure(len(panels), size=(9.6, 4.4), sharey=True, squeeze=False)
     for ax, (title, aggregate) in zip(axes.flat, panels.items(), strict=True):
         root, *lines = aggregate
-        for arm, (colour, marker, dash) in zip(
-            dict.fromkeys(line["arm"] for line in lines), LINES * 2, strict=False
-        ):
+        arms = dict.fromkeys(line["arm"] for line in lines)
+        for arm, (colour, marker, dash) in zip(arms, LINES * 2, strict=False):
             path = [root, *(line for line in lines if line["arm"] == arm)]
             k, y = (np.array([line[name] for line in path]) for name in ("k", "error_mean"))
             sd = np.array([line["error_sd"] or 0 for line in path])
@@ -78,8 +78,7 @@ def plot_rankings(panels):
         ax.invert_xaxis()
         ax.set_xticks(range(1, root["k"] + 1))
         label_axes(ax, "neurons per unit", "test error (%)", title)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    legend_below(figure, axes.flat[0])
     return figure
 
 
@@ -89,9 +88,8 @@ def plot_arm_errors(errors, title):
     for y, values in enumerate(errors.values()):
         ax.plot(values, [y] * len(values), "o", color=BLUE, alpha=0.45, markersize=6, linewidth=0)
         sd = np.std(values, ddof=1) if len(values) > 1 else 0
-        ax.errorbar(
-            np.mean(values), y, xerr=sd, fmt="|", color=BLACK, markersize=16, capsize=3, linewidth=1.4
-        )
+        style = {"color": BLACK, "markersize": 16, "capsize": 3, "linewidth": 1.4}
+        ax.errorbar(np.mean(values), y, xerr=sd, fmt="|", **style)
     ax.set_yticks(range(len(errors)), [arm_label(arm) for arm in errors])
     ax.invert_yaxis()
     label_axes(ax, "test error (%): dots are seeds, lines are mean and standard deviation", "", title)
@@ -101,19 +99,16 @@ def plot_arm_errors(errors, title):
 def plot_records(records, title):
     """Test error over compression and over multiply-adds: published results hollow, this project's filled.
 
-    Parameters
-    ----------
-    records : list of dict, `mnp.notebooks.results.all_records`
-        Each point has the name of its method, and +- one sd over seeds; those without an error are left out.
+    Each point of `mnp.notebooks.results.all_records` has the name of its method, and +- one sd over seeds.
     """
+    records = [record for record in records if record["after"] is not None]
     figure, axes = new_figure(2, size=(12.6, 5.0), sharey=True)
     panels = {
         "compression": "compression: 431,080 (LeNet-5) / remaining parameters",
         "macs": "multiply-adds for one image, of the remaining weights",
     }
     for ax, (field, label) in zip(axes, panels.items(), strict=True):
-        drawn = [r for r in records if r["after"] is not None and r[field] is not None]
-        for record in drawn:
+        for record in (r for r in records if r[field] is not None):
             own = "recipe" in record
             style = {"color": BLUE if own else BLACK, "markerfacecolor": BLUE if own else "white"}
             marker, place = REMOVED[record["removed"]][0], (record[field], record["after"])
@@ -126,11 +121,11 @@ def plot_records(records, title):
         axes[0].plot([], [], marker, color=BLACK, markerfacecolor="white", label=label)
     axes[0].plot([], [], "s", color=BLUE, label="filled: this project, mean over seeds")
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    legend_below(figure, axes[0])
     figure.draw_without_rendering()
     for ax, field in zip(axes, panels, strict=True):
-        drawn = [r for r in records if r["after"] is not None and r[field] is not None]
-        label_points(ax, [(r[field], r["after"], r["method"].removeprefix("mnp, ")) for r in drawn])
+        named = [(r[field], r["after"], r["method"].removeprefix("mnp, ")) for r in records]
+        label_points(ax, [point for point in named if point[0] is not None])
     return figure
 
 

@@ -9,13 +9,10 @@ from mnp.plotting.style import BLACK, GREY, LINES, label_axes, log_scale, new_fi
 
 
 def plot_roc(panels):
-    """ROC curves, one panel per title.
+    """ROC curves, {title: {label: curve}}, one panel per title.
 
-    Parameters
-    ----------
-    panels : {title: {label: curve}}
-        curve: (false_positive, true_positive), both (T,) in [0, 1]; and optionally the operating point,
-        (x, y) in [0, 1], which is drawn as a marker.
+    A curve is (false_positive, true_positive), both (T,) in [0, 1]; and optionally the operating point,
+    (x, y) in [0, 1], which is drawn as a marker.
     """
     figure, axes = new_figure(len(panels), size=(4.9 * max(1.2, len(panels)), 4.9), squeeze=False)
     for (title, curves), ax in zip(panels.items(), axes.flat, strict=True):
@@ -43,10 +40,7 @@ def roc_of_run(rows, path):
         The run's file of pairs. View 2: the pairs of all folds, each fold's distances divided by its own
         threshold, so that the operating point of every fold is at 1.
 
-    Returns
-    -------
-    curves : {label: (false_positive, true_positive, operating point)}
-        The label ends in the equal error rate (EER).
+    Returns {label that ends in the equal error rate (EER): (false_positive, true_positive, operating point)}.
     """
     names = verification.pair_labels(path)
     if len(names) != len(rows):

@@ -11,14 +11,24 @@ from mnp.files import read_json
 from mnp.plotting import style
 from mnp.plotting.faces import plot_roc, roc_of_run
 from mnp.plotting.style import (
-    LINES,
     arm_label,
     format_tick,
     label_axes,
+    legend_below,
     log_scale,
     new_figure,
     save_png,
 )
+
+
+def new_grid(panels, columns, height, **options):
+    """A figure of panels, so many in a line; `height` is a function of the number of lines."""
+    columns = min(columns, panels)
+    lines = -(-panels // columns)
+    figure, axes = new_figure(columns, lines, (9.6, height(lines)), squeeze=False, **options)
+    for ax in axes.flat[panels:]:
+        ax.set_axis_off()
+    return figure, axes
 
 
 def plot_runs(runs, noise=0.0):
@@ -26,11 +36,7 @@ def plot_runs(runs, noise=0.0):
 
     A band of +- `noise` around the first error says which differences mean nothing.
     """
-    columns = min(2, len(runs))
-    lines = -(-len(runs) // columns)
-    figure, axes = new_figure(columns, lines, (9.6, max(4.8, 3.9 * lines)), squeeze=False)
-    for ax in axes.flat[len(runs) :]:
-        ax.set_axis_off()
+    figure, axes = new_grid(len(runs), 2, lambda lines: max(4.8, 3.9 * lines))
     for (title, rows), ax in zip(runs.items(), axes.flat, strict=False):
         draw_errors(rows, ax)
         if noise:
@@ -43,19 +49,14 @@ def plot_runs(runs, noise=0.0):
 def draw_errors(rows, ax):
     """Draw the test error of every round over its number of remaining parameters; fewer are to the right.
 
-    Parameters
-    ----------
-    rows : list of dict
-        Rows of one run, or of several seeds (then with a `seed`): thin lines for the seeds, thick ones for
-        their mean. A hollow marker is the error after a removal, before retraining.
-    ax : matplotlib axes
+    The rows are those of one run, or of several seeds: thin lines for the seeds, thick ones for their mean.
     """
     seeds = {}
     for row in rows:
         seeds.setdefault(row.get("seed", 0), []).append(row)
     mean = [average(of_round) for of_round in zip(*seeds.values(), strict=True)]
     arms = paths(mean)
-    for (name, path), (colour, marker, dash) in zip(arms.items(), LINES * 3, strict=False):
+    for (name, path), (colour, marker, dash) in zip(arms.items(), style.LINES * 3, strict=False):
         x, y = zip(*((mean[i]["nonzero"], mean[i]["error"]) for i in path), strict=True)
         for one in seeds.values() if len(seeds) > 1 else ():
             ax.plot(x, [one[i]["error"] for i in path], color=colour, alpha=0.25, linewidth=0.8)
@@ -67,16 +68,8 @@ def draw_errors(rows, ax):
             x, y, before = ([row[name] for row in removals] for name in ("nonzero", "error", "error_before"))
             ax.vlines(x, y, before, color=colour, linewidth=1, linestyle=":")
             ax.plot(x, before, linestyle="none", markerfacecolor="none", **line | {"markersize": 11})
-    colour = LINES[0][0]
-    ax.plot(
-        [],
-        [],
-        "o",
-        color=colour,
-        markerfacecolor="none",
-        markersize=9,
-        label="after removal, before retraining",
-    )
+    hollow = {"color": style.BLUE, "markerfacecolor": "none", "markersize": 9}
+    ax.plot([], [], "o", label="after removal, before retraining", **hollow)
     scale_axes(ax, mean)
     label_axes(ax, "remaining parameters (nonzero), fewer to the right", "test error (%)")
     ax.legend(frameon=False, fontsize=9)
@@ -139,17 +132,12 @@ def annotate(ax, rows):
 
 def plot_rounds(rounds):
     """Win counts before each removal: [(counts, keep)] of the rounds of a layer, see `draw_win_counts`."""
-    columns = min(len(rounds), 4)
-    lines = -(-len(rounds) // columns)
-    figure, axes = new_figure(columns, lines, (9.6, 1.6 + 2.6 * lines), sharey=True, squeeze=False)
-    for ax in axes.flat[len(rounds) :]:
-        ax.set_axis_off()
+    figure, axes = new_grid(len(rounds), 4, lambda lines: 1.6 + 2.6 * lines, sharey=True)
     for (counts, keep), ax in zip(rounds, axes.flat, strict=False):
         draw_win_counts(counts, keep, ax, ranks=rounds[0][1].shape[1])
     for ax in axes[:, 0]:
         ax.set_ylabel("training images won (%)")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
+    legend_below(figure, axes[0, 0])
     return figure
 
 
@@ -157,17 +145,7 @@ def draw_win_counts(counts, keep, ax, ranks):
     """Draw how the wins of every unit are divided among its neurons, and which are removed.
 
     One column per unit: the kept neurons from below, ordered by their wins, the removed ones hatched on
-    top. Units are sorted by the wins that they lose.
-
-    Parameters
-    ----------
-    counts : (units, k) int
-        Before the removal.
-    keep : (units, n_keep) int
-        The neurons that stay.
-    ax : matplotlib axes
-    ranks : int
-        Number of shades; the same for all rounds, so that a rank has the same shade in each.
+    top. Units are sorted by the wins that they lose. `ranks` is the number of shades, one for all rounds.
     """
     n_keep = keep.shape[1]
     shares = 100 * counts / counts.sum(axis=1, keepdims=True)
@@ -191,14 +169,10 @@ def draw_win_counts(counts, keep, ax, ranks):
 
 
 def run_figures(folder):
-    """The figures of a finished run, or of a run of several seeds.
+    """What summary.json of a finished run holds, of one seed or several, and its figures by file name.
 
-    Returns
-    -------
-    summary : dict, what summary.json holds
-    figures : {file name: figure}
-        error.png; win_counts-<layer>.png for each maxout layer whose neurons were pruned (in the first seed
-        and the first arm); roc.png for a single run of face verification.
+    error.png; win_counts-<layer>.png for each maxout layer whose neurons were pruned (in the first seed and
+    the first arm); roc.png for a single run of face verification.
 
     Raises MnpError if the folder holds no finished run.
     """

@@ -57,6 +57,12 @@ def label_axes(ax, x, y, title="", legend=False):
         ax.legend(frameon=False, fontsize=9)
 
 
+def legend_below(figure, ax):
+    """Put the legend of one of its axes below a figure."""
+    names = ax.get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower center", ncols=min(len(names[1]), 4), frameon=False, fontsize=9)
+
+
 def format_tick(x, _position=None):
     """A number beside an axis.
 

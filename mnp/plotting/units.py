@@ -12,9 +12,8 @@ def plot_units(t, units, x="input x", y="output", numbers=None, before=None):
     Parameters
     ----------
     t : (N,) float, ascending
-        Places on the line.
     units : {title: z (N, k) float}
-        The values of the neurons there; one panel per unit, on a common scale.
+        The values of the neurons at t; one panel per unit, on a common scale.
     numbers : list of (k,) int, optional
         For each panel the numbers of the neurons in the unpruned unit; they decide the colours.
     before : {title: (N,) float}, optional

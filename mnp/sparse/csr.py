@@ -19,17 +19,9 @@ class CSR(NamedTuple):
 
 
 def to_csr(weight):
-    """Convert a matrix to CSR: its non-zeros, row by row.
+    """Convert a matrix (rows, columns) to CSR: its non-zeros, row by row, in new arrays.
 
-    Parameters
-    ----------
-    weight : (rows, columns) float
-
-    Returns
-    -------
-    csr : CSR
-        values, columns, starts: new arrays. A row without non-zeros has starts[r] == starts[r+1].
-        Only the values count: a weight that is kept by its mask and happens to be 0 is left out.
+    Only the values count: a weight that is kept by its mask and happens to be 0 is left out.
 
     >>> csr = to_csr(np.array([[0.0, 5.0, 0.0], [0.0, 0.0, 0.0], [7.0, 0.0, 8.0]]))
     >>> csr.values.tolist(), csr.columns.tolist(), csr.starts.tolist()
@@ -48,16 +40,14 @@ def sparse_network(net, names=None):
     """Return the network with its pruned layers in CSR form, for inference.
 
     A convolution is fused with the max pooling after it; dropout layers, which do nothing here, are left
-    out. Sparse layers keep their arrays as buffers (saved, not learned), so `architecture()` and
-    `state_dict()` describe the result as any other network.
+    out. Sparse layers keep their arrays as buffers (saved, not learned).
 
     Parameters
     ----------
     net : Network
         Unchanged. It needs no masks: what counts is which weights are zero.
     names : iterable of str, optional
-        The layers to convert. If not given: those whose CSR form takes fewer bytes than the dense one,
-        as in `sizes.csr_bytes`.
+        The layers to convert. If not given: those whose CSR form takes fewer bytes than the dense one.
 
     Returns
     -------
@@ -65,28 +55,20 @@ def sparse_network(net, names=None):
         Its outputs are those of `net` in evaluation mode, to rounding (the order of the sums differs).
         NaN or infinity in an input is not multiplied by the weights that were removed.
 
-    Raises
-    ------
-    MnpError
-        For an unknown name, or a layer without a weight matrix.
+    Raises MnpError for an unknown name, or a layer without a weight matrix.
     """
-    if names is None:
-        names = [name for name, layer in net.layers.items() if _matrix(layer) is not None and _pays(layer)]
-    names = list(names)
+    names = [name for name, layer in net.layers.items() if _pays(layer)] if names is None else list(names)
     for name in names:
         if _matrix(net[name]) is None:
             raise MnpError(f"layer {name!r} is a {type(net[name]).__name__}: it has no weight to make sparse")
-    layers, taken = [], None
+    layers, pool = [], None
     following = [*list(net.layers.values())[1:], None]
     for (name, layer), after in zip(net.layers.items(), following, strict=True):
-        if layer is taken or isinstance(layer, Dropout):
-            continue
-        if name not in names:
+        if name in names:
+            pool = after if isinstance(layer, Conv2d) and isinstance(after, MaxPool2d) else None
+            layers.append((name, _converted(layer, pool)))
+        elif layer is not pool and not isinstance(layer, Dropout):
             layers.append((name, layer.copy()))
-            continue
-        if isinstance(layer, Conv2d) and isinstance(after, MaxPool2d):
-            taken = after
-        layers.append((name, _converted(layer, taken if taken is after else None)))
     return Network(layers)
 
 
@@ -99,6 +81,8 @@ def _matrix(layer):
 
 def _pays(layer):
     weight = _matrix(layer)
+    if weight is None:
+        return False
     return csr_bytes(*weight.shape, int(np.count_nonzero(weight)), weight.itemsize) < weight.nbytes
 
 
@@ -109,17 +93,9 @@ def _converted(layer, pool):
         bias = np.where(layer.masked_out().reshape(-1), np.finfo(layer.dtype).min, bias)
     common = {"dtype": layer.dtype, "backend": layer.backend}
     if isinstance(layer, Conv2d):
+        shape = layer.in_channels, layer.out_channels, layer.kernel_size
         window = {} if pool is None else {"pool": pool.size, "pool_stride": pool.stride}
-        sparse = SparseConv2d(
-            layer.in_channels,
-            layer.out_channels,
-            layer.kernel_size,
-            len(csr.values),
-            layer.stride,
-            layer.padding,
-            **window,
-            **common,
-        )
+        sparse = SparseConv2d(*shape, len(csr.values), layer.stride, layer.padding, **window, **common)
     else:
         k, relu = (layer.k, layer.relu) if isinstance(layer, MaxoutDense) else (1, False)
         sparse = SparseDense(layer.in_features, bias.size, len(csr.values), k=k, relu=relu, **common)

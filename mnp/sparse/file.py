@@ -22,22 +22,18 @@ DIGEST = 32  # bytes of the SHA-256 at the end of the file, after the zip archiv
 def save_sparse(path, net, compact=False):
     """Save a network with its layers as CSR, those that get smaller by it; return the bytes of the file.
 
+    The file is .npz without pickle, which `np.load` opens too, for inference: masks are not saved. Its bytes
+    are `csr_bytes` (or `compact_bytes`) of `count_sizes`, and a few hundred for every array, for the
+    architecture and for the checksum.
+
     Parameters
     ----------
     path : str or Path
-        Written completely or not at all. The file is .npz without pickle, which `np.load` opens too.
+        Written completely or not at all.
     net : Network
-        Pruned, masked or not; or a `sparse_network` already. Masks are not saved: the file is for
-        inference.
+        Pruned, masked or not; or a `sparse_network` already.
     compact : bool
-        False: columns and row starts as int32, as they are in memory. True: as the narrowest of uint8,
-        uint16 and int32 that fits, widened again on loading.
-
-    Returns
-    -------
-    bytes : int
-        `csr_bytes` (or `compact_bytes`) of `count_sizes`, and a few hundred bytes for every array, for
-        the architecture and for the checksum.
+        Columns and row starts as the narrowest of uint8, uint16 and int32 that fits, not as int32.
     """
     if not _sparse_layers(net):
         net = sparse_network(net)
@@ -65,11 +61,8 @@ def load_sparse(path, backend=None):
         raise MnpError(f"{path}: is damaged, or not a file of save_sparse")
     try:
         return _network(*_unpack(data), backend)
-    except MnpError as error:
-        raise MnpError(f"{path}: {error}") from None
     except Exception as error:  # whatever NumPy or zipfile raise for contents that were made up
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise MnpError(f"{path}: describes no sparse network ({message})") from None
+        raise MnpError(f"{path}: describes no sparse network ({str(error).splitlines()[0]})") from None
 
 
 def _pack(arrays, meta):

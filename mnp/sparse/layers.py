@@ -33,10 +33,8 @@ class _Sparse(Layer):
         super().__init__(backend)
         self.nonzero = check_int("nonzero", nonzero, minimum=0)
         if self.nonzero > rows * width or rows * width >= 2**31:
-            raise MnpError(
-                f"{type(self).__name__} with {self.nonzero} non-zeros in {rows}x{width} weights: there are "
-                "fewer places, or more than an int32 counts"
-            )
+            what = f"{type(self).__name__} with {self.nonzero} non-zeros in {rows}x{width} weights"
+            raise MnpError(f"{what}: there are fewer places, or more than an int32 counts")
         self.rows, self.width, self.dtype = rows, width, float_dtype(dtype)
         self.buffers = {
             "values": np.zeros(self.nonzero, self.dtype),
@@ -69,7 +67,7 @@ class _Sparse(Layer):
 
     def _checked(self, x, training, expected):
         if training:
-            raise MnpError(f"{self!r} is for inference: train the masked network, then make it sparse again")
+            self.backward(x)  # which says why not
         if type(x) is np.ndarray and x.dtype is self.dtype and x.shape[1:] == expected:
             return x  # quickly: for one example this counts
         x = self._check_input(x, expected)
@@ -79,21 +77,12 @@ class _Sparse(Layer):
 
 
 class SparseDense(_Sparse):
-    """Dense or MaxoutDense layer with CSR weights.
+    """Dense or MaxoutDense layer with CSR weights, of which `nonzero` are not zero.
 
         z[n, r] = bias[r] + sum_m values[m] * x[n, columns[m]],    m in starts[r] .. starts[r + 1] - 1
         y[n, u] = max_j z[n, u * k + j]                            (relu: and then max(y, 0))
 
-    Parameters
-    ----------
-    in_features, out_features : int
-        out_features counts neurons: units * k.
-    nonzero : int
-        Number of non-zero weights.
-    k : int
-        Neurons per maxout unit; 1 for a Dense.
-    relu : bool
-        A ReLU after the maximum, as a MaxoutDense in evaluation mode has it.
+    out_features counts neurons, units * k; a Dense layer has k = 1.
     """
 
     def __init__(
@@ -107,15 +96,9 @@ class SparseDense(_Sparse):
             raise MnpError(f"k={self.k} does not divide the {self.out_features} neurons of {self!r}")
 
     def forward(self, x, training=False, rng=None):
-        x, b = self._checked(x, training, (self.in_features,)), self.buffers
-        y = self.loops.dense(
-            np.ascontiguousarray(x),
-            b["values"],
-            b["columns"].view(np.uint32),
-            b["starts"].view(np.uint32),
-            b["bias"],
-            self.k,
-        )
+        x = np.ascontiguousarray(self._checked(x, training, (self.in_features,)))
+        values, columns, starts, bias = self.buffers.values()
+        y = self.loops.dense(x, values, columns.view(np.uint32), starts.view(np.uint32), bias, self.k)
         return self.backend.relu_forward(y) if self.relu else y
 
     def output_shape(self, shape):
@@ -124,21 +107,13 @@ class SparseDense(_Sparse):
 
 
 class SparseConv2d(_Sparse):
-    """Conv2d layer with CSR weights, and the max pooling that may follow it.
+    """Conv2d layer with CSR weights, and the max pooling that may follow it: 1 and 1 for none.
 
         y[n, f, p, q] = bias[f] + sum_m values[m] * xp[n, c, p * stride + i, q * stride + j]
 
     m in starts[f] .. starts[f + 1] - 1, and columns[m] = (c * kernel_size + i) * kernel_size + j; xp is x
     with its padding. Images are laid out flat (`flat_images`), so that a weight is multiplied with a whole
     plane of pixels as one long row.
-
-    Parameters
-    ----------
-    in_channels, out_channels, kernel_size, stride, padding
-        As in Conv2d.
-    nonzero : int
-    pool, pool_stride : int
-        Size and stride of the max pooling; 1 and 1 for none.
     """
 
     def __init__(
@@ -164,27 +139,17 @@ class SparseConv2d(_Sparse):
 
     def forward(self, x, training=False, rng=None):
         x = self._checked(x, training, (self.in_channels, "H", "W"))
-        b, size = self.buffers, self.kernel_size
+        size, (values, columns, starts, bias) = self.kernel_size, self.buffers.values()
         oh, ow = conv2d_output_size(*x.shape[2:], size, size, self.stride, self.padding)
         pool2d_output_size(oh, ow, self.pool, self.pool_stride)
         frames, high, line = flat_images(x, self.stride, self.padding)
-        c, window = np.divmod(b["columns"].astype(np.int64), size * size)
+        c, window = np.divmod(columns.astype(np.int64), size * size)
         i, j = np.divmod(window, size)
         # Which of the stride * stride interleaved images, and how far into it.
         phase = (c * self.stride + i % self.stride) * self.stride + j % self.stride
         offsets = (phase * high + i // self.stride) * line + j // self.stride
-        return self.loops.conv(
-            frames,
-            b["values"],
-            offsets.astype(np.uint32),
-            b["starts"].view(np.uint32),
-            b["bias"],
-            line,
-            oh,
-            ow,
-            self.pool,
-            self.pool_stride,
-        )
+        sparse = values, offsets.astype(np.uint32), starts.view(np.uint32), bias
+        return self.loops.conv(frames, *sparse, line, oh, ow, self.pool, self.pool_stride)
 
     def output_shape(self, shape):
         _, h, w = self._check_input_shape(shape, (self.in_channels, "H", "W"))

@@ -71,9 +71,8 @@ def folder_of(where):
 def load_module(where):
     """Import a module by its dotted name or its file, or start a program.
 
-    `where` is "package.module", a path that ends in .py or holds a separator, or "command: WORDS" for a
-    `program.Program`. The modules beside the file (in the working folder, for a dotted name) can be imported
-    but hide no others: they come last.
+    `where` is "package.module", a path that ends in .py or holds a separator, or "command: WORDS". Modules
+    beside it can be imported but hide no others: they come last.
 
     Raises MnpError in one line for a file that is not found and for whatever an import can raise,
     sys.exit included.
@@ -105,8 +104,6 @@ def run_as_script(where):
 
     An import statement in a file of the candidate's folder finds the modules of that folder first, and
     nobody else's imports do: a candidate may have its own `random.py`, while NumPy keeps Python's.
-    What such a module lacks is looked up in the one that it hides, so it does no harm to a candidate
-    that wanted Python's.
     """
     sys.argv = [where]
     folder, plain, neighbours = folder_of(where), builtins.__import__, {}
@@ -126,7 +123,7 @@ def run_as_script(where):
 def _load_neighbour(name, folder, neighbours):
     """Import folder/name.py if the name is another module's as well; otherwise None.
 
-    It does not go into `sys.modules`, where everybody's imports would find it.
+    It does not go into `sys.modules`. What it lacks is looked up in the module that it hides.
     """
     if name in neighbours:
         return neighbours[name]
@@ -152,9 +149,7 @@ def implemented(module):
 
 
 def split_arguments(kernel, args):
-    """Split a case's arguments into positional ones and, where there are defaults, keywords.
-
-    Keywords at their default are left out, so that the defaults are checked too.
+    """Split a case's arguments into positional ones and keywords; those at their default are left out.
 
     >>> split_arguments("dense_backward", {"dy": 1, "x": 2, "weight": 3, "need_dx": False})
     ([1, 2, 3], {'need_dx': False})
@@ -224,10 +219,8 @@ def call_case(function, case):
 def _same(a, b):
     """Compare an argument with its copy, NaN equal to NaN."""
     if isinstance(a, tuple):
-        return all(_same(x, y) for x, y in zip(a, b, strict=True))
-    if isinstance(a, np.ndarray):
-        return a.tobytes() == b.tobytes()
-    return True
+        return all(map(_same, a, b))
+    return not isinstance(a, np.ndarray) or a.tobytes() == b.tobytes()
 
 
 def _takes(signature, positional, keywords, kernel):

@@ -5,10 +5,9 @@ Central differences, element by element:
     df/dx[i] = (f(x + h e_i) - f(x - h e_i)) / (2 h) + O(h^2)
 
 In float64 with h = 1e-6 rounding costs about 1e-10 of the values (2^-53 / h) and the formula itself much
-less (h^2 / 6, about 2e-13; the two are equal near h = 6e-6), so that an analytic gradient should agree to
-about 1e-7 of its largest element. That holds where f is smooth: a maximum within h of a tie, or a ReLU
-within h of zero, has a kink, and the quotient there is some number between the two slopes.
-`distinct_values` gives values that are far from both.
+less (h^2 / 6, about 2e-13), so that an analytic gradient should agree to about 1e-7 of its largest element.
+That holds where f is smooth, not within h of a maximum's tie or of a ReLU's zero: `distinct_values` gives
+values that are far from both.
 """
 
 import numpy as np
@@ -25,19 +24,18 @@ def numerical_gradient(function, x, h=1e-6):
     Parameters
     ----------
     function : callable without arguments -> float
-        Computes the result from x as it stands: x is changed in place, one element at a time, and
-        restored. So x may also be a parameter deep inside a network.
+        Computes the result from x as it stands. x is changed in place, one element at a time, and restored,
+        so it may be a parameter deep inside a network.
     x : float64 array, any shape
     h : float
-        Relative to the element, where that is larger than 1: 1e8 + 1e-6 is rounded too much.
 
     Returns
     -------
     gradient : float64 array, the shape of x
         Takes two calls for each element: for small arrays only.
 
-    Raises MnpError for an x that is not float64 (in float32 the difference is mostly rounding), and for an
-    element that cannot be moved by the step: NaN, infinite, next to overflow, or an h that is too small.
+    Raises MnpError for an x that is not float64, and for an element that the step cannot move: NaN,
+    infinite, next to overflow, or an h that is too small.
 
     >>> x = np.array([1.0, 2.0, 3.0])
     >>> numerical_gradient(lambda: float((x**2).sum()), x).round(6)
@@ -67,18 +65,11 @@ def numerical_gradient(function, x, h=1e-6):
 
 
 def gradient_error(analytic, numerical):
-    """Largest difference of two gradients, relative to the largest element of either.
+    """Largest difference of two gradients, float arrays of one shape, relative to the largest element.
 
         max |analytic - numerical| / max(max |analytic|, max |numerical|, 1e-12)
 
-    Parameters
-    ----------
-    analytic, numerical : float arrays of one shape
-
-    Returns
-    -------
-    error : float
-        About 1e-9 for a right gradient, about 1 for a wrong one; NaN if either contains a NaN.
+    About 1e-9 for a right gradient, about 1 for a wrong one; NaN if either contains a NaN.
 
     >>> print(gradient_error(np.array([2.0, 4.0]), np.array([2.0, 4.4])).round(3))
     0.091
@@ -92,19 +83,10 @@ def gradient_error(analytic, numerical):
 
 
 def distinct_values(shape, rng):
-    """Numbers between -1 and 1 of which no two are close, and none is close to zero.
+    """Numbers between -1 and 1 of which no two are close, and none is close to zero: float64 of any shape.
 
-    They are an even grid in random order. Its spacing is 2 / size, so for the sizes that a numerical
-    gradient can afford no maximum and no ReLU comes near its kink.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    x : float64 array of that shape
+    They are an even grid in random order, of spacing 2 / size, so that no maximum and no ReLU is near its
+    kink.
 
     >>> np.sort(distinct_values((2, 2), np.random.default_rng(0)), axis=None)
     array([-0.75, -0.25,  0.25,  0.75])

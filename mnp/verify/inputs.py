@@ -69,7 +69,7 @@ LAYOUTS = {"Fortran order": np.asfortranarray, "strided input": strided, "negati
 def with_layout(note, args):
     """Return arguments in the memory layout that the note of their case names, if it names one.
 
-    Biases and what else has one axis stay as they are, labels excepted.
+    What has one axis stays as it is, labels excepted.
     """
 
     def laid_out(name, value):
@@ -83,12 +83,10 @@ def with_layout(note, args):
 
 
 def backward_cases(kernel, forward_cases, draw):
-    """Turn the cases of a forward kernel into those of its backward kernel.
+    """Turn the cases of a forward kernel into those of its backward kernel: (note, arguments by name).
 
-    What the backward kernel takes is the forward kernel's arguments, the textbook's outputs and a random
-    dy. NaN has no gradient, so those cases are left out.
-
-    Yields (note, arguments by name in the order of the interface).
+    It takes the forward kernel's arguments, the textbook's outputs and a random dy. NaN has no gradient, so
+    those cases are left out.
     """
     forward = kernel.replace("backward", "forward")
     names = inspect.signature(reference.function(kernel)).parameters

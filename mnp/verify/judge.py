@@ -42,9 +42,8 @@ class Verdict:
 def compare_arrays(name, expected, got, dtype, tolerance, least=0.0):
     """Compare one output: the first thing that is wrong, in one line, or None.
 
-    Integers and bools are compared exactly (counts must be int64, others may have any integer type). Anything
-    else must be of the case's dtype, and may differ as `close` says. `got` is a str that describes what
-    was returned if that was no array.
+    Integers and bools are compared exactly, anything else as `close` says. `got` is a str that describes
+    what was returned if that was no array.
     """
     if expected is None:
         return None if got is None else f"{name} is not None although need_dx=False"
@@ -91,10 +90,7 @@ def close(expected, got, tolerance, least=0.0):
 
 
 def least_scale(case, name):
-    """Smallest scale for `close`, where the right answer may be zero.
-
-    A probability is rounded at 1, also when the difference that is left of it is 0.
-    """
+    """Smallest scale for `close`: a probability is rounded at 1, also when what is left of it is 0."""
     if case.kernel != "softmax_cross_entropy":
         return 0.0
     return 1.0 if name == "loss" else 1.0 / len(case.args["labels"])
