@@ -89,7 +89,8 @@ def draw_ratios(rows, ax):
     ax.margins(x=0.12)
     label_axes(ax, "baseline's time / ours", "case, batch size")
     ax.grid(visible=False)
-    ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
+    if shown:
+        ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
 
 
 def case_name(row):

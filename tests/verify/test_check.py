@@ -1,9 +1,7 @@
 """`mnp check`: what it says of right, wrong, partial and ill-behaved modules."""
 
-import doctest
 import inspect
 import re
-import types
 
 import pytest
 from candidates import verdicts, write
@@ -256,22 +254,6 @@ def test_stub_has_the_agreed_signatures_and_docstrings():
             space[name](*[None] * len(inspect.signature(original).parameters))
     with pytest.raises(MnpError, match="not a kernel of the interface"):
         stub.stub_source(["nonsense"])
-
-
-def test_the_examples_of_a_stub_run_once_it_is_filled_in():
-    names = list(KERNELS)
-    source = stub.stub_source(names) + "\nfrom mnp.kernels import textbook\n"
-    module = types.ModuleType("filled_in")
-    for name in names:
-        call = ", ".join(inspect.signature(getattr(textbook, name)).parameters)
-        left = f'raise NotImplementedError("{name} is yours to write")'
-        assert source.count(left) == 1
-        source = source.replace(left, f"return textbook.{name}({call})")
-    exec(source, module.__dict__)
-    found = [test for test in doctest.DocTestFinder().find(module, globs=module.__dict__) if test.examples]
-    runner = doctest.DocTestRunner()
-    results = [runner.run(test) for test in found]
-    assert len(found) >= len(names) - 1 and sum(r.failed for r in results) == 0
 
 
 def test_stub_goes_to_the_screen_by_default(capsys):

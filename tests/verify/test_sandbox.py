@@ -53,15 +53,8 @@ def test_every_kind_of_case_is_met(kernel):
 
 @pytest.mark.parametrize("kernel", list(reference.OUTPUTS))
 def test_cases_repeat_with_the_seed_and_only_then(kernel):
-    one, same, other = (cases.generate(kernel, seed) for seed in (3, 3, 4))
-    assert all(
-        judge.compare(a, a.expected(), b.expected()) is None
-        for a, b in zip(one, same, strict=True)
-        if a.dtype == "float64" and not a.difference_of
-    )
-    texts = [repr([c.args for c in drawn]) for drawn in (one, other)]
-    assert texts[0] != texts[1]
-    assert repr([c.args for c in same]) == texts[0]
+    one, same, other = (repr([c.args for c in cases.generate(kernel, seed)]) for seed in (3, 3, 4))
+    assert one == same != other
 
 
 def test_difference_quotients_agree_with_the_textbook_gradients():
@@ -88,20 +81,6 @@ def test_layouts_are_what_their_names_say():
 # --- the child's side, in this process -------------------------------------------------------------------
 
 
-def test_a_child_serves_what_is_implemented_in_the_order_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    where = write(
-        tmp_path, "def relu_forward(x):\n    return 3\ndef win_counts(winner, k): raise NotImplementedError\n"
-    )
-    names, stub_answer, *answers = sandbox.serve(where, 0, ["win_counts", "dense_forward", "relu_forward"])
-    assert names == ["win_counts", "relu_forward"]
-    assert stub_answer.problem == "NotImplementedError"
-    assert len(answers) == len(cases.generate("relu_forward"))
-    assert answers[0].outputs == {"y": "an int"}
-    (error,) = sandbox.serve("nowhere.py", 0, ["win_counts"])
-    assert "no such file" in error
-
-
 def test_a_child_serves_the_network_round_or_what_stopped_it(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     ((notes, remark),) = sandbox.serve("mnp.kernels.textbook", 0)
@@ -112,18 +91,11 @@ def test_a_child_serves_the_network_round_or_what_stopped_it(tmp_path, monkeypat
 
 
 FAULTS = {
-    "relu_forward": (lambda x: (_ for _ in ()).throw(SystemExit(2)), "raised SystemExit: 2"),
-    "relu_backward": (lambda dy: dy, "its arguments are (dy), expected (dy, y)"),
     "dense_forward": (
         lambda x, weight, bias: np.array([None]),
         "y is an array of object; expected a NumPy array",
     ),
     "maxout_forward": (lambda z: (z, z, z), "returned 3 values; expected 2: y, winner"),
-    "maxpool2d_forward": (lambda x, size, stride: x, "returned a numpy.ndarray; expected 2: y, winner"),
-    "dropout_forward": (
-        lambda x, keep, p: np.copyto(keep, ~keep),
-        "changed its input keep: compute into a new array",
-    ),
     "sgd_step": (lambda *a: 5, "returned an int; it works in place and returns None"),
     "win_counts": (max, "raised ValueError: The truth value of an array"),
     "dense_backward": (
@@ -172,12 +144,7 @@ def test_a_kernel_that_is_too_slow_says_how_far_it_came():
 def test_nan_must_meet_nan_and_infinity_the_same():
     want = np.array([np.nan, np.inf, -np.inf, 1.0])
     assert judge.close(want, want.copy(), 0.0).all()
-    assert judge.close(want, np.array([0.0, -np.inf, np.nan, 1.0]), 1.0).tolist() == [
-        False,
-        False,
-        False,
-        True,
-    ]
+    assert judge.close(want, np.array([0.0, -np.inf, np.nan, 1.0]), 1.0).tolist() == [False] * 3 + [True]
 
 
 def test_tolerance_is_relative_to_the_largest_magnitude():
@@ -220,13 +187,7 @@ def beside(request, tmp_path):
 
 @pytest.mark.parametrize(
     ("start", "where"),
-    [
-        ("-m", "mine.py"),
-        ("-m", "mine"),
-        ("-m", "{folder}/mine.py"),
-        ("function", "mine.py"),
-        ("PYTHONPATH", "mine.py"),
-    ],
+    [("-m", "mine.py"), ("function", "mine"), ("PYTHONPATH", "{folder}/mine.py")],
 )
 def test_files_beside_a_candidate_hide_nothing_from_the_judge(beside, start, where):
     where, root = where.format(folder=beside), str(Path(mnp.__file__).parents[1])
@@ -251,41 +212,28 @@ def test_a_neighbour_that_does_not_import_is_named(tmp_path):
         verdicts(where)
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr')\np.parse_args()",
-        "import sys\nassert sys.argv[0].endswith('theirs.py') and not sys.argv[1:]",
-        "import getopt, sys\nassert getopt.gnu_getopt(sys.argv[1:], '') == ([], [])",
-    ],
-)
-def test_a_candidate_sees_no_arguments_but_its_file(tmp_path, source):
+def test_a_candidate_sees_no_arguments_but_its_file(tmp_path):
+    source = "import sys\nassert sys.argv[0].endswith('theirs.py') and not sys.argv[1:]"
     where = write(tmp_path, source + "\n" + RIGHT)
     assert verdicts(where, only=["relu_forward"])["relu_forward"].status == "passed"
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize("how", ["sub/../theirs.py", "{folder}/theirs.py", "link.py", "theirs"])
+@pytest.mark.parametrize("how", ["sub/../theirs.py", "link.py", "theirs"])
 def test_the_line_of_an_import_error_is_told_however_the_path_is_typed(tmp_path, monkeypatch, how):
     write(tmp_path, "\n\nx = 1 / 0\n")
     (tmp_path / "sub").mkdir()
     (tmp_path / "link.py").symlink_to(tmp_path / "theirs.py")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MnpError, match=r"division by zero \(theirs.py, line 3\)"):
-        verdicts(how.format(folder=tmp_path))
+        verdicts(how)
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize("name", ["SIGSEGV", "SIGFPE"])
-def test_a_signal_is_named(tmp_path, name):
-    where = write(
-        tmp_path, f"import os, signal\ndef relu_forward(x):\n    os.kill(os.getpid(), signal.{name})\n"
-    )
-    (line,) = [
-        line for line in verdicts(where, only=["relu_forward"])["relu_forward"].lines if "ended" in line
-    ]
-    number = getattr(signal, name)
-    assert line == f"ended the process ({name}: {signal.strsignal(number)})"
+def test_a_signal_is_named(tmp_path):
+    where = write(tmp_path, "import os\ndef relu_forward(x):\n    os.kill(os.getpid(), 11)\n")
+    lines = verdicts(where, only=["relu_forward"])["relu_forward"].lines
+    assert f"ended the process (SIGSEGV: {signal.strsignal(11)})" in lines
 
 
 @pytest.mark.parametrize(
