@@ -30,18 +30,8 @@ def rows_of(out):
 
 
 def row(step, nonzero, error, before, arm="", parent=None, kind="neurons", k=1):
-    parent = step - 1 if parent is None else parent
-    return {
-        "step": step,
-        "kind": kind,
-        "k": k,
-        "nonzero": nonzero,
-        "error": error,
-        "error_before": before,
-        "arm": arm,
-        "parent": parent,
-        "reduction": 0.5,
-    }
+    about = {"step": step, "kind": kind, "k": k, "arm": arm, "parent": step - 1 if parent is None else parent}
+    return about | {"nonzero": nonzero, "error": error, "error_before": before, "reduction": 0.5}
 
 
 def test_errors_have_a_point_per_round_and_a_hollow_one_before_retraining(folder):

@@ -1,5 +1,6 @@
 """mnp.sparse: the zeros are removed, the outputs stay."""
 
+import contextlib
 import types
 
 import numba
@@ -13,7 +14,7 @@ from mnp.kernels import textbook, tiled
 from mnp.kernels.shapes import ShapeError
 from mnp.nn import Conv2d, Dense, Dropout, Flatten, MaxoutDense, MaxPool2d, Network, ReLU, lenet5
 from mnp.pruning import apply_masks, count_sizes, magnitude_mask, weight_names
-from mnp.sparse import CSR, SparseConv2d, SparseDense, loops, plain, sparse_network, to_csr
+from mnp.sparse import SparseConv2d, SparseDense, loops, plain, sparse_network, to_csr
 from mnp.sparse.layers import flat_images
 
 compiler = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
@@ -50,14 +51,7 @@ def close(a, b):
     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-# CSR.
-
-
-def test_csr_by_hand():
-    csr = to_csr(np.array([[0, 2.0, 0, 3.0], [0, 0, 0, 0], [4.0, 0, 0, 0]], dtype=np.float32))
-    assert csr.values.tolist() == [2, 3, 4] and csr.values.dtype == np.float32
-    assert csr.columns.tolist() == [1, 3, 0] and csr.columns.dtype == np.int32
-    assert csr.starts.tolist() == [0, 2, 2, 3] and csr.starts.dtype == np.int32
+# CSR; its example is in the docstring.
 
 
 @settings(max_examples=40, deadline=None)
@@ -67,21 +61,9 @@ def test_csr_there_and_back(seed, rows, columns, share, fortran):
     csr = to_csr(np.asfortranarray(weight) if fortran else weight)
     assert np.array_equal(to_dense(csr, columns), weight)
     assert len(csr.values) == np.count_nonzero(weight)
-    for r in range(rows):
-        assert (np.diff(csr.columns[csr.starts[r] : csr.starts[r + 1]]) > 0).all()
-
-
-def test_csr_is_that_of_scipy():
-    scipy_sparse = pytest.importorskip("scipy.sparse")
-    weight = sparse_matrix(np.random.default_rng(0), 7, 9, 0.3)
-    theirs, ours = scipy_sparse.csr_matrix(weight), to_csr(weight)
-    assert np.array_equal(theirs.data, ours.values) and np.array_equal(theirs.indices, ours.columns)
-    assert np.array_equal(theirs.indptr, ours.starts)
-
-
-def test_csr_wants_a_matrix():
+    assert (csr.values.dtype, csr.columns.dtype, csr.starts.dtype) == (weight.dtype, np.int32, np.int32)
     with pytest.raises(MnpError, match="holds a matrix"):
-        to_csr(np.zeros((2, 3, 4)))
+        to_csr(weight[None])
 
 
 # The loops, plain and tiled, against the dense product.
@@ -94,18 +76,15 @@ def test_csr_wants_a_matrix():
 def test_plain_dense_loops(data, n, width, units, k, share):
     rng = np.random.default_rng(data.draw(st.integers(0, 999)))
     dtype = data.draw(st.sampled_from([np.float32, np.float64]))
-    weight, bias = (
-        sparse_matrix(rng, units * k, width, share, dtype),
-        rng.normal(size=units * k).astype(dtype),
-    )
-    x = rng.normal(size=(n, width)).astype(dtype)
+    weight = sparse_matrix(rng, units * k, width, share, dtype)
+    bias, x = rng.normal(size=units * k).astype(dtype), rng.normal(size=(n, width)).astype(dtype)
     z = textbook.dense_forward(x, weight, bias).reshape(n, units, k)
     for module in (plain, loops):
         close(module.dense(x, *arguments(to_csr(weight)), bias, k), textbook.maxout_forward(z)[0])
 
 
 @compiler
-@pytest.mark.parametrize("n", [1, 7, 8, 9, 31, 32, 33, 64, 70])
+@pytest.mark.parametrize("n", [7, 8, 31, 32, 33, 70])
 @pytest.mark.parametrize("units, k, width", [(1, 1, 1), (16, 1, 40), (17, 3, 33), (40, 2, 16)])
 def test_tiled_dense_loops(n, units, k, width):
     from mnp.sparse import tiled_loops as tiles
@@ -162,17 +141,6 @@ def test_tiled_convolution_loops(case, n):
     close(sparse_network(net, ["conv"]).with_backend(like_tiled).forward(x), net.forward(x))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.data())
-def test_convolutions_of_any_shape(data):
-    def draw(low, high):
-        return data.draw(st.integers(low, high))
-
-    case = (draw(1, 3), draw(1, 3), draw(1, 3), draw(1, 3), draw(0, 2), 1, 1, draw(3, 8), draw(3, 8))
-    net, x = convolution(case, np.float64, n=draw(1, 2), share=data.draw(st.floats(0, 1)))
-    close(sparse_network(net, ["conv"]).forward(x), net.forward(x))
-
-
 def test_flat_images_follow_their_formula():
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 4))
     for stride, padding in [(1, 0), (1, 2), (2, 0), (2, 1), (3, 1)]:
@@ -207,17 +175,12 @@ def test_the_bits_do_not_depend_on_the_threads():
     net, x = convolution((2, 5, 3, 1, 1, 2, 2, 9, 9), np.float32, n=1)
     big = Network([("fc", Dense(50, 40, rng=np.random.default_rng(0), backend=textbook))])
     rows = np.random.default_rng(1).normal(size=(20, 50)).astype(np.float32)
-    found = []
-    before = numba.get_num_threads()
-    try:
-        for threads in sorted({1, before}):
-            numba.set_num_threads(threads)
-            for backend in (textbook, like_tiled):
-                found.append(sparse_network(net, ["conv"]).with_backend(backend).forward(x).tobytes())
-                found.append(sparse_network(big, ["fc"]).with_backend(backend).forward(rows).tobytes())
-    finally:
-        numba.set_num_threads(before)
-    assert found[:4] == found[-4:]
+    before, found = numba.get_num_threads(), []
+    for threads in (1, before):
+        numba.set_num_threads(threads)
+        for sparse, inputs in ((sparse_network(net, ["conv"]), x), (sparse_network(big, ["fc"]), rows)):
+            found.append(sparse.with_backend(like_tiled).forward(inputs).tobytes())
+    assert found[:2] == found[2:]
 
 
 # Networks.
@@ -302,15 +265,8 @@ def test_sparse_layers_are_layers():
     assert entry["type"] == "SparseConv2d" and entry["nonzero"] == len(sparse["conv1"].buffers["values"])
     again = SparseConv2d(**{k: v for k, v in entry.items() if k not in ("name", "type")}, backend=textbook)
     assert again.config() == sparse["conv1"].config()
-    plain = SparseConv2d(1, 1, 2, 3, backend=textbook)
-    assert (plain.stride, plain.padding, plain.pool, plain.pool_stride) == (1, 0, 1, 1)
-    assert sparse.output_shapes((1, 16, 16)) == {
-        "conv1": (3, 6, 6),
-        "conv2": (4, 1, 1),
-        "flatten": (4,),
-        "fc3": (8,),
-        "fc4": (5,),
-    }
+    shapes = sparse.output_shapes((1, 16, 16))
+    assert list(shapes.values()) == [(3, 6, 6), (4, 1, 1), (4,), (8,), (5,)]
     assert sparse.count_params() == 0 and set(sparse.buffers()) >= {"fc3.values", "fc3.columns", "fc3.starts"}
 
 
@@ -334,8 +290,6 @@ def test_sparse_networks_refuse_bad_input():
         sparse.forward(np.zeros((2, 2, 16, 16), dtype=np.float32))
     with pytest.raises(ShapeError, match="does not fit"):
         sparse.forward(np.zeros((2, 1, 4, 4), dtype=np.float32))
-    with pytest.raises(ShapeError, match="does not fit"):
-        sparse["conv1"].forward(np.zeros((2, 1, 5, 5), dtype=np.float32))
     with pytest.raises(ShapeError, match=r"SparseDense.*\(N, 4\)"):
         sparse["fc3"].forward(np.zeros((2, 5), dtype=np.float32))
     with pytest.raises(MnpError, match=r"astype\(np\.float32\)"):
@@ -358,43 +312,22 @@ def test_sparse_layers_refuse_impossible_sizes(make, message):
         make()
 
 
-def damaged(columns, starts):
-    layer = SparseDense(4, 3, 3, backend=textbook)
-    layer.buffers["columns"][:], layer.buffers["starts"][:] = columns, starts
-    return layer
-
-
 @pytest.mark.parametrize(
     "columns, starts, message",
     [
         ([0, 1, 2], [1, 1, 2, 3], "starts must rise from 0 to 3"),
         ([0, 1, 2], [0, 1, 2, 2], "starts must rise"),
-        ([0, 1, 2], [0, 2, 1, 3], "starts must rise"),
         ([0, 1, 2], [0, 9, 9, 3], "starts must rise"),
         ([0, 1, 4], [0, 1, 2, 3], r"outside 0\.\.3"),
         ([-1, 1, 2], [0, 1, 2, 3], r"outside 0\.\.3"),
         ([2, 1, 3], [0, 2, 2, 3], "must ascend"),
         ([1, 1, 3], [0, 3, 3, 3], "must ascend"),
+        ([3, 2, 1], [0, 1, 2, 3], None),
+        ([0, 3, 0], [0, 0, 2, 3], None),
     ],
 )
 def test_arrays_that_are_no_matrix_are_found(columns, starts, message):
-    with pytest.raises(MnpError, match=message):
-        damaged(columns, starts).check()
-
-
-@pytest.mark.parametrize(
-    "columns, starts", [([3, 2, 1], [0, 1, 2, 3]), ([1, 2, 3], [0, 0, 3, 3]), ([0, 3, 0], [0, 0, 2, 3])]
-)
-def test_arrays_that_are_a_matrix_pass(columns, starts):
-    layer = damaged(columns, starts)
-    layer.check()
-    csr = CSR(np.ones(3), layer.buffers["columns"], layer.buffers["starts"])
-    assert np.array_equal(to_csr(to_dense(csr, 4)).columns, columns)
-    empty = SparseDense(4, 3, 0, backend=textbook)
-    empty.check()
-
-
-def test_one_neuron_a_unit_is_the_default():
-    csr = to_csr(np.array([[1.0, 0.0], [0.0, -2.0]]))
-    y = loops.dense(np.array([[3.0, 5.0]]), *arguments(csr), np.zeros(2))
-    np.testing.assert_array_equal(y, [[3.0, -10.0]])
+    layer = SparseDense(4, 3, 3, backend=textbook)
+    layer.buffers["columns"][:], layer.buffers["starts"][:] = columns, starts
+    with contextlib.nullcontext() if message is None else pytest.raises(MnpError, match=message):
+        layer.check()

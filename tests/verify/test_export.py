@@ -11,18 +11,7 @@ import mnp.data
 from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.experiments.checkpoint import load_network, save_checkpoint, save_network
-from mnp.nn import (
-    BatchNorm2d,
-    Conv2d,
-    Dense,
-    Flatten,
-    MaxoutDense,
-    MaxPool2d,
-    Network,
-    ReLU,
-    lenet5,
-    mlp,
-)
+from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network, ReLU, lenet5
 from mnp.nn.layers import AvgPool2d, Dropout
 from mnp.pruning.surgery import apply_masks, prune_neurons, weight_names
 from mnp.pruning.weights import magnitude_mask
@@ -65,13 +54,8 @@ def stages():
 
 @pytest.fixture(scope="module")
 def images():
-    """1,000 images: MNIST's test set where it is to be had, the embedded digits elsewhere."""
-    try:
-        data = mnp.data.load("mnist")
-        return data.test_images[:1000]
-    except MnpError:
-        data = mnp.data.load("digits")
-        return np.concatenate([data.train_images, data.test_images])[:1000]
+    data = mnp.data.load("digits")
+    return np.concatenate([data.train_images, data.test_images])[:1000]
 
 
 def odd_network():
@@ -109,25 +93,10 @@ def test_onnx_runtime_gives_our_logits_on_1000_images(stages, images, stage, tmp
     pytest.importorskip("onnx")
     net, path = stages[stage], tmp_path / "net.onnx"
     export(net, "onnx", path)
-    ours, theirs = net.forward(images), run_onnx(path, images)
-    assert ours.shape == theirs.shape == (1000, 10)
-    worst = np.abs(ours - theirs).max()
-    print(f"\n{stage}: largest difference {worst:.1e}, logits up to {np.abs(ours).max():.1f}")
-    assert worst <= 1e-5
-    assert np.array_equal(run_onnx(path, images[:1]), theirs[:1]) or np.allclose(
-        run_onnx(path, images[:1]), theirs[:1], atol=1e-5
-    ), "the batch is of any size"
-
-
-def test_onnx_files_shrink_with_the_neurons_not_with_the_masks(stages, tmp_path):
-    pytest.importorskip("onnx")
-    sizes = {}
-    for name, net in stages.items():
-        export(net, "onnx", tmp_path / "x.onnx")
-        sizes[name] = (tmp_path / "x.onnx").stat().st_size
-        assert 0 <= sizes[name] - 4 * net.count_params() < 4096, "four bytes a parameter, and little else"
-    assert sizes["k=1"] < sizes["k=2"] < sizes["unpruned"]
-    assert abs(sizes["masked"] - sizes["k=1"]) < 100
+    ours = net.forward(images)
+    assert np.abs(ours - run_onnx(path, images)).max() <= 1e-5
+    assert np.abs(ours[:1] - run_onnx(path, images[:1])).max() <= 1e-5, "the batch is of any size"
+    assert 0 <= path.stat().st_size - 4 * net.count_params() < 4096, "four bytes a parameter, and little else"
 
 
 def test_onnx_of_every_kind_of_layer(tmp_path):
@@ -140,12 +109,8 @@ def test_onnx_of_every_kind_of_layer(tmp_path):
     onnx.checker.check_model(model, full_check=True)
     operators = [node.op_type for node in model.graph.node]
     maxout = ["Gemm", "Reshape", "ReduceMax"]
-    assert operators == [
-        *("Conv", "BatchNormalization", "Relu", "MaxPool", "AveragePool", "Flatten"),
-        *maxout,
-        *maxout,
-        *("Relu", "Gemm"),
-    ]
+    before = ["Conv", "BatchNormalization", "Relu", "MaxPool", "AveragePool", "Flatten"]
+    assert operators == [*before, *maxout, *maxout, "Relu", "Gemm"]
     assert [opset.version for opset in model.opset_import] == [13]
 
 
@@ -190,18 +155,6 @@ def test_onnx_of_layers_that_do_not_fit_together_is_rejected_in_one_line(tmp_pat
         with pytest.raises(MnpError, match="layers may not fit together") as told:
             export(Network(layers), "onnx", tmp_path / "x.onnx")
         assert "\n" not in str(told.value)
-
-
-def test_onnx_of_the_dense_network_and_of_float64(tmp_path):
-    pytest.importorskip("onnx")
-    net = mlp((16, 8), 3, rng=0, dtype=np.float64)
-    export(net, "onnx", tmp_path / "dense.onnx")
-    x = np.random.default_rng(0).random((5, 1, 28, 28))
-    assert np.allclose(net.forward(x), run_onnx(tmp_path / "dense.onnx", x.astype(np.float32)), atol=1e-5)
-    net = Network([("fc", Dense(4, 3, rng=np.random.default_rng(0)))])
-    export(net, "onnx", tmp_path / "flat.onnx")
-    x = x[:, 0, 0, :4].astype(np.float32)
-    assert np.allclose(net.forward(x), run_onnx(tmp_path / "flat.onnx", x), atol=1e-6)
 
 
 # --- PyTorch -------------------------------------------------------------------------------------------
@@ -270,16 +223,11 @@ def maxout_of_feature_maps():
     return net, np.random.default_rng(3).normal(size=(6, 1, 28, 28)).astype(np.float32)
 
 
-def test_onnx_of_maxout_over_feature_maps(tmp_path):
-    pytest.importorskip("onnx")
+def test_maxout_over_feature_maps_in_onnx_in_pytorch_and_back(tmp_path):
+    torch = pytest.importorskip("torch")
     net, x = maxout_of_feature_maps()
     export(net, "onnx", tmp_path / "x.onnx")
     assert np.allclose(net.forward(x), run_onnx(tmp_path / "x.onnx", x), atol=1e-5)
-
-
-def test_maxout_over_feature_maps_in_pytorch_and_back():
-    torch = pytest.importorskip("torch")
-    net, x = maxout_of_feature_maps()
     state = to_state_dict(net)
     z = torch.from_numpy(x)
     for name in ("conv1", "conv2"):
@@ -294,9 +242,7 @@ def test_maxout_over_feature_maps_in_pytorch_and_back():
 def test_flattening_puts_neuron_j_of_unit_u_in_row_u_k_plus_j():
     net = lenet5(2, 2, 3, 4, rng=0)
     ours, flat = net.params()["fc3.weight"], to_state_dict(net)["fc3.weight"]
-    for u in range(3):
-        for j in range(4):
-            assert np.array_equal(flat[u * 4 + j], ours[u, j])
+    assert all(np.array_equal(flat[u * 4 + j], ours[u, j]) for u, j in np.ndindex(3, 4))
     assert flat.flags.c_contiguous and not np.shares_memory(flat, ours)
 
 
@@ -308,10 +254,11 @@ def test_a_state_dict_comes_back_as_a_network(stages, images, suffix, tmp_path):
     for like in (net, json.loads(json.dumps(net.architecture()))):
         back = from_state_dict(read_state(path), like)
         assert np.array_equal(back.forward(images[:50]), net.forward(images[:50]))
-    path = tmp_path / "x.safetensors"
-    export(net, "safetensors", path)
-    with pytest.importorskip("safetensors").safe_open(path, "np") as file:
-        assert json.loads(file.metadata()["architecture"]) == net.architecture()
+    if suffix == "safetensors":
+        with pytest.importorskip("safetensors").safe_open(path, "np") as file:
+            assert json.loads(file.metadata()["architecture"]) == net.architecture()
+    back = from_state_dict(read_state(path.rename(tmp_path / "weights.bin")), net)  # whatever its name
+    assert np.array_equal(back.forward(images[:5]), net.forward(images[:5]))
     assert np.array_equal(from_state_dict(net.state_dict(), net).forward(images[:5]), net.forward(images[:5]))
 
 
@@ -359,17 +306,6 @@ def test_files_that_hold_no_state_are_told(tmp_path):
         read_state(tmp_path / "list.pt")
 
 
-@pytest.mark.parametrize("target", ["torch", "safetensors"])
-@pytest.mark.parametrize("name", ["x", "x.torch", "weights.bin"])
-def test_what_was_exported_is_read_whatever_its_name(target, name, tmp_path):
-    pytest.importorskip("torch")
-    pytest.importorskip("safetensors")
-    net = lenet5(2, 2, 3, 4, rng=0)
-    export(net, target, tmp_path / name)
-    back = from_state_dict(read_state(tmp_path / name), net)
-    assert all(np.array_equal(a, back.params()[key]) for key, a in net.params().items())
-
-
 def test_a_flat_maxout_weight_is_told_the_way():
     net = lenet5(2, 2, 3, 4, rng=0)
     with pytest.raises(MnpError, match=r"from_state_dict takes PyTorch's shapes"):
@@ -388,8 +324,7 @@ class Evil:
         return os.system, (f"touch {self.path}",)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize(("relu", "dtype"), [(True, np.float32), (False, np.float64)])
 def test_a_masked_out_neuron_does_not_win_in_an_exported_network(relu, dtype, tmp_path):
     for library in ("onnx", "onnxruntime", "safetensors", "torch"):
         pytest.importorskip(library)
@@ -441,11 +376,11 @@ def test_a_layer_that_a_target_cannot_express_is_told(target, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("target", "package"), [("onnx", "onnx"), ("torch", "torch")])
-def test_without_the_extra_one_line_says_how_to_get_it(monkeypatch, tmp_path, capsys, target, package):
+@pytest.mark.parametrize("package", ["onnx", "torch"])
+def test_without_the_extra_one_line_says_how_to_get_it(monkeypatch, tmp_path, capsys, package):
     save_network(tmp_path / "net.npz", lenet5(2, 2, 3, 4, rng=0))
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
-    assert main(["export", str(tmp_path / "net.npz"), "--to", target, "--out", str(tmp_path / "x")]) == 2
+    assert main(["export", str(tmp_path / "net.npz"), "--to", package, "--out", str(tmp_path / "x")]) == 2
     err = capsys.readouterr().err
     assert f'this needs the package {package}: pip install "mnp[verify]"' in err and err.count("\n") == 1
 
@@ -469,29 +404,19 @@ def test_the_command_exports_and_takes_back(tmp_path, capsys, images):
     assert np.array_equal(load_network(back).forward(images[:9]), net.forward(images[:9]))
 
 
-@pytest.mark.parametrize("case", ["missing", "damaged", "version", "folder", "no name"])
-def test_a_checkpoint_that_cannot_be_read_is_one_line(tmp_path, capsys, case):
-    path, out = tmp_path / "net.npz", tmp_path / "x.safetensors"
-    save_network(path, lenet5(2, 2, 3, 4, rng=0))
-    if case == "missing":
-        path.unlink()
-    elif case == "damaged":
-        path.write_bytes(path.read_bytes()[:-200])
-    elif case == "version":
-        save_checkpoint(path, {}, {"version": 99})
-    elif case == "folder":
-        out = tmp_path / "no" / "such" / "folder" / "x"
-    else:
-        out = "."
-    assert main(["export", str(path), "--to", "safetensors", "--out", str(out)]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    says = {
-        "missing": "cannot be read",
-        "damaged": "damaged",
-        "version": "version 99",
-        "folder": "cannot be written",
-        "no name": ".: is a folder: give the name of a file",
-    }
-    assert says[case] in err
-    assert case == "no name" or not out.exists()
+def test_a_checkpoint_or_an_output_that_cannot_be_used_is_one_line(tmp_path, capsys):
+    good, old, out = tmp_path / "net.npz", tmp_path / "old.npz", tmp_path / "x.safetensors"
+    save_network(good, lenet5(2, 2, 3, 4, rng=0))
+    (tmp_path / "cut.npz").write_bytes(good.read_bytes()[:-200])
+    save_checkpoint(old, {}, {"version": 99})
+    for path, to, says in (
+        (tmp_path / "missing.npz", out, "cannot be read"),
+        (tmp_path / "cut.npz", out, "damaged"),
+        (old, out, "version 99"),
+        (good, tmp_path / "no" / "such" / "folder" / "x", "cannot be written"),
+        (good, ".", ".: is a folder: give the name of a file"),
+    ):
+        assert main(["export", str(path), "--to", "safetensors", "--out", str(to)]) == 2
+        err = capsys.readouterr().err
+        assert says in err and err.count("\n") == 1
+    assert not out.exists()
