@@ -20,7 +20,7 @@ from mnp.verify.mistakes.pipeline import Guesses
 
 
 def check(where, only=None, seed=0, seconds=120.0):
-    """Check a module, kernel by kernel, each with a time limit; yield a Verdict for each.
+    """Check a module, kernel by kernel; yield a Verdict for each.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def check(where, only=None, seed=0, seconds=120.0):
     only : list of str, optional
         These kernels and no others.
     seed : int
-        Draws the cases: another seed gives other numbers in the same shapes.
+        Another seed gives other numbers in the same shapes.
     seconds : float
         Time limit of one kernel with all its cases.
 
@@ -77,9 +77,8 @@ def summary(verdicts):
 def report(where, only=None, with_network=False, seed=0, seconds=120.0, folder=None):
     """Check a module and print the verdicts as they come: what `mnp check` does.
 
-    where, only, seed and seconds are those of `check`. `with_network` runs the pipeline of
-    `network.pruning_round` on the module as well; `folder` has golden vectors of the network that a whole
-    model is, in place of those of the seed.
+    `with_network` runs `network.pruning_round` on the module as well; `folder` has golden vectors of the
+    network that a whole model is, in place of those of the seed.
 
     Returns whether something is implemented and all of it passed.
     """

@@ -53,13 +53,6 @@ def _read_torch(path, data):
     raise MnpError(f"{path}: is no state_dict that can be read safely ({reason})")
 
 
-def torch_bytes(net):
-    """A network's state_dict as `torch.save` writes it: tensors only, so weights_only=True reads it."""
-    torch, buffer = need("torch"), io.BytesIO()
-    torch.save({name: torch.from_numpy(array) for name, array in to_state_dict(net).items()}, buffer)
-    return buffer.getvalue()
-
-
 def safetensors_bytes(net):
     """A network's state_dict as a safetensors file, with the architecture as metadata."""
     metadata = {"format": "pt", "mnp": mnp.__version__, "architecture": json.dumps(net.architecture())}
@@ -67,13 +60,7 @@ def safetensors_bytes(net):
 
 
 def export(net, target, path):
-    """Write a network for another program.
-
-    Parameters
-    ----------
-    net : Network
-    target : "onnx", "safetensors", "torch" or "checkpoint"
-    path : str or Path
+    """Write a network for another program; the target is one of TARGETS.
 
     Raises MnpError for an unknown target, for one that cannot express the network, for a package that is
     missing, and for a file that cannot be written.
@@ -83,7 +70,9 @@ def export(net, target, path):
     elif target == "safetensors":
         atomic_write(path, safetensors_bytes(net))
     elif target == "torch":
-        atomic_write(path, torch_bytes(net))
+        torch, buffer = need("torch"), io.BytesIO()
+        torch.save({name: torch.from_numpy(array) for name, array in to_state_dict(net).items()}, buffer)
+        atomic_write(path, buffer.getvalue())
     elif target == "checkpoint":
         check_layer_types(net, "a checkpoint")
         save_network(path, net)

@@ -29,14 +29,8 @@ FORMAT, VERSION = "mnp golden vectors", "1.0"
 EXPLAINED = {"README.md": "golden.md", "manifest.schema.json": "manifest.schema.json"}
 CASES = 5  # of each kernel
 # Cases that come first; the others follow in the order in which they are drawn.
-FIRST = (
-    "ties",
-    "ties, overlapping windows",
-    "exact zeros",
-    "NaN in a window",
-    "NaN in a unit",
-    "need_dx=False",
-)
+FIRST = ("ties", "ties, overlapping windows", "exact zeros", "NaN in a window", "NaN in a unit")
+FIRST += ("need_dx=False",)
 LEFT_OUT = (*LAYOUTS, "large magnitudes", "minus infinity everywhere", "one class")
 
 RULES = {
@@ -51,11 +45,7 @@ RULES = {
 
 
 def kernel_vectors(kernel, seed=0):
-    """Choose a kernel's cases and compute their outputs.
-
-    Returns a dict of "<case>/<name>" -> array (float32 inputs, float64 outputs, integers and bools as they
-    are), and for the manifest a list with one dict per case: note, arguments and outputs by name.
-    """
+    """Arrays of some of a kernel's cases by "<case>/<name>", and what the manifest says of them."""
     drawn = [c for c in cases.generate(kernel, seed) if c.dtype == "float32" and c.note not in LEFT_OUT]
     drawn.sort(key=lambda c: c.note not in FIRST)
     arrays, entries = {}, []
@@ -71,10 +61,7 @@ def kernel_vectors(kernel, seed=0):
 
 
 def vectors(seed=0, net=None, data="digits"):
-    """Compute all golden vectors; the pipeline is that of the small LeNet, or of `net`.
-
-    Returns the files, a dict of stem (kernel or "pipeline") -> dict of key -> array, and the manifest.
-    """
+    """Compute all golden vectors, {stem of a file: {key: array}}, and their manifest."""
     files, kernels = {}, {}
     for kernel, signature in reference.INTERFACE.items():
         files[kernel], entries = kernel_vectors(kernel, seed)
@@ -106,7 +93,7 @@ def vectors(seed=0, net=None, data="digits"):
 def write_vectors(out, seed=0, net=None, data="digits"):
     """Write golden vectors into a folder that is new or empty; return the list of files.
 
-    seed, net and data are those of `network.pruning_round`.
+    seed, net and data are those of `network.pruning_round`: the small LeNet's, or those of another network.
 
     Raises MnpError for a folder that is not empty and for a file that cannot be written.
     """

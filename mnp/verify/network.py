@@ -120,8 +120,7 @@ def pruning_round(backend, seed=0, net=None, data="digits"):
     data : str
         The data set whose first training images such a network takes.
 
-    Returns a dict of (key, step or None) -> array, in the order in which they were made: inputs in float32
-    and bool, results in float64 and int64.
+    Returns {(key, step or None): array} in the order in which they were made.
 
     Raises MnpError for a network without a maxout layer, with batch normalisation, or for other images.
     """

@@ -79,12 +79,7 @@ def _maxout_conv(layer):
     # Pooling takes the last axes: (N, 1, units * k, OH, OW) makes the feature maps one of them.
     sides = {"kernel_shape": [layer.k, 1, 1], "strides": [layer.k, 1, 1]}
     pool = Node("MaxPool", (), "maximum", sides)
-    return [
-        *_conv(layer, "z"),
-        Node("Unsqueeze", ("axes",), "maps"),
-        pool,
-        Node("Squeeze", ("axes",)),
-    ]
+    return [*_conv(layer, "z"), Node("Unsqueeze", ("axes",), "maps"), pool, Node("Squeeze", ("axes",))]
 
 
 # How a layer is written: a function of the layer that gives its nodes.
@@ -112,18 +107,11 @@ def _nodes_of(name, layer):
 
 
 def to_onnx(net):
-    """Build the model: input "images" (N, C, H, W) or (N, in), output "logits" (N, classes).
+    """Build an onnx.ModelProto: input "images" (N, C, H, W) or (N, in), output "logits" (N, classes).
 
-    Parameters
-    ----------
-    net : Network
-        The output of one that does not end in a dense layer has the axes of its last layer.
-
-    Returns
-    -------
-    model : onnx.ModelProto
-        Checked by onnx's own checker, shapes included. Tensors are named as in the state_dict; what
-        flows between layers is named after the layer that gave it.
+    The output of a network that does not end in a dense layer has the axes of its last layer. Tensors are
+    named as in the state_dict; what flows between layers is named after the layer that gave it. onnx's own
+    checker has passed the model, shapes included.
 
     Raises MnpError if onnx is not installed and for a layer that ONNX cannot express.
     """
@@ -150,20 +138,12 @@ def to_onnx(net):
     nodes[-1].output[0] = "logits"
     # A network without a dense layer: onnx infers the output's shape below.
     axes = None if net.classes is None else ["N", net.classes]
-    graph = make.make_graph(
-        nodes,
-        "mnp",
-        [make.make_tensor_value_info("images", kind, _input_axes(net))],
-        [make.make_tensor_value_info("logits", kind, axes)],
-        [onnx.numpy_helper.from_array(array, key) for key, array in arrays.items()],
-    )
-    model = make.make_model(
-        graph,
-        opset_imports=[make.make_opsetid("", OPSET)],
-        producer_name="mnp",
-        producer_version=mnp.__version__,
-        ir_version=IR_VERSION,
-    )
+    given = [make.make_tensor_value_info("images", kind, _input_axes(net))]
+    result = [make.make_tensor_value_info("logits", kind, axes)]
+    tensors = [onnx.numpy_helper.from_array(array, key) for key, array in arrays.items()]
+    graph = make.make_graph(nodes, "mnp", given, result, tensors)
+    producer = {"producer_name": "mnp", "producer_version": mnp.__version__, "ir_version": IR_VERSION}
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", OPSET)], **producer)
     try:
         if axes is None:
             inferred = onnx.shape_inference.infer_shapes(model)
@@ -179,14 +159,14 @@ def to_onnx(net):
 
 def _input_axes(net):
     """Axes of the input: numbers where the first layers fix them, letters where they do not."""
-    channels = "C"
     for layer in net.layers.values():
         if isinstance(layer, (Dense, MaxoutDense)):
             return ["N", layer.in_features]
-        if isinstance(layer, (Conv2d, MaxoutConv2d, BatchNorm2d)):
-            channels = len(layer.params["bias"]) if isinstance(layer, BatchNorm2d) else layer.in_channels
-            break
+        if isinstance(layer, (Conv2d, MaxoutConv2d)):
+            return ["N", layer.in_channels, "H", "W"]
+        if isinstance(layer, BatchNorm2d):
+            return ["N", layer.channels, "H", "W"]
         if isinstance(layer, Flatten):
             break
     # Several H and W may lead to one width of a dense layer behind: pooling drops what is left over.
-    return ["N", channels, "H", "W"]
+    return ["N", "C", "H", "W"]

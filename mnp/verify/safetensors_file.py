@@ -74,9 +74,8 @@ def from_bytes(data, where="safetensors"):
     try:
         entries = library.deserialize(data)
     except Exception as error:  # the library's own class, which older versions keep to themselves
-        raise MnpError(
-            f"{where}: is no whole safetensors file ({' '.join(str(error).split())[:120]})"
-        ) from None
+        reason = " ".join(str(error).split())[:120]
+        raise MnpError(f"{where}: is no whole safetensors file ({reason})") from None
     for name, entry in entries:
         kind, raw = entry["dtype"], entry["data"]
         if kind == "BF16":

@@ -102,7 +102,7 @@ def answers(where, only=None, seed=0, seconds=120.0):
 def network_notes(where, seed=0, seconds=120.0):
     """Run `network.pruning_round` on a candidate's kernels in a child process: its notes, and a remark.
 
-    There are no notes if it failed; the remark is the problem then, otherwise how many kernels were its own.
+    If it failed, there are no notes, and the remark is the problem.
     """
     (message,) = _messages(where, seed, seconds, 1)
     return message if isinstance(message, tuple) else ({}, message)
@@ -168,11 +168,10 @@ def _one_kernel(child, name, seed, seconds):
 
 
 def serve(where, seed, names=None):
-    """Import a candidate and yield the messages of the child.
+    """Import a candidate and yield the messages of the child; a str is the error that ends everything.
 
-    A str is the error that ends everything. Otherwise first the list of those `names` that are implemented,
-    then the Answer to each of their cases; without names, (notes, remark) of a network, or the stages of
-    a model.
+    First the list of those `names` that are implemented, then the Answer to each of their cases; without
+    names, (notes, remark) of a network, or the stages of a model.
     """
     try:
         if where.startswith(candidate.MODEL):

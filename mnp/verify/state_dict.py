@@ -70,7 +70,7 @@ def to_state_dict(net):
 
 
 def from_state_dict(state, like):
-    """Network of a given architecture with the arrays of a PyTorch state_dict.
+    """Network of a given architecture with the arrays of a PyTorch state_dict, without masks.
 
     Parameters
     ----------
@@ -79,11 +79,6 @@ def from_state_dict(state, like):
     like : Network or list
         The architecture: a network of it, or what `Network.architecture()` gave.
 
-    Returns
-    -------
-    net : Network
-        Its own arrays, without masks.
-
     Raises MnpError for names that are missing or unknown, for another shape, and for what is not finite.
     """
     net = Network.from_architecture(like.architecture() if isinstance(like, Network) else like)
@@ -91,12 +86,10 @@ def from_state_dict(state, like):
     for name, array in state.items():
         if name.endswith(".num_batches_tracked"):
             continue
-        array = np.asarray(array)
-        layer = net.layers.get(name.partition(".")[0])
-        maxout = isinstance(layer, Maxout) and name in own
-        if maxout and array.shape == (layer.units * layer.k, *own[name].shape[2:]):
-            array = array.reshape(own[name].shape)
-        given[name] = array
+        given[name] = array = np.asarray(array)
+        if name in own and isinstance(layer := net.layers[name.partition(".")[0]], Maxout):
+            flat = array.shape == (layer.units * layer.k, *own[name].shape[2:])
+            given[name] = array.reshape(own[name].shape) if flat else array
     net.load_state_dict(given)
     net.check_finite()
     return net

@@ -61,8 +61,5 @@ def program_source(language, example=False):
     """
     file, unwritten = LANGUAGES[language]
     source = (EXAMPLES / file).read_text(encoding="utf-8")
-    return (
-        source
-        if example
-        else re.sub(r" +/[/*] the kernel itself.*?(?=^})", f"{unwritten}\n", source, flags=re.S | re.M)
-    )
+    written = r"(?ms) +/[/*] the kernel itself.*?(?=^})"
+    return source if example else re.sub(written, f"{unwritten}\n", source)
