@@ -133,9 +133,9 @@ def compiled_step(compare, peak):
     yield make_row("LeNet training step, compiled", 64, "tiled", interleaved(calls), "tiled", note=note)
 
 
-def training_round(compare, peak, images=60_000, epochs=5, batch=64):
+def training_round(compare, peak):
     """A whole round of `mnist-caffe`: 5 epochs over 60,000 images, including shuffling and batching."""
-    x, y = examples(images)
+    (x, y), epochs, batch = examples(60_000), 5, 64
 
     def inv(i):
         return learning_rate("inv", 0.01, i, 0)
@@ -184,10 +184,9 @@ def inference(compare, peak):
             yield make_row(f"LeNet inference, {when}", batch, "tiled, recorded", times, "recorded")
 
 
-def ranking(compare, peak, images=60_000):
+def ranking(compare, peak):
     """Counting wins over the training set, beside plain inference over it."""
-    net = authors_net("tiled")
-    x, y = examples(images)
+    net, (x, y) = authors_net("tiled"), examples(60_000)
     calls = {"tiled": lambda: collect_win_counts(net, "fc3", x), "dense": lambda: evaluate(net, x, y)}
     times = interleaved(calls, rounds=5, budget=8)
     note = "dense_ms is inference over the same images"

@@ -15,19 +15,12 @@ def load():
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def interleaved(candidates, rounds=15, budget=4.0, pause=0.004):
+def interleaved(candidates, rounds=15, budget=4.0):
     """Call each candidate in turn, round after round; return {name: (best, median)} in milliseconds.
 
-    Parameters
-    ----------
-    candidates : dict of name -> callable without arguments
-        Each is called twice before the first round, so that nothing is compiled or allocated later.
-    rounds : int
-        At most; fewer when `budget` seconds have passed, but at least three.
-    pause : float
-        Seconds of rest before a candidate's turn, so that spinning threads of another library go to sleep.
-        In its turn a candidate is called for about 40 ms, 20 times at most: in training, too, one step
-        follows another.
+    Each is called twice before the first round, so that nothing is compiled or allocated later, and then in
+    its turn for about 40 ms, 20 times at most: in training, too, one step follows another. There are fewer
+    rounds when `budget` seconds have passed, but at least three.
     """
     inner = {}
     for name, call in candidates.items():
@@ -41,7 +34,7 @@ def interleaved(candidates, rounds=15, budget=4.0, pause=0.004):
         if number >= 3 and time.perf_counter() - began > budget:
             break
         for name, call in candidates.items():
-            time.sleep(pause)
+            time.sleep(0.004)  # so that spinning threads of another library go to sleep
             call()
             for _ in range(inner[name]):
                 start = time.perf_counter()

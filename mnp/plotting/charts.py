@@ -83,14 +83,10 @@ def plot_grouped_bars(series, groups, x, y):
     return figure
 
 
-def plot_lines(series, x, y, log="", points=True, ax=None):
-    """Lines of {label: (x values, y values)}; `log` names the logarithmic axes, such as "xy".
-
-    They are drawn into `ax` if it is given, and into a new figure if not.
-    """
+def plot_lines(series, x, y, log="", ax=None):
+    """Lines of {label: (x values, y values)} in a new figure or in `ax`; `log` names axes, such as "xy"."""
     ax = new_figure()[1] if ax is None else ax
     for (label, (xs, ys)), (colour, marker, dash) in zip(series.items(), LINES * 3, strict=False):
-        marker = marker if points else ""
         ax.plot(xs, ys, color=colour, linestyle=dash, linewidth=1.8, marker=marker, markersize=5, label=label)
     for name in log:
         log_scale(getattr(ax, f"{name}axis"))

@@ -31,17 +31,11 @@ def new_grid(panels, columns, height, **options):
     return figure, axes
 
 
-def plot_runs(runs, noise=0.0):
-    """Test error against the number of remaining parameters: {title: rows}, one panel per run.
-
-    A band of +- `noise` around the first error says which differences mean nothing.
-    """
+def plot_runs(runs):
+    """Test error against the number of remaining parameters: {title: rows}, one panel per run."""
     figure, axes = new_grid(len(runs), 2, lambda lines: max(4.8, 3.9 * lines))
     for (title, rows), ax in zip(runs.items(), axes.flat, strict=False):
         draw_errors(rows, ax)
-        if noise:
-            error = np.mean([row["error"] for row in rows if row["step"] == 0])
-            ax.axhspan(error - noise, error + noise, color=style.GREY, alpha=0.25, linewidth=0)
         ax.set_title(title, loc="left", fontsize=11)
     return figure
 
