@@ -89,41 +89,39 @@ def torch_network(net, channels_last=False):
     return model.to(memory_format=torch.channels_last) if channels_last else model
 
 
-def torch_training(net, best):
-    """A model in training mode, its SGD optimiser, and a function that makes tensors of images."""
+def torch_training(net, best, compile_it=False):
+    """A training step, a function of images and labels that returns the loss; its optimiser; x's layout."""
     import torch
+    from torch.nn.functional import cross_entropy
 
     model = torch_network(net, channels_last=best).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=best)
-    layout = torch.channels_last if best else torch.contiguous_format
-    return model, optimizer, lambda x: x.to(memory_format=layout)
+    forward = torch.compile(model) if compile_it else model
+
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = cross_entropy(forward(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step, optimizer, torch.channels_last if best else torch.contiguous_format
 
 
 def torch_step(net, images, labels, best=False, compile_it=False):
     """One training step as a callable that returns the loss; best: channels-last and the fused SGD."""
     import torch
-    from torch.nn.functional import cross_entropy
 
-    model, optimizer, arrange = torch_training(net, best)
-    x, y = arrange(torch.from_numpy(images)), torch.from_numpy(labels)
-    forward = torch.compile(model) if compile_it else model
-
-    def step():
-        optimizer.zero_grad()
-        loss = cross_entropy(forward(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+    step, _, layout = torch_training(net, best, compile_it)
+    x, y = torch.from_numpy(images).to(memory_format=layout), torch.from_numpy(labels)
+    return lambda: step(x, y).item()
 
 
 def torch_round(net, images, labels, batch_size, epochs, best=False):
     """`epochs` of training on shuffled batches of tensors in memory, as a callable."""
     import torch
-    from torch.nn.functional import cross_entropy
 
-    model, optimizer, arrange = torch_training(net, best)
+    step, optimizer, layout = torch_training(net, best)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: (1 + 1e-4 * i) ** -0.75)
 
@@ -132,9 +130,7 @@ def torch_round(net, images, labels, batch_size, epochs, best=False):
             order = torch.randperm(len(x))
             for start in range(0, len(x) - batch_size + 1, batch_size):
                 batch = order[start : start + batch_size]
-                optimizer.zero_grad()
-                cross_entropy(model(arrange(x[batch])), y[batch]).backward()
-                optimizer.step()
+                step(x[batch].to(memory_format=layout), y[batch])
                 schedule.step()
 
     return train
@@ -144,15 +140,9 @@ def torch_inference(net, images, best=False):
     """Logits of a batch, without gradients, as a callable."""
     import torch
 
-    model, _, arrange = torch_training(net, best)
-    model.eval()
-    x = arrange(torch.from_numpy(images))
-
-    def infer():
-        with torch.inference_mode():
-            return model(x).numpy()
-
-    return infer
+    model = torch_network(net, channels_last=best).eval()
+    x = torch.from_numpy(images).to(memory_format=torch.channels_last if best else torch.contiguous_format)
+    return torch.inference_mode()(lambda: model(x).numpy())
 
 
 def onnx_inference(net, images):

@@ -47,10 +47,8 @@ class JaxOps:
     def convolve(self, x, weight, bias, stride, padding):
         from jax import lax
 
-        kinds = ("NHWC", "OIHW", "NHWC")
-        return (
-            lax.conv_general_dilated(x, weight, (stride,) * 2, [(padding,) * 2] * 2, None, None, kinds) + bias
-        )
+        sides, kinds = [(padding, padding)] * 2, ("NHWC", "OIHW", "NHWC")
+        return lax.conv_general_dilated(x, weight, (stride, stride), sides, None, None, kinds) + bias
 
     def pool(self, x, size):
         n, h, w, channels = x.shape  # the gradient of lax.reduce_window takes 15 times as long

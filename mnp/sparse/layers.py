@@ -163,12 +163,10 @@ def flat_images(x, stride, padding):
         frames[n, (((c*s + i)*s + j) * high + p) * line + q] = xp[n, c, p*s + i, q*s + j],   s = stride
 
     With stride 1 that is the padded image itself. With a larger one, the pixels that a filter's weight
-    is multiplied with one after the other are adjacent again.
+    is multiplied with one after the other are adjacent again. Rows and columns are padded with zeros to
+    multiples of s; PADDING zeros follow every image.
 
-    Returns
-    -------
-    frames : (N, C * s * s * high * line + PADDING), high, line
-        Rows and columns are padded with zeros to multiples of s; PADDING zeros follow every image.
+    Returns frames (N, C * s * s * high * line + PADDING), high, line.
 
     >>> frames, high, line = flat_images(np.arange(6.0).reshape(1, 1, 2, 3), stride=2, padding=0)
     >>> frames[0, :8], high, line

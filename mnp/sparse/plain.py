@@ -20,17 +20,8 @@ def dense(x, values, columns, starts, bias, k=1):
         z[n, r] = bias[r] + sum_m values[m] * x[n, columns[m]],    m in starts[r] .. starts[r + 1] - 1
         y[n, u] = max_j z[n, u * k + j]
 
-    Parameters
-    ----------
-    x : (N, in) float, C order
-    values : (nnz,) float; columns : (nnz,) uint32; starts : (rows + 1,) uint32
-    bias : (rows,) float
-    k : int
-        Neurons per maxout unit; 1 is an ordinary dense layer. NaN wins any maximum.
-
-    Returns
-    -------
-    y : (N, rows / k) float
+    x (N, in) float in C order; values (nnz,) float, columns (nnz,) uint32, starts (rows + 1,) uint32,
+    bias (rows,) float -> y (N, rows / k) float. NaN wins any maximum.
     """
     z = np.empty((len(x), bias.size), dtype=x.dtype)
     for row in range(bias.size):
@@ -52,18 +43,13 @@ def conv(frames, values, offsets, starts, bias, line, oh, ow, size, stride):
     ----------
     frames : (N, length) float, C order
         Flat images, with `layers.PADDING` more elements after the last row that is needed.
-    values : (nnz,) float; offsets : (nnz,) uint32; starts : (F + 1,) uint32
-    bias : (F,) float
+    values : (nnz,) float; offsets : (nnz,) uint32; starts : (F + 1,) uint32; bias : (F,) float
     line : int
         Distance between two rows of pixels within a frame.
     oh, ow : int
-        Size of the convolution's output, before the pooling.
+        Size of the convolution's output (N, F, oh, ow), before the pooling.
     size, stride : int
         Max pooling; size = stride = 1 is none. NaN wins any maximum.
-
-    Returns
-    -------
-    y : (N, F, (oh - size) // stride + 1, (ow - size) // stride + 1) float
     """
     span = (oh - 1) * line + ow
     plane = np.empty((len(frames), bias.size, oh * line), dtype=frames.dtype)

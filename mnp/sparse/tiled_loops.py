@@ -161,11 +161,8 @@ def conv(frames, values, offsets, starts, bias, line, oh, ow, size, stride):
     """`loops.conv`, 96 pixels at a time; the arguments are the same, all float32."""
     rows, columns = (oh - size) // stride + 1, (ow - size) // stride + 1
     y = np.empty((len(frames), bias.size, rows, columns), dtype=np.float32)
-    matrix, span, parts = (
-        (flat(values), flat(offsets), flat(starts), flat(bias)),
-        (oh - 1) * line + ow,
-        _parts(len(y)),
-    )
+    matrix = flat(values), flat(offsets), flat(starts), flat(bias)
+    span, parts = (oh - 1) * line + ow, _parts(len(y))
     shape = (line, span, size, stride, rows, columns, parts)
     _conv(len(y) * parts, flat(frames), frames.shape[1], *matrix, *shape, y.reshape(-1))
     return y

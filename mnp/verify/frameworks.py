@@ -92,10 +92,8 @@ class Model:
         found = self.file.masks(self.load(self.golden.params(STEPS)), sparsity)
         if missing := [self.names[n] for n in self.golden.weights() if self.names[n] not in found]:
             raise UnfitError(f"masks() has none for {missing[0]}")
-        return {
-            name: plain(found[self.names[name]]).reshape(like.shape)
-            for name, like in self.golden.weights().items()
-        }
+        like = self.golden.weights().items()
+        return {name: plain(found[self.names[name]]).reshape(array.shape) for name, array in like}
 
     def masked_steps(self):
         masks = self.golden.masks()
@@ -148,10 +146,8 @@ class Torch(Model):
             if keep.ndim == 3 and input.shape == keep.swapaxes(1, 2).shape:  # laid out as (N, k, units)
                 keep = keep.swapaxes(1, 2)
             if input.numel() != keep.size:
-                raise UnfitError(
-                    f"dropout gets an array of shape {tuple(input.shape)}: it belongs to the neurons before "
-                    f"the maximum, {keep.shape}"
-                )
+                where = f"it belongs to the neurons before the maximum, {keep.shape}"
+                raise UnfitError(f"dropout gets an array of shape {tuple(input.shape)}: {where}")
             return self.torch.where(self.tensor(keep).reshape(input.shape), input / (1 - p), 0.0)
 
         plain, functional.dropout = functional.dropout, dropout
@@ -228,8 +224,7 @@ class Jax(Model):
     def loss_of(self, logits, labels):
         if hasattr(self.file, "loss"):
             return self.file.loss(logits, labels)
-        picked = self.jax.nn.log_softmax(logits)[self.jax.numpy.arange(len(labels)), labels]
-        return -picked.mean()
+        return -self.jax.nn.log_softmax(logits)[self.jax.numpy.arange(len(labels)), labels].mean()
 
     def backward(self, params, images, labels, keeps):
         return self.named(self.grads(params, images, labels, keeps))

@@ -62,11 +62,10 @@ def _taken(weight, bias=None):
 
 
 def _wrong_rows(array, keep):
-    units, n_keep = keep.shape
-    small = np.zeros((units * n_keep, *array.shape[2:]))
+    small = np.zeros((keep.size, *array.shape[2:]))
     for u, m in np.ndindex(keep.shape):
         small[u + m] = array[u, keep[u, m]]
-    return small.reshape(units, n_keep, *array.shape[2:])
+    return small.reshape(*keep.shape, *array.shape[2:])
 
 
 def _first_neurons(array, keep):
@@ -159,10 +158,8 @@ class Guesses:
             return self.in_pruning(stage, notes)
         for words, make in KERNELS.items():
             new = make(self.golden)
-            if stage == "masked_step" and "sgd_step" not in new:
-                continue
             kernels = {**self.kernels, **new}
-            if self.fits(stage, notes, kernels):
+            if (stage != "masked_step" or "sgd_step" in new) and self.fits(stage, notes, kernels):
                 self.kernels = kernels
                 self.words.append(words)
                 return [words]
