@@ -46,7 +46,7 @@ class Child:
         self.messages = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(OSError):
             if self.next(START_TIMEOUT) == STARTED:
                 return
         errors = self.stop().splitlines() or ["no answer"]
@@ -59,12 +59,16 @@ class Child:
                 self.messages.put(pickle.load(self.process.stdout))
         self.messages.put(None)
 
-    def next(self, seconds):
-        """Wait for a message: None if the process ended, TimeoutError if it takes too long."""
+    def next(self, seconds, deadline=None):
+        """Wait for a message; ChildProcessError if the process ended, TimeoutError if it takes too long."""
+        left = seconds if deadline is None else deadline - time.monotonic()
         try:
-            return self.messages.get(timeout=min(max(0.0, seconds), MAX_TIMEOUT))
+            message = self.messages.get(timeout=min(max(0.0, left), MAX_TIMEOUT))
         except queue.Empty:
-            raise TimeoutError from None
+            raise TimeoutError(f"did not return within {seconds:g} s") from None
+        if message is None:
+            raise ChildProcessError(f"ended the process ({how_it_ended(self.process)})")
+        return message
 
     def stop(self):
         """End the process and whatever it started; return what went wrong while it started."""
@@ -87,9 +91,14 @@ def answers(where, only=None, seed=0, seconds=120.0):
     """
     names = list(only or reference.OUTPUTS)
     while names:
-        child = Child(where, seed, names)
+        child, stopped = Child(where, seed, names), False
         try:
-            implemented, stopped = _first_message(child, where, seconds), False
+            try:
+                implemented = child.next(seconds)
+            except OSError as error:
+                implemented = f"{where} does not import: {error}"
+            if isinstance(implemented, str):
+                raise MnpError(implemented)
             while names and not stopped:  # what stops a kernel ends its process: the next needs a new one
                 name, got = names.pop(0), None
                 if name in implemented:
@@ -128,42 +137,25 @@ def _messages(where, seed, seconds, count):
     try:
         for _ in range(count):
             message = child.next(seconds)
-            if message is None:
-                message = f"ended the process ({how_it_ended(child.process)})"
             yield message
             if isinstance(message, str):
                 return
-    except TimeoutError:
-        yield f"did not return within {seconds:g} s"
+    except OSError as error:
+        yield str(error)
     finally:
         child.stop()
-
-
-def _first_message(child, where, seconds):
-    """Return the kernels that a candidate implements; MnpError if it does not import."""
-    try:
-        message = child.next(seconds)
-    except TimeoutError:
-        message = f"{where} does not import: no answer within {seconds:g} s"
-    if message is None:
-        message = f"{where} does not import: it ended its process ({how_it_ended(child.process)})"
-    if isinstance(message, str):
-        raise MnpError(message)
-    return message
 
 
 def _one_kernel(child, name, seed, seconds):
     """Collect one kernel's answers; return them and whether the child is of no more use."""
     got, deadline, wanted = [], time.monotonic() + seconds, len(cases.generate(name, seed))
-    while len(got) < wanted and (not got or got[-1].problem != "NotImplementedError"):
-        try:
-            answer = child.next(deadline - time.monotonic())
-        except TimeoutError:
-            done = f", with {len(got)} of {wanted} cases done: --seconds gives more" if got else ""
-            return [*got, Answer(problem=f"did not return within {seconds:g} s{done}")], True
-        if answer is None:
-            return [*got, Answer(problem=f"ended the process ({how_it_ended(child.process)})")], True
-        got.append(answer)
+    try:
+        while len(got) < wanted and (not got or got[-1].problem != "NotImplementedError"):
+            got.append(child.next(seconds, deadline))
+    except OSError as error:
+        slow = got and isinstance(error, TimeoutError)
+        done = f", with {len(got)} of {wanted} cases done: --seconds gives more" if slow else ""
+        return [*got, Answer(problem=f"{error}{done}")], True
     return got, False
 
 

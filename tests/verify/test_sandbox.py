@@ -119,10 +119,10 @@ class SlowChild:
     def __init__(self):
         self.left = 3
 
-    def next(self, seconds):
+    def next(self, seconds, deadline):
         self.left -= 1
         if self.left < 0:
-            raise TimeoutError
+            raise TimeoutError(f"did not return within {seconds:g} s")
         return Answer({"y": np.zeros(1)})
 
 
