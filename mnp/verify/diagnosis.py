@@ -7,13 +7,12 @@ of how the candidate was written. Two mistakes at once are named together if eac
 own (dweight, dbias), and one after the other if each has its own cases (ties, NaN).
 """
 
-import dataclasses
 import functools
 
 import numpy as np
 
 from mnp.verify import reference
-from mnp.verify.judge import INTEGERS, close, least_scale
+from mnp.verify.judge import INTEGERS, close, flat, least_scale
 from mnp.verify.mistakes import TABLE, general
 from mnp.verify.mistakes.change import outputs_of
 
@@ -56,49 +55,43 @@ class Item:
     def __init__(self, entries, case, expected, answer, judged_wrong):
         self.entries, self.case, self.expected, self.answer, self.slips = entries, case, expected, answer, []
         self.explained = functools.cache(self._explained)
-        self.names = set(reference.OUTPUTS[case.kernel])
+        self.names = set(flat(expected))
         arrays = [v for v in case.args.values() if isinstance(v, np.ndarray)]
         self.finite = all(np.isfinite(v).all() for v in arrays)  # so that what is not was computed
         if answer.problem:
             self.wrong = self.names
             return
-        outputs = dict(answer.outputs)
-        if expected.get("dx", 0) is None and isinstance(outputs["dx"], np.ndarray):
-            outputs["dx"] = None
+        self.outputs = flat(answer.outputs)
+        if expected.get("dx", 0) is None and isinstance(self.outputs["dx"], np.ndarray):
+            self.outputs["dx"] = None
             self.slips.append("need_dx ignored")
-        self.answer = dataclasses.replace(answer, outputs=outputs)
-        self.wrong = {name for name in self.names if not self.agrees(name, expected[name], outputs[name])}
+        right = flat(expected)
+        self.wrong = {name for name in self.names if not self.agrees(name, right[name], self.outputs[name])}
         if judged_wrong and not self.wrong and not self.slips:
-            self.slips.append(_type_slip(case, outputs))
+            self.slips.append(_type_slip(case, self.outputs))
 
-    def agrees(self, name, one, other, slack=1.0, tolerance=None):
+    def agrees(self, name, want, got, slack=1.0, tolerance=None):
         """Say whether one output is the same in numbers, whatever its type."""
-        pairs = zip(one, other, strict=True) if isinstance(one, tuple) else [(one, other)]
-        for want, got in pairs:
-            if want is None and got is None:
-                continue
-            if want is None or got is None or isinstance(got, str):
-                return False
-            want, got = np.asarray(want), np.asarray(got)
-            if want.shape != got.shape:
-                return False
-            limit = tolerance or self.case.tolerance
-            if got.dtype.itemsize == 4 and got.dtype.kind == "f":
-                limit = max(limit, SINGLE)
-            limit = 0.0 if name in INTEGERS else limit * slack
-            # A wrong version works in float64; the candidate in float32 may cancel differently, and where
-            # one overflows to infinity the other may have come to NaN.
-            both_overflow = ~np.isfinite(want) & ~np.isfinite(got) & (name not in INTEGERS) & (slack > 1)
-            both_overflow &= self.finite
-            if not (close(want, got, limit, least_scale(self.case, name)) | both_overflow).all():
-                return False
-        return True
+        if want is None or got is None or isinstance(got, str):
+            return want is None and got is None
+        want, got = np.asarray(want), np.asarray(got)
+        if want.shape != got.shape:
+            return False
+        limit = tolerance or self.case.tolerance
+        if got.dtype.itemsize == 4 and got.dtype.kind == "f":
+            limit = max(limit, SINGLE)
+        limit = 0.0 if name in INTEGERS else limit * slack
+        # A wrong version works in float64; the candidate in float32 may cancel differently, and where
+        # one overflows to infinity the other may have come to NaN.
+        both_overflow = ~np.isfinite(want) & ~np.isfinite(got) & (name not in INTEGERS) & (slack > 1)
+        both_overflow &= self.finite
+        return (close(want, got, limit, least_scale(self.case, name)) | both_overflow).all()
 
     def within(self, tolerance):
         """Say whether an answer is right to a larger tolerance."""
-        outputs = self.answer.outputs
+        right = flat(self.expected)
         return not self.answer.problem and all(
-            self.agrees(name, self.expected[name], outputs[name], tolerance=tolerance) for name in self.wrong
+            self.agrees(name, right[name], self.outputs[name], tolerance=tolerance) for name in self.wrong
         )
 
     def whole(self, entry):
@@ -121,37 +114,33 @@ class Item:
             args = {name: reference.widen(value) for name, value in args.items()}
         try:
             with np.errstate(all="ignore"):
-                wanted = outputs_of(mistake, args, right)
+                wanted = flat(outputs_of(mistake, args, right))
         except general.UnpredictableError:
             return self.names, set()
         except Exception:
             return (self.names if raised else set()), set()
+        right = flat(right)
         if self.answer.problem:
-            other_shape = any(_shapes(wanted[name]) != _shapes(right[name]) for name in wanted)
+            other_shape = any(np.shape(wanted[name]) != np.shape(right[name]) for name in wanted)
             return (self.names if raised and other_shape else set()), set()
         touched = {name for name in wanted if not self.agrees(name, right[name], wanted[name])}
         given = {**right, **wanted}
         slack = 10.0 * max(1.0, 1e-9 / self.case.tolerance)
-        same = {name for name in right if self.agrees(name, given[name], self.answer.outputs[name], slack)}
+        same = {name for name in right if self.agrees(name, given[name], self.outputs[name], slack)}
         return same, touched
-
-
-def _shapes(value):
-    return [np.shape(v) for v in value] if isinstance(value, tuple) else np.shape(value)
 
 
 def _type_slip(case, outputs):
     """Describe right numbers in a wrong type."""
-    for name, value in outputs.items():
-        for array in value if isinstance(value, tuple) else (value,):
-            if array is None:
-                continue
-            if name in INTEGERS and array.dtype.kind == "f":
-                return f"right numbers, but {name} holds floats: np.zeros(shape, dtype=int) holds integers"
-            if name not in INTEGERS and array.dtype != np.dtype(case.dtype):
-                if array.dtype == np.float64:
-                    return "right numbers, but in float64: np.zeros and np.empty need dtype=x.dtype"
-                return f"computed in {array.dtype} whatever comes in"
+    for name, array in outputs.items():
+        if array is None:
+            continue
+        if name in INTEGERS and array.dtype.kind == "f":
+            return f"right numbers, but {name} holds floats: np.zeros(shape, dtype=int) holds integers"
+        if name not in INTEGERS and array.dtype != np.dtype(case.dtype):
+            if array.dtype == np.float64:
+                return "right numbers, but in float64: np.zeros and np.empty need dtype=x.dtype"
+            return f"computed in {array.dtype} whatever comes in"
     return "right numbers in the wrong type"
 
 

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mnp.verify import reference
-
 INTEGERS = ("winner", "counts")
 
 
@@ -96,17 +94,25 @@ def least_scale(case, name):
     return 1.0 if name == "loss" else 1.0 / len(case.args["labels"])
 
 
+def flat(outputs):
+    """Outputs by name, the arrays of a tuple one by one.
+
+    >>> flat({"loss": 1.0, "weights": (2, 3)})
+    {'loss': 1.0, 'weights[0]': 2, 'weights[1]': 3}
+    """
+    found = {}
+    for name, value in outputs.items():
+        found |= (
+            {f"{name}[{i}]": v for i, v in enumerate(value)} if isinstance(value, tuple) else {name: value}
+        )
+    return found
+
+
 def compare(case, expected, outputs):
     """First mismatch among all outputs of a case, in one line; None if there is none."""
-    for name in reference.OUTPUTS[case.kernel]:
-        want, got = expected[name], outputs[name]
-        pairs = [(want, got)] if not isinstance(want, tuple) else list(zip(want, got, strict=True))
-        for i, (one, other) in enumerate(pairs):
-            label = f"{name}[{i}]" if isinstance(want, tuple) else name
-            mismatch = compare_arrays(label, one, other, case.dtype, case.tolerance, least_scale(case, name))
-            if mismatch is not None:
-                return mismatch
-    return None
+    got, how = flat(outputs), (case.dtype, case.tolerance)
+    pairs = ((name, want, got[name], *how, least_scale(case, name)) for name, want in flat(expected).items())
+    return next(filter(None, (compare_arrays(*pair) for pair in pairs)), None)
 
 
 def describe_inputs(args):
