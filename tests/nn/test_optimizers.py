@@ -32,26 +32,6 @@ def test_two_steps_by_hand():
     assert net["fc"].grads["weight"].item() == 2 and net.params()["fc.bias"].item() == 0
 
 
-def test_pruned_weights_and_their_velocity_are_exactly_zero_after_every_step():
-    net = two_layers()
-    optimizer = SGD(net, momentum=0.9, weight_decay=0.01)
-    x, labels = generator(1).normal(size=(8, 5)), generator(1).integers(0, 3, 8)
-    for _ in range(3):  # velocity builds up before anything is pruned
-        loss_and_grads(net, x, labels)
-        optimizer.step(0.1)
-    masks = {name: generator(2).random(array.shape) < 0.5 for name, array in net.params().items()}
-    net.set_masks(masks)
-    kept = {name: net.params()[name][mask].copy() for name, mask in masks.items()}
-    for _ in range(3):
-        loss_and_grads(net, x, labels)
-        optimizer.step(0.1)
-        for name, mask in masks.items():
-            for array in (net.params()[name], optimizer.velocity[name]):
-                assert array[~mask].tobytes() == b"\0" * array[~mask].nbytes  # not even -0.0
-    for name, mask in masks.items():
-        assert (net.params()[name][mask] != kept[name]).all()
-
-
 def test_velocity_saved_and_loaded_goes_on_with_the_same_bits():
     x, labels = generator(1).normal(size=(8, 5)), generator(1).integers(0, 3, 8)
 

@@ -8,9 +8,8 @@ import pytest
 from mnp.errors import MnpError
 from mnp.kernels import textbook
 from mnp.kernels.shapes import check_finite
-from mnp.nn import SGD, Dense, Flatten, MaxoutDense, Network, evaluate, lenet5, train_epoch
+from mnp.nn import SGD, Dense, Flatten, MaxoutDense, Network, evaluate, train_epoch
 from mnp.nn.progress import Progress
-from mnp.nn.training import first_nonfinite
 
 
 def generator(seed=0):
@@ -63,16 +62,9 @@ def test_only_full_batches_each_example_once_in_an_order_drawn_anew():
 
     rng, optimizer = generator(5), SGD(net)
     for _ in range(2):
-        epoch(
-            net,
-            images,
-            labels,
-            rng=rng,
-            augment=augment,
-            optimizer=optimizer,
-            lr=lambda iteration: asked.append(iteration) or 0.0,
-            progress=lambda *step: reported.append(step),
-        )
+        how = {"rng": rng, "augment": augment, "optimizer": optimizer}
+        how["lr"] = lambda iteration: asked.append(iteration) or 0.0
+        epoch(net, images, labels, progress=lambda *step: reported.append(step), **how)
     assert asked == list(range(12)) == [step[0] for step in reported]
     assert [len(batch) for batch in seen] == [8] * 12
     first, second = np.concatenate(seen[:6]).tolist(), np.concatenate(seen[6:]).tolist()
@@ -177,10 +169,6 @@ def test_nan_in_the_images_is_found_before_and_during_training():
     check_finite(big)  # large is not infinite
 
 
-def test_a_healthy_network_has_nothing_to_report():
-    assert first_nonfinite(little_net(), examples()[0]) == ""
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -207,12 +195,6 @@ def test_examples_that_do_not_fit_are_one_line(change, message):
 def test_a_batch_that_makes_no_step(batch):
     with pytest.raises(MnpError, match="give 1 to 50"):
         epoch(little_net(), *examples(), batch_size=batch)
-
-
-def test_a_lenet_epoch_runs_on_the_kernels_given():
-    net = lenet5(2, 3, 4, 2, rng=0, backend=textbook)
-    images = generator().random((4, 1, 28, 28), dtype=np.float32)
-    assert epoch(net, images, np.arange(4), batch_size=2).iterations == 2
 
 
 class Terminal(io.StringIO):

@@ -126,15 +126,8 @@ def test_a_schedule_goes_on_over_epochs_and_calls():
     net, x, y = net_and_examples()
     seen, optimizer = [], SGD(net)
     for _ in range(2):
-        fit(
-            net,
-            (x, y),
-            epochs=2,
-            batch_size=16,
-            progress=False,
-            optimizer=optimizer,
-            lr=lambda i: seen.append(i) or 0.1,
-        )
+        how = {"batch_size": 16, "progress": False, "optimizer": optimizer}
+        fit(net, (x, y), epochs=2, lr=lambda i: seen.append(i) or 0.1, **how)
     assert seen == list(range(8)) and optimizer.iteration == 8
 
 
