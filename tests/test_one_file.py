@@ -95,7 +95,7 @@ def test_convolution_is_the_textbooks(one_file, make, stride, padding):
 
 
 @pytest.mark.parametrize("make", [draw, tied])
-@pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 2), (2, 1), (2, 3)])
+@pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 2), (2, 3)])
 def test_max_pooling_is_the_textbooks(one_file, make, size, stride):
     x = make(2, 3, 7, 6)
     y, winner = textbook.maxpool2d_forward(x, size, stride)

@@ -1,22 +1,17 @@
 """`import mnp`: what a program needs is there, and nothing is imported before it is used."""
 
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from fresh_python import run_python
 
 import mnp
 
 
 def python(script):
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "1"}  # for other processes' sake: so short a program
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    """Its words; on one thread for other processes' sake: so short a program."""
+    return run_python(script, NUMBA_NUM_THREADS="1").stdout.split()
 
 
 def test_the_program_on_the_first_page_of_help_runs():

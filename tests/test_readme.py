@@ -15,16 +15,8 @@ from mnp.experiments.registry import experiment_from
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "notebooks" / "results"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = {
-    name: (ROOT / name).read_text(encoding="utf-8")
-    for name in (
-        "README.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-        "tests/README.md",
-        "notebooks/results/README.md",
-    )
-}
+NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md", "notebooks/results/README.md")
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 LINKS = [(name, link) for name, text in PAGES.items() for link in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
 
 
@@ -110,12 +102,8 @@ def test_links_lead_somewhere(page, link):
 
 def test_files_and_folders_that_are_named_exist():
     names = set(re.findall(r"\b(?:mnp|tests|notebooks|data_scripts)/[\w./-]*\w", "\n".join(PAGES.values())))
-    old = {
-        "tests/fuzz.py",
-        "tests/mutate.py",
-        "tests/covered.py",
-        "tests/fresh_machines.py",
-    }  # recorded commands
+    tools = ("fuzz", "mutate", "covered", "fresh_machines")
+    old = {f"tests/{name}.py" for name in tools}  # in recorded commands
     assert len(names) > 30
     assert [name for name in sorted(names - old) if not (ROOT / name).exists()] == []
 

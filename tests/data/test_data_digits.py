@@ -57,12 +57,9 @@ def test_enlarge_by_its_formula(n, h, w, times, border):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda b: b"",
         lambda b: b[:-20],
         lambda b: b[:200] + bytes([b[200] ^ 8]) + b[201:],
-        lambda b: gzip.compress(gzip.decompress(b)[:-3]),
         lambda b: gzip.compress(gzip.decompress(b).replace(b"16", b"17")),
-        lambda b: gzip.compress(b"1,2\n3,4\n"),
         lambda b: gzip.compress(b"hello"),
     ],
 )
@@ -131,18 +128,10 @@ def test_split_validation_only_once():
         ({"train_images": np.zeros((6, 32, 32, 3), np.uint8)}, r"use np\.moveaxis\(images, 3, 1\)"),
         ({"train_images": np.zeros((6, 1, 2, 2), np.int64)}, "images of type int64"),
         ({"train_images": np.full((6, 1, 2, 2), "a")}, "images of type <U1"),
-        (
-            {"test_images": np.zeros((2, 1, 3, 2), np.float32)},
-            r"test: images of \(1, 3, 2\), but training has",
-        ),
-        (
-            {"test_images": np.zeros((2, 3, 2, 2), np.float32)},
-            r"test: images of \(3, 2, 2\), but training has",
-        ),
+        ({"test_images": np.zeros((2, 1, 3, 2), "f4")}, r"test: images of \(1, 3, 2\), but training has"),
         ({"test_labels": np.array([0, 3])}, "test: labels from 0 to 3; 3 classes allow 0 to 2"),
         ({"test_labels": np.array([0, -1])}, "test: labels from -1 to 0"),
         ({"test_labels": np.zeros((2, 1), np.int64)}, r"labels \(2, 1\) of type int64"),
-        ({"test_labels": np.zeros((2, 3))}, r"labels \(2, 3\) of type float64"),
         ({"test_labels": np.array([0.0, 1.5])}, "type float64"),
     ],
 )

@@ -5,7 +5,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from test_data_mnist import idx_bytes, pictures, write_set
+from small_mnist import idx_bytes, pictures, write_set
 
 import mnp
 from mnp.data import mnist, own, read_own

@@ -1,15 +1,14 @@
 """The jitted kernels against the textbook: shapes, strides, layouts, ties, NaN, threads, no JIT, no cache."""
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from fresh_python import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import LAYOUTS, Sizes, arguments, arrays_of, call, copied, sizes
-from tolerances import TEXTBOOK, assert_close, assert_results_close
+from tolerances import TEXTBOOK, assert_results_close
 
 import mnp.kernels.jitted as jitted
 from mnp.errors import MnpError
@@ -61,15 +60,6 @@ def test_large_images_are_unfolded_in_bands(channels, monkeypatch):
         args = arguments(kernel, s, np.random.default_rng(1))
         bound = TEXTBOOK["float64"]
         assert_results_close(call(jitted, kernel, args), call(textbook, kernel, args), bound, kernel)
-
-
-def test_a_product_longer_than_the_cache_keeps_its_accuracy():
-    """A sum over 64 images of 24 x 24 pixels in float32: no worse than the textbook's own rounding."""
-    s = Sizes(n=64, channels=1, height=28, width=28, filters=4, kh=5, kw=5)
-    args = arguments("conv2d_backward", s, np.random.default_rng(2), np.float32)
-    exact = textbook.conv2d_backward(*(a.astype(np.float64) for a in args[:3]), *args[3:])
-    for result, expected in zip(jitted.conv2d_backward(*args), exact, strict=True):
-        assert_close(result, expected.astype(np.float32), 1e-6, "conv2d_backward")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -136,16 +126,6 @@ def test_relu_of_many_elements_takes_the_loop_and_of_few_does_not(monkeypatch):
     assert many.dtype == few.dtype == np.float32
 
 
-def test_pooling_hands_each_window_back_to_the_pixel_that_won():
-    """2x2 side by side, the loop of its own: a window for each of the four winners."""
-    dy = np.array([[[[1.0, 2.0], [3.0, 4.0]]]], np.float32)
-    winner = np.array([[[[0, 1], [2, 3]]]])
-    dx = jitted.maxpool2d_backward(dy, winner, (1, 1, 4, 5), 2, 2)
-    expected = np.zeros((4, 5), np.float32)
-    expected[0, 0], expected[0, 3], expected[3, 0], expected[3, 3] = 1, 2, 3, 4
-    np.testing.assert_array_equal(dx[0, 0], expected)
-
-
 SAME_BITS = """
 import hashlib, numpy as np, numba
 import mnp.kernels.jitted as jitted
@@ -165,54 +145,15 @@ for threads in (1, 2, 4):
         print(threads, dtype.__name__, digest.hexdigest())
 """
 
-ON_ITS_OWN = """
-import numpy as np
-{before}
-import mnp.kernels.jitted as jitted
-from mnp.kernels import KERNELS, compiling, textbook
-from kernel_cases import Sizes, arguments, call, copied
-from tolerances import assert_results_close
-for kernel in {kernels}:
-    for channels in (1, 9):
-        small = Sizes(n=2, channels=channels, height=4, width=5, filters=5, kh=2, kw=2, units=2, k=2)
-        args = arguments(kernel, small, np.random.default_rng(0))
-        expected = call(textbook, kernel, copied(args))
-        assert_results_close(call(jitted, kernel, args), expected, 1e-13, kernel)
-print("checked", type(jitted.products.loops.add_rows).__name__)
-"""
-
-
-def python(script, **environment):
-    """Run a script in a fresh interpreter that finds mnp and these helpers; return its lines."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
-    done = subprocess.run(
-        [sys.executable, "-W", "error::RuntimeWarning", "-c", script],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.splitlines()
-
 
 @pytest.mark.parametrize("channels", [1, 9])
 def test_same_bits_for_any_number_of_threads(channels):
-    lines = python(SAME_BITS.format(channels=channels), NUMBA_NUM_THREADS="4")
+    code = SAME_BITS.format(channels=channels)
+    lines = run_python(
+        code, NUMBA_NUM_THREADS="4", options=("-W", "error::RuntimeWarning")
+    ).stdout.splitlines()
     digests = {line.split(" ", 1)[1] for line in lines}
     assert len(lines) == 6 and len(digests) == 2, lines  # one digest for each float type
-
-
-def test_plain_python_without_the_jit():
-    script = ON_ITS_OWN.format(before="", kernels=list(KERNELS))
-    assert python(script, NUMBA_DISABLE_JIT="1") == ["checked function"]
-
-
-def test_works_where_no_cache_can_be_written():
-    before = "import numba.core.caching as caching; caching.CacheImpl._locator_classes = []"
-    script = ON_ITS_OWN.format(before=before, kernels=["maxout_forward", "relu_forward"])
-    (line,) = python(script)
-    assert line.startswith("checked ") and line != "checked function"
 
 
 def test_no_loop_assumes_that_nan_does_not_exist():

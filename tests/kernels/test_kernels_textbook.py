@@ -61,13 +61,6 @@ def test_convolution_sums_channels_and_keeps_filters_apart():
     np.testing.assert_array_equal(dbias, [1, 2])
 
 
-def test_the_filter_is_not_flipped():
-    x = np.arange(1.0, 4.0).reshape(1, 1, 1, 3)
-    weight = np.array([1.0, 10.0]).reshape(1, 1, 1, 2)
-    y = textbook.conv2d_forward(x, weight, np.zeros(1), 1, 0)
-    np.testing.assert_array_equal(y.ravel(), [1 + 20, 2 + 30])
-
-
 def test_max_pooling_ties_and_overlap_by_hand():
     # windows of 2 at stride 1 over 5 5 1 / 5 0 1: a tie of three fives, then a single five
     x = np.array([[[[5.0, 5.0, 1.0], [5.0, 0.0, 1.0]]]])
@@ -121,14 +114,6 @@ def test_sgd_keeps_what_is_pruned_at_zero():
     w, v = np.array([1.0]), np.array([5.0])
     textbook.sgd_step((w,), (np.array([1.0]),), (v,), (None,), 0.1, 0.9, 0.01)
     np.testing.assert_allclose([v[0], w[0]], [5.51, 0.449], rtol=1e-14)
-
-
-def test_win_counts_add_up_over_batches():
-    winner = np.random.default_rng(0).integers(0, 4, (50, 6))
-    counts = textbook.win_counts(winner, 4)
-    assert counts.dtype == np.int64 and (counts.sum(axis=1) == 50).all()
-    halves = textbook.win_counts(winner[:20], 4) + textbook.win_counts(winner[20:], 4)
-    np.testing.assert_array_equal(counts, halves)
 
 
 def test_batchnorm_output_has_the_learnt_mean_and_deviation():

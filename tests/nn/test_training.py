@@ -10,6 +10,7 @@ from mnp.kernels import textbook
 from mnp.kernels.shapes import check_finite
 from mnp.nn import SGD, Dense, Flatten, MaxoutDense, Network, evaluate, train_epoch
 from mnp.nn.progress import Progress
+from mnp.nn.training import first_nonfinite
 
 
 def generator(seed=0):
@@ -167,6 +168,10 @@ def test_nan_in_the_images_is_found_before_and_during_training():
         check_finite(images, "test images")
     big = np.full((2, 1, 3, 3), 3e38, np.float32)
     check_finite(big)  # large is not infinite
+
+
+def test_a_healthy_network_has_nothing_to_report():
+    assert first_nonfinite(little_net(), examples()[0]) == ""
 
 
 @pytest.mark.parametrize(

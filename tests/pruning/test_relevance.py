@@ -74,6 +74,7 @@ def test_random_relevance_follows_its_generator():
 def test_random_relevance_needs_neurons(units, k):
     with pytest.raises(MnpError, match="at least one"):
         rel.random_relevance(units, k, np.random.default_rng(0))
+    assert rel.random_relevance(1, 1, np.random.default_rng(0)).shape == (1, 1)
 
 
 def test_weight_norm_by_hand():
