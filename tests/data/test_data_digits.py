@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_line import one_line
 
 import mnp.data
 from mnp.data import dataset, digits
@@ -68,9 +69,8 @@ def test_a_damaged_package_file_is_one_line(monkeypatch, tmp_path, damage):
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / digits.FILE).write_bytes(damage(source.read_bytes()))
     monkeypatch.setattr(digits.resources, "files", lambda package: tmp_path)
-    with pytest.raises(MnpError, match=r"digits\.csv\.gz is damaged") as caught:
+    with one_line(r"digits\.csv\.gz is damaged"):
         digits.load()
-    assert "\n" not in str(caught.value)
 
 
 def test_unknown_names():
@@ -136,18 +136,8 @@ def test_split_validation_only_once():
     ],
 )
 def test_arrays_that_are_no_data_set_are_rejected(changes, says):
-    with pytest.raises(MnpError, match=f"tiny, .*{says}|tiny, {says}") as caught:
+    with one_line(f"tiny, .*{says}|tiny, {says}"):
         tiny(**changes)
-    assert "\n" not in str(caught.value)
-
-
-def test_types_are_converted():
-    white = tiny(
-        train_images=np.full((6, 1, 2, 2), 255, np.uint8), train_labels=np.arange(6, dtype=np.uint8) % 3
-    )
-    assert white.train_images.dtype == np.float32 and np.all(white.train_images == 1)
-    assert white.train_labels.dtype == np.int64
-    assert tiny(test_images=np.ones((2, 1, 2, 2))).test_images.dtype == np.float32
 
 
 def test_the_checksum_tells_data_sets_apart():

@@ -17,6 +17,7 @@ import pytest
 from fresh_python import run_python
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from one_line import one_line
 
 from mnp import files
 from mnp.errors import MnpError
@@ -180,9 +181,8 @@ class Bomb:
 def test_hostile_entries_are_one_line(tmp_path, monkeypatch, entries):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "h.npz").write_bytes(archive(entries))
-    with pytest.raises(MnpError, match="damaged or no checkpoint of mnp") as caught:
+    with one_line("damaged or no checkpoint of mnp"):
         load_checkpoint(tmp_path / "h.npz")
-    assert "\n" not in str(caught.value)
     assert not (tmp_path / "pickle-was-read").exists()
 
 
@@ -198,9 +198,8 @@ def test_compressed_bombs_are_not_unpacked(tmp_path):
 )
 def test_a_version_of_the_future_is_rejected_by_its_number(tmp_path, version, says):
     (tmp_path / "v.npz").write_bytes(archive([meta_entry(version=version)]))
-    with pytest.raises(MnpError, match=says) as caught:
+    with one_line(says):
         load_checkpoint(tmp_path / "v.npz")
-    assert "\n" not in str(caught.value)
 
 
 def test_missing_file_and_giant_file(tmp_path):
@@ -228,9 +227,8 @@ def test_an_architecture_that_does_not_fit_its_arrays(tmp_path, change):
     arrays, meta = network_entries(lenet5(1, 1, 2, 2, rng=0, backend="textbook"))
     architecture = json.loads(json.dumps(meta["architecture"]))
     save_checkpoint(tmp_path / "a.npz", arrays, {"architecture": change(architecture)})
-    with pytest.raises(MnpError, match=r"a\.npz") as caught:
+    with one_line(r"a\.npz"):
         load_network(tmp_path / "a.npz", backend="textbook")
-    assert "\n" not in str(caught.value)
 
 
 def test_a_mask_of_another_shape(tmp_path):

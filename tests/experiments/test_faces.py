@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_line import one_line
 from tiny_faces import TINY
 from tiny_runs import assert_same_bits, carry_out, without_seconds
 
@@ -168,9 +169,8 @@ IMAGE = np.zeros((1, 1, 2, 2))
     ],
 )
 def test_mistakes_are_told(wrong, words):
-    with pytest.raises(MnpError, match=words) as caught:
+    with one_line(words):
         wrong()
-    assert "\n" not in str(caught.value)
 
 
 # --- augmentation -------------------------------------------------------------------------------------
@@ -306,9 +306,8 @@ def test_the_recipe_removes_what_the_issue_asks_for():
     ],
 )
 def test_recipes_that_cannot_run(change, words):
-    with pytest.raises(MnpError, match=words) as caught:
+    with one_line(words):
         override(get_experiment("lfw"), change)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_single_fold_must_be_one_of_ten():

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from one_line import one_line
 from tiny_runs import COMPARE, GRADUAL, NEURONS, assert_same_bits, carry_out
 
 import mnp.data
@@ -341,40 +342,10 @@ def test_progress_that_cannot_be_is_ignored_and_the_round_starts_again(complete,
     for lie in [*lies, {"error_before": "high"}]:
         save_checkpoint(path, arrays, good | lie)
         assert resumed.resume(resumed.plan[1]) is None and "starts again" in said[-1], lie
+    path.write_bytes(path.read_bytes().replace(b"state", b"stale", 1))
     _, said = carry_out(GRADUAL, out)
     assert sum("starts again" in line for line in said) == 1
     assert_same_bits(out, complete["tiny-gradual"])
-
-
-def test_damaged_progress_starts_the_round_again(complete, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    monkeypatch.setattr(runner.Runner, "finish", lambda self, round, state: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        carry_out(NEURONS, out)
-    monkeypatch.undo()
-    progress = out / "checkpoints" / "progress.npz"
-    good = progress.read_bytes()
-    progress.write_bytes(good.replace(b"state", b"stale", 1))
-    _, said = carry_out(NEURONS, out)
-    assert any("progress.npz" in line and "starts again" in line for line in said)
-    assert_same_bits(out, complete["tiny"])
-
-
-def test_a_full_disk_is_one_line_and_the_run_resumes_later(complete, tmp_path, monkeypatch):
-    out, calls, fsync = tmp_path / "out", [], os.fsync
-
-    def fill_up(handle):
-        calls.append(handle)
-        if len(calls) > 7:
-            raise OSError(28, "No space left on device")
-        fsync(handle)
-
-    monkeypatch.setattr(files.os, "fsync", fill_up)
-    with pytest.raises(MnpError, match="No space left on device"):
-        carry_out(NEURONS, out)
-    monkeypatch.undo()
-    carry_out(NEURONS, out)
-    assert_same_bits(out, complete["tiny"])
 
 
 # --- folders and input -----------------------------------------------------------------------------------
@@ -407,9 +378,8 @@ def test_a_folder_of_something_else_is_rejected_untouched(tmp_path):
 def test_a_damaged_recipe_file_is_rejected(complete, tmp_path, text):
     out = shutil.copytree(complete["tiny"], tmp_path / "copy")
     (out / "recipe.json").write_text(text)
-    with pytest.raises(MnpError, match=r"recipe\.json") as caught:
+    with one_line(r"recipe\.json"):
         carry_out(NEURONS, out)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_second_run_into_one_folder_is_rejected(tmp_path):
@@ -431,9 +401,8 @@ def test_a_second_run_into_one_folder_is_rejected(tmp_path):
     ],
 )
 def test_bad_input_is_one_line(tmp_path, changes, words):
-    with pytest.raises(MnpError, match=words) as caught:
+    with one_line(words):
         carry_out(dataclasses.replace(NEURONS, **changes), tmp_path / "out")
-    assert "\n" not in str(caught.value)
     assert not list((tmp_path / "out").glob("checkpoints/*"))
     check_run_folder(tmp_path / "out", NEURONS)  # a run that failed before it saved anything claims no folder
 
@@ -466,9 +435,8 @@ def test_a_run_is_not_resumed_with_other_data(complete, tmp_path, monkeypatch, c
     monkeypatch.setattr(runner, "save_checkpoint", save)
     before = snapshot(tmp_path / "out")
     monkeypatch.setattr(classification, "load_data", lambda *where: change(load_data(*where)))
-    with pytest.raises(MnpError, match=r"was begun with other data .* choose another --out") as caught:
+    with one_line(r"was begun with other data .* choose another --out"):
         carry_out(NEURONS, tmp_path / "out")
-    assert "\n" not in str(caught.value)
     assert snapshot(tmp_path / "out") == before
     monkeypatch.undo()
     carry_out(NEURONS, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Register tiles against the same sums written in NumPy."""
+"""Register tiles: their sums, maxima and mistakes. How they load and store, the kernels' tests show."""
 
 import re
 
@@ -9,11 +9,6 @@ from numba import njit
 from numba.core.errors import TypingError
 
 from mnp.kernels.registers import NEON, WIDE, get, make_tile, put
-from mnp.kernels.tiled.layouts import aligned
-
-
-def floats(count, seed=0):
-    return np.random.default_rng(seed).standard_normal(count).astype(np.float32)
 
 
 def vectors(array, starts, lanes):
@@ -23,26 +18,6 @@ def vectors(array, starts, lanes):
 
 ONE, TWO = make_tile(1, 1), make_tile(2, 1)
 SHAPES = [(1, 1, 4), (2, 3, 8), (6, 4, 16), (3, 1, 16)]
-
-
-@pytest.mark.parametrize(("rows", "columns", "lanes"), SHAPES)
-def test_load_and_store_place_rows_and_columns(rows, columns, lanes):
-    tile = make_tile(rows, columns, lanes)
-
-    @njit
-    def move(a, b, at, row, column):
-        tile.store(tile.load(a, at, row, column), b, at + 1, row, column)
-
-    row, column = columns * lanes + 5, lanes + 1
-    a, b = floats(rows * row + columns * column + lanes), np.zeros(rows * row + columns * column + lanes + 1)
-    b = b.astype(np.float32)
-    move(a, b, 3, row, column)
-    expected = np.zeros_like(b)
-    for p in range(rows):
-        for q in range(columns):
-            place = 3 + p * row + q * column
-            expected[place + 1 : place + 1 + lanes] = a[place : place + lanes]
-    np.testing.assert_array_equal(b, expected)
 
 
 @pytest.mark.parametrize(("rows", "columns", "lanes"), SHAPES)
@@ -75,39 +50,6 @@ def test_products_add_up_exactly_on_small_integers(rows, columns, lanes):
         outer_at += scalars * vectors(x, places, lanes)
     for result, expected in zip(y, (outer, outer_at, outer + outer_at, outer - outer_at), strict=True):
         np.testing.assert_array_equal(result.reshape(outer.shape), expected)
-
-
-@pytest.mark.parametrize(("rows", "columns", "lanes"), SHAPES)
-def test_dots_and_the_sum_of_their_lanes(rows, columns, lanes):
-    tile = make_tile(rows, columns, lanes)
-
-    @njit
-    def dots(a, b, depth, y):
-        t = tile.zero()
-        for i in range(0, depth, lanes):
-            t = tile.dot(t, a, i, depth, b, i, depth)
-        tile.sum_lanes(t, y, 1, columns + 2)
-
-    depth = 3 * lanes
-    a, b = floats(rows * depth), floats(columns * depth, 1)
-    y = np.zeros(1 + rows * (columns + 2), np.float32)
-    dots(a, b, depth, y)
-    expected = np.zeros((rows, columns + 2))
-    expected[:, :columns] = a.reshape(rows, depth).astype(float) @ b.reshape(columns, depth).T
-    np.testing.assert_allclose(y[1:].reshape(rows, columns + 2), expected, rtol=0, atol=1e-5)
-    assert y[0] == 0
-
-
-def test_scale_and_axpy_take_every_vector_by_one_number():
-    tile = make_tile(1, 3, 8)
-
-    @njit
-    def scaled(x, g, y):
-        tile.store(tile.axpy(tile.scale(tile.load(y, 0, 0, 8), g), g, x, 2, 9), y, 0, 0, 8)
-
-    x, y = floats(40), np.ones(24, np.float32)
-    scaled(x, np.float32(0.5), y)
-    np.testing.assert_array_equal(y.reshape(3, 8), np.float32(0.5) * (1 + vectors(x, [2, 11, 20], 8)))
 
 
 def test_a_product_is_rounded_once():
@@ -151,55 +93,6 @@ def test_the_maximum_and_its_column_follow_argmax(columns):
     for p in range(2):
         np.testing.assert_array_equal(y[p], np.max(values + bias[p], axis=0))
         np.testing.assert_array_equal(winner[p], np.argmax(values + bias[p], axis=0))
-
-
-@pytest.mark.parametrize("lanes", [4, 8, 16])
-def test_pairs_go_apart_and_together(lanes):
-    tile = make_tile(2, 2, lanes)
-
-    @njit
-    def apart(a, halves, whole):
-        t = tile.load_pairs(a, 1, 2 * lanes + 3)
-        tile.store(t, halves, 0, 2 * lanes, lanes)
-        tile.store_pairs(t, whole, 0, 2 * lanes)
-
-    a = floats(4 * lanes + 10)
-    halves, whole = np.empty(4 * lanes, np.float32), np.empty(4 * lanes, np.float32)
-    apart(a, halves, whole)
-    rows = vectors(a, [1, 2 * lanes + 4], 2 * lanes)
-    np.testing.assert_array_equal(whole.reshape(2, -1), rows)
-    np.testing.assert_array_equal(halves.reshape(2, 2, lanes), rows.reshape(2, lanes, 2).transpose(0, 2, 1))
-
-
-@pytest.mark.parametrize("lanes", [4, 8, 16])
-def test_transpose(lanes):
-    tile = make_tile(lanes, 1, lanes)
-
-    @njit
-    def turned(a, b):
-        tile.store(tile.transpose(tile.load(a, 0, lanes, 0)), b, 0, lanes, 0)
-
-    a, b = floats(lanes * lanes), np.empty(lanes * lanes, np.float32)
-    turned(a, b)
-    np.testing.assert_array_equal(b.reshape(lanes, lanes), a.reshape(lanes, lanes).T)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int32, np.int64])
-def test_get_and_put(dtype):
-    @njit
-    def swap(a, i, j):
-        one, other = get(a, i), get(a, j)
-        put(a, i, other)
-        put(a, j, one)
-
-    a = np.arange(5).astype(dtype)
-    swap(a, 1, 4)
-    assert a.tolist() == [0, 4, 2, 3, 1]
-
-
-def test_aligned_arrays_begin_on_a_cache_line():
-    place = njit(lambda size: aligned(size).ctypes.data)
-    assert [place(size) % 64 for size in range(1, 2000, 97)] == [0] * 21
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The tiled kernels against the textbook: shapes, layouts, ties, NaN, threads, other types, the fallback."""
 
-import doctest
 from hashlib import sha256
 
 import error_bounds
@@ -10,12 +9,12 @@ import pytest
 from fresh_python import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import LAYOUTS, arguments, call, copied, laid_out, sizes
+from kernel_cases import LAYOUTS, arguments, call, copied, draw, laid_out, sizes
 from tolerances import TEXTBOOK, assert_close, assert_results_close
 
-from mnp.kernels import FUSED, KERNELS, textbook, tiled
+from mnp.kernels import KERNELS, textbook, tiled
 from mnp.kernels.registers import NEON
-from mnp.kernels.tiled import convolution, dense, elementwise, parallel, pooled, support
+from mnp.kernels.tiled import parallel, support
 from mnp.verify import reference
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
@@ -24,21 +23,6 @@ needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instru
 
 def rng_of(seed):
     return np.random.default_rng(seed)
-
-
-def draw(rng, shape, coarse=False, layout="C"):
-    """Floats; coarse ones are small integers, so that ties are many and sums exact."""
-    values = rng.integers(-2, 3, shape) if coarse else rng.standard_normal(shape)
-    return laid_out(np.asarray(values).astype(np.float32), layout)
-
-
-@pytest.mark.parametrize("module", [convolution, dense, elementwise, pooled, support])
-def test_examples_in_the_docstrings(module):
-    assert doctest.testmod(module).failed == 0
-
-
-def test_all_agreed_names_are_offered():
-    assert {*KERNELS, *FUSED, "available"} <= set(tiled.__all__)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -148,8 +132,14 @@ def test_bits_do_not_depend_on_the_threads():
 
 
 def digest():
-    """All bits of the LeNet results, for batches of one and of seven."""
-    return sha256(b"".join(a.tobytes() for n in (1, 7) for a in lenet_results(n))).hexdigest()
+    """All bits of the LeNet results, for three batches, and of a convolution of VGG's kind."""
+    rng = rng_of(5)
+    x, weight, bias = draw(rng, (9, 16, 16, 16)), draw(rng, (32, 16, 3, 3)), draw(rng, 32)
+    dy = draw(rng, (9, 32, 16, 16))
+    results = [tiled.conv2d_forward(x, weight, bias, 1, 1), *tiled.conv2d_backward(dy, x, weight, 1, 1)]
+    for n in (1, 7, 40):
+        results += lenet_results(n)
+    return sha256(b"".join(a.tobytes() for a in results)).hexdigest()
 
 
 def test_nan_wins_every_maximum_it_meets():

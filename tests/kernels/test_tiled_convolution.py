@@ -1,14 +1,13 @@
 """Short filters (Winograd) in the tiled tier: against float64, and exact where they promise it."""
 
 import os
-from hashlib import sha256
 
 import numpy as np
 import pytest
 from fresh_python import python_path, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import LAYOUTS, laid_out
+from kernel_cases import LAYOUTS, draw
 from tolerances import TEXTBOOK, assert_close, assert_results_close
 
 from mnp.kernels import jitted, textbook, tiled
@@ -17,11 +16,6 @@ from mnp.kernels.tiled import compiling, parallel, winograd_factors
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
 needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
 LEAST = 128  # squares of outputs from which short filters are used without pooling
-
-
-def draw(rng, shape, coarse=False, layout="C"):
-    values = rng.integers(-2, 3, shape) if coarse else rng.standard_normal(shape)
-    return laid_out(np.asarray(values).astype(np.float32), layout)
 
 
 def enough(height, width, padding):
@@ -117,22 +111,6 @@ def test_equal_pixels_leave_the_window_to_its_first():
     for kernel in (3, 5):
         weight, bias = draw(rng, (7, 8, kernel, kernel)), draw(rng, 7)
         assert not tiled.conv2d_maxpool2d_forward(x, weight, bias, 1, 0, 2, 2)[1].any()
-
-
-def test_bits_do_not_depend_on_the_threads():
-    code = "import test_tiled_convolution as t; print(t.digest())"
-    assert len({run_python(code, NUMBA_NUM_THREADS=str(threads)).stdout for threads in (1, 2, 4)}) == 1
-
-
-def digest():
-    """All bits of a convolution of VGG's kind, and of the LeNet's second."""
-    rng = np.random.default_rng(5)
-    x, weight, bias = draw(rng, (9, 16, 16, 16)), draw(rng, (32, 16, 3, 3)), draw(rng, 32)
-    dy = draw(rng, (9, 32, 16, 16))
-    results = [tiled.conv2d_forward(x, weight, bias, 1, 1), *tiled.conv2d_backward(dy, x, weight, 1, 1)]
-    x, weight, bias = draw(rng, (40, 20, 12, 12)), draw(rng, (52, 20, 5, 5)), draw(rng, 52)
-    results += tiled.conv2d_maxpool2d_forward(x, weight, bias, 1, 0, 2, 2)
-    return sha256(b"".join(a.tobytes() for a in results)).hexdigest()
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
