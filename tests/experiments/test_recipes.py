@@ -136,7 +136,7 @@ def test_changes_are_judged_together_and_can_be_told_again():
 
 
 @given(st.text(max_size=40) | st.from_regex(r"(train|model|weights)\.[a-z_]{1,9}=.{0,12}", fullmatch=True))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_override_of_any_text_is_a_recipe_or_one_line(text):
     try:
         assert isinstance(override(DIGITS, text), Experiment)

@@ -145,7 +145,12 @@ def test_other_mistakes_say_what_to_do(module):
         (lambda: module.softmax_cross_entropy(np.ones((1, 3)), np.array([1.0])), "labels are float64"),
         (lambda: module.softmax_cross_entropy(np.ones((1, 3)), np.array([-1])), "from -1 to -1"),
         (lambda: module.maxout_backward(np.ones((1, 2)), np.zeros((1, 2)), 3), "winner is float64"),
+        (lambda: module.softmax_cross_entropy(np.ones((1, 3)), np.array([3])), "3 classes"),
         (lambda: module.maxout_forward(np.ones((1, 2, 0))), "k must be >= 1"),
+        (lambda: module.win_counts(np.array([[3]]), 3), "must lie in"),  # the authors' defect (b)
+        (lambda: module.maxpool2d_forward(x, 6, 1), "does not fit"),
+        (lambda: module.maxpool2d_backward(x, np.full(x.shape, 1), x.shape, 1, 1), "must lie in"),
+        (lambda: module.maxpool2d_backward(x, np.full(x.shape, -1), x.shape, 1, 1), "must lie in"),
         (lambda: module.maxpool2d_backward(x, np.zeros(x.shape, int), (4, 4), 1, 1), "x_shape must be"),
         (lambda: module.sgd_step((x,), (x,), (), (None,), 0.1, 0.9, 0.0), "0 velocities"),
         (lambda: module.sgd_step((x,), (x,), (x,), (x,), 0.1, 0.9, 0.0), r"masks\[0\] is float64"),
