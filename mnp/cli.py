@@ -84,9 +84,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     except BrokenPipeError:
-        # Python flushes both streams once more at its end; that must not fail again.
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        discard(sys.stdout, sys.stderr)
         return 141
     except OSError as error:  # no permission, a name that is too long, a full disk
         return fail(f"{error.filename or 'system'}: {error.strerror or error}")
@@ -95,8 +93,20 @@ def main(argv=None):
 
 
 def fail(message, status=2):
-    print(f"mnp: {message}", file=sys.stderr)
+    for stream, text in ((sys.stderr, f"mnp: {message}\n"), (sys.stdout, "")):
+        try:
+            if stream is not None:
+                stream.write(text)
+                stream.flush()
+        except OSError:  # a full disk
+            discard(stream)
     return status
+
+
+def discard(*streams):
+    """Send what is left to the null device: Python flushes once more at its end, and must not fail again."""
+    for stream in streams:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def top_parser():

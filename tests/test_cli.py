@@ -162,15 +162,23 @@ def test_an_interrupt_says_how_to_resume_and_exits_130(tmp_path):
 
 
 @pytest.mark.posix
+@pytest.mark.parametrize("buffering", ["", "1"])
 @pytest.mark.parametrize(
-    ("reader", "status"), [(" | head -1", 141), (" 2>&1 | head -1", 141), (" > /dev/full", 2)]
+    ("words", "reader", "status"),
+    [
+        ([*RUN, "--out", "o", "--set", *SMALL], "| head -1", 141),
+        ([*RUN, "--out", "o", "--set", *SMALL], "2>&1 | head -1", 141),
+        ([*RUN, "--out", "o", "--set", *SMALL], "> /dev/full", 2),
+        (["run", "nothing"], "> /dev/full 2>&1", 2),
+    ],
 )
-def test_what_nobody_reads_any_more_is_no_success(reader, status):
+def test_what_nobody_reads_any_more_is_no_success(words, reader, status, buffering):
     if "/dev/full" in reader and not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
-    command = shlex.join([sys.executable, "-m", "mnp", *RUN, "--out", "o", "--set", *SMALL]) + reader
-    words = ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"]
-    done = subprocess.run(words, capture_output=True, text=True)
+    command = shlex.join([sys.executable, "-m", "mnp", *words])
+    words = ["bash", "-c", f"{command} {reader}; exit ${{PIPESTATUS[0]}}"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffering}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert done.returncode == status
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 

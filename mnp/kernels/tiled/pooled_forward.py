@@ -91,8 +91,8 @@ def conv_pool_forward(index, parts, x, shape, weight, bias, padding, y, winner):
     pad_image(x, n * channels * h * w, channels, h, w, padding, plane, pitch)
     for c in range(channels):
         lay_out_windows(plane, c, high, pitch, kh, kw, ph, pw, halves, windows, line)
-    sixes = (filters + 5) // 6  # whole tiles, see _filters
-    first, end = part * sixes // parts * 6, min((part + 1) * sixes // parts * 6, filters)
+    twos = (filters + 1) // 2  # the smallest whole tiles, see _filters
+    first, end = part * twos // parts * 2, min((part + 1) * twos // parts * 2, filters)
     taps = (channels, kh, kw)
     at = (n * filters + first) * pooled
     spare_y, spare_winner = np.empty(filters * LANES, np.float32), np.empty(filters * LANES, np.uint8)
