@@ -215,7 +215,7 @@ def test_the_tiles_really_run(monkeypatch):
 @pytest.mark.parametrize(
     "setting",
     [
-        *("NUMBA_DISABLE_JIT=1", "MNP_FORCE_FALLBACK=1"),
+        "NUMBA_DISABLE_JIT=1",
         *(() if NEON else ("NUMBA_CPU_NAME=generic", "NUMBA_CPU_FEATURES=+avx,+fma,-avx2")),
     ],
 )

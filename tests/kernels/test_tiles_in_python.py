@@ -11,8 +11,6 @@ import pytest
 from mnp.errors import MnpError
 from mnp.kernels import jitted, textbook, tiled
 from mnp.kernels.tiled import convolution, pooled, support
-from mnp.sparse import loops, tiled_loops, to_csr
-from mnp.sparse.layers import flat_images
 from mnp.verify import reference
 
 needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
@@ -198,30 +196,6 @@ def test_winners_that_no_window_has_are_refused_and_others_are_taken_as_they_are
         with pytest.raises(ValueError, match="must lie in"):
             tiled.dense_maxout_backward(dy, y, wrong, x, weight)
     assert support.bytes_of(np.array([255, 256]), 300) is None  # no byte holds it
-
-
-@pytest.mark.parametrize("n, inputs, outputs, k", [(40, 20, 6, 1), (33, 9, 8, 4), (3, 5, 2, 1)])
-def test_sparse_dense(n, inputs, outputs, k):
-    rng = np.random.default_rng(n)
-    csr = to_csr(floats(rng, outputs, inputs) * (rng.random((outputs, inputs)) < 0.4))
-    args = floats(rng, n, inputs), csr.values, csr.columns.view(np.uint32), csr.starts.view(np.uint32)
-    bias = floats(rng, outputs)
-    expected = loops.dense(*args, bias, k)
-    np.testing.assert_allclose(tiled_loops.dense(*args, bias, k), expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("size, stride", [(1, 1), (2, 2), (3, 1)])
-@pytest.mark.parametrize("side", [7, 14])
-def test_sparse_convolution(size, stride, side):
-    rng = np.random.default_rng(size)
-    csr = to_csr(floats(rng, 5, 18) * (rng.random((5, 18)) < 0.5))
-    frames, high, line = flat_images(floats(rng, 3, 2, side, side), 1, 0)
-    c, inside = np.divmod(csr.columns.astype(np.int64), 9)
-    below, aside = np.divmod(inside, 3)
-    offsets = ((c * high + below) * line + aside).astype(np.uint32)
-    args = (frames, csr.values, offsets, csr.starts.view(np.uint32), floats(rng, 5), line, side - 2, side - 2)
-    expected = loops.conv(*args, size, stride)
-    np.testing.assert_allclose(tiled_loops.conv(*args, size, stride), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", ["conv2d_maxpool2d", "dense_maxout"])
