@@ -11,7 +11,7 @@ from kernel_cases import LAYOUTS, draw
 from tolerances import TEXTBOOK, assert_close, assert_results_close
 
 from mnp.kernels import jitted, textbook, tiled
-from mnp.kernels.tiled import compiling, parallel, winograd_factors
+from mnp.kernels.tiled import compiling, parallel
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
 needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
@@ -111,23 +111,6 @@ def test_equal_pixels_leave_the_window_to_its_first():
     for kernel in (3, 5):
         weight, bias = draw(rng, (7, 8, kernel, kernel)), draw(rng, 7)
         assert not tiled.conv2d_maxpool2d_forward(x, weight, bias, 1, 0, 2, 2)[1].any()
-
-
-@pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize("turned", [False, True])
-@needs_tiles
-def test_factors_by_their_definition(kernel, turned):
-    """With one filter and one channel, plane (a, b) is the product of the two axes' sums."""
-    g = np.random.default_rng(6).standard_normal((kernel, kernel)).astype(np.float32)
-    factors = np.zeros(winograd_factors.factors_size(1, 1, kernel), np.float32)
-    winograd_factors.make_factors(1, g.reshape(-1).copy(), 1, 1, kernel, int(turned), factors)
-    three = [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]
-    if kernel == 5:
-        three = [[*row, 0, 0] for row in three]
-        three = [three[0], [0, 0, 0, 1, 0], three[1], [0, 0, 0, 1, 1], three[2], three[3], [0, 0, 0, 0, 1]]
-    axis = np.array(three)
-    expected = axis @ (g[::-1, ::-1] if turned else g) @ axis.T
-    np.testing.assert_allclose(factors[: 64 * expected.size : 64], expected.ravel(), atol=1e-6)
 
 
 @needs_tiles

@@ -204,17 +204,6 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_in_a_log_file_is_a_line_an_epoch():
-    log = io.StringIO()
-    with Progress(5, "stage 1", epoch=2, stream=log) as progress:
-        for iteration in range(5):
-            progress(iteration, iteration / 10, 1, 4)
-    lines = log.getvalue().splitlines()
-    assert len(lines) == 3 and "\r" not in log.getvalue()
-    assert lines[0].startswith("stage 1: epoch 1/3, loss 0.0500, error 25.00 %, ")
-    assert lines[2].startswith("stage 1: epoch 3/3, loss 0.4000, error 25.00 %, 00:00 left")
-
-
 def test_progress_on_a_terminal_is_a_bar():
     terminal = Terminal()
     with Progress(300, "stage 1", epoch=100, stream=terminal) as progress:
