@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mnp.experiments.registry import experiment_from
+from mnp.plotting.comparisons import REMOVED
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "notebooks" / "results"
@@ -111,9 +112,11 @@ def test_files_and_folders_that_are_named_exist():
 def test_what_is_published_says_what_it_counts():
     published = json.loads((RESULTS / "published.json").read_text(encoding="utf-8"))
     assert published["lenet5_parameters"] == 20 * 26 + 50 * 501 + 500 * 801 + 10 * 501
+    assert published["lenet5_weights"] == published["lenet5_parameters"] - (20 + 50 + 500 + 10)
+    assert len(published["mnist"]) >= 13 and len(published["lfw"]) == 5
     for row in published["mnist"]:
         assert row["compression"] > 1 and row["counted"] in ("parameters", "bytes")
-        assert row["source"].startswith("arXiv ")
+        assert row["source"].startswith("arXiv ") and row["removed"] in REMOVED
         assert row["runs"] in ("single run", "not stated", "not verified")
         if row["widths"] is None:
             assert row["biases"] in ("not stated", "not verified")
