@@ -171,6 +171,7 @@ def test_a_wrong_dtype_says_how_to_convert():
         lambda: MaxPool2d(True, backend=textbook),
         lambda: Dense(3, 2, init="zeros", backend=textbook),
         lambda: Dense(3, 2, dtype=np.int32, backend=textbook),
+        lambda: Dense(3, 2, dtype="nonsense", backend=textbook),
         lambda: Dropout(1.0, backend=textbook),
         lambda: MaxoutDense(3, 2, 0, backend=textbook),
         lambda: BatchNorm2d(3, eps=0.0, backend=textbook),

@@ -1,5 +1,7 @@
 """Networks: names, arrays, architecture, kernels, fused steps; a whole network's gradient."""
 
+import json
+
 import fused_by_hand
 import numpy as np
 import pytest
@@ -142,6 +144,17 @@ def test_a_state_that_does_not_fit_changes_nothing():
             np.testing.assert_array_equal(net.state_dict()[name], array)
     net.load_state_dict({"fc4.bias": np.ones(3), "fc5.bias": np.ones(3)}, strict=False)
     assert net.params()["fc4.bias"].all() and not net.params()["conv1.bias"].any()
+
+
+def test_architecture_and_state_rebuild_the_network():
+    net = small()
+    net.set_masks({"fc4.weight": default_rng(0).random((3, 4)) < 0.5})
+    written = json.dumps(net.architecture())
+    again = Network.from_architecture(json.loads(written), net.state_dict(), net.masks(), backend=textbook)
+    assert repr(again) == repr(net) and again.dtype == np.float64
+    x, _ = batch()
+    np.testing.assert_array_equal(again.forward(x), net.forward(x))
+    np.testing.assert_array_equal(again.masks()["fc4.weight"], net.masks()["fc4.weight"])
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,19 @@ def test_silence_spreads_backwards():
     assert np.allclose(small.forward(x), masked.forward(x), rtol=1e-12)
 
 
+def test_a_neuron_whose_last_weights_go_stays_a_constant():
+    """Of unit 0, neuron 0 listens to filter 2 alone, by weights of 0; without them it is not masked out."""
+    net, x = network()
+    net["fc2"].params["weight"][:, :, 8:] = 0
+    net["fc2"].params["bias"][0] = [0, -100]
+    weight, bias = np.ones((4, 2, 12), dtype=bool), np.ones((4, 2), dtype=bool)
+    weight[0, 0, :8] = bias[0, 0] = False
+    masked = apply_masks(net, {"fc2.weight": weight, "fc2.bias": bias})
+    small = remove_dead_units(masked)
+    assert small["conv1"].out_channels == 2
+    assert np.allclose(small.forward(x), masked.forward(x), rtol=1e-12)
+
+
 def test_one_unit_stays_even_if_nothing_is_heard():
     net, x = network()
     net["fc3"].params["weight"][:] = 0
