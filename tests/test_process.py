@@ -8,19 +8,11 @@ from pathlib import Path
 import pytest
 
 import mnp
-from mnp.process import import_path, python_command
+from mnp.process import python_command
 
 ROOT = str(Path(mnp.__file__).parents[1])
 TRAIN = ["train.epochs=1", "prune.epochs=1", "train.batch_size=64"]
 TINY = [*TRAIN, "model.neurons=8", "model.conv1=2", "model.conv2=3"]
-
-
-def test_the_standard_library_comes_first_and_the_working_folder_last(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    library = os.path.dirname(os.__file__)
-    monkeypatch.setattr(sys, "path", ["", "/b", str(tmp_path), "/a", library, "/c"])
-    assert import_path() == [library, "/b", "/a", "/c", str(tmp_path), str(tmp_path)]
-    assert import_path("/b")[-3:] == [str(tmp_path), "/b", str(tmp_path)]
 
 
 @pytest.mark.parametrize("name", ["random", "types", "numpy"])

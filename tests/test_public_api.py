@@ -1,22 +1,16 @@
 """`import mnp`: what a program needs is there, and nothing is imported before it is used."""
 
-import os
 import re
-import subprocess
-import sys
 
-import numpy as np
 import pytest
+from fresh_python import run_python
 
 import mnp
 
 
 def python(script):
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "1"}  # for other processes' sake: so short a program
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    """Its words; on one thread for other processes' sake: so short a program."""
+    return run_python(script, NUMBA_NUM_THREADS="1").stdout.split()
 
 
 def test_the_program_on_the_first_page_of_help_runs():
@@ -51,11 +45,3 @@ def test_an_unknown_name_is_an_attribute_error_that_lists_the_names():
 def test_import_mnp_imports_neither_numpy_nor_a_subpackage():
     script = "import sys, mnp; print([m for m in sys.modules if m.startswith(('mnp', 'numpy', 'numba'))])"
     assert python(script) == ["['mnp.errors',", "'mnp']"]
-
-
-def test_networks_are_saved_and_loaded(tmp_path):
-    net = mnp.mlp((4,), k=2, image_size=4, rng=0)
-    mnp.save_network(tmp_path / "net.npz", net)
-    again = mnp.load_network(tmp_path / "net.npz")
-    x = np.ones((2, 1, 4, 4), np.float32)
-    assert np.array_equal(again(x), net(x))

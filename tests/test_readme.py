@@ -11,20 +11,13 @@ from pathlib import Path
 import pytest
 
 from mnp.experiments.registry import experiment_from
+from mnp.plotting.comparisons import REMOVED
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "notebooks" / "results"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = {
-    name: (ROOT / name).read_text(encoding="utf-8")
-    for name in (
-        "README.md",
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-        "tests/README.md",
-        "notebooks/results/README.md",
-    )
-}
+NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md", "notebooks/results/README.md")
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 LINKS = [(name, link) for name, text in PAGES.items() for link in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
 
 
@@ -110,12 +103,8 @@ def test_links_lead_somewhere(page, link):
 
 def test_files_and_folders_that_are_named_exist():
     names = set(re.findall(r"\b(?:mnp|tests|notebooks|data_scripts)/[\w./-]*\w", "\n".join(PAGES.values())))
-    old = {
-        "tests/fuzz.py",
-        "tests/mutate.py",
-        "tests/covered.py",
-        "tests/fresh_machines.py",
-    }  # recorded commands
+    tools = ("fuzz", "mutate", "covered", "fresh_machines")
+    old = {f"tests/{name}.py" for name in tools}  # in recorded commands
     assert len(names) > 30
     assert [name for name in sorted(names - old) if not (ROOT / name).exists()] == []
 
@@ -123,9 +112,11 @@ def test_files_and_folders_that_are_named_exist():
 def test_what_is_published_says_what_it_counts():
     published = json.loads((RESULTS / "published.json").read_text(encoding="utf-8"))
     assert published["lenet5_parameters"] == 20 * 26 + 50 * 501 + 500 * 801 + 10 * 501
+    assert published["lenet5_weights"] == published["lenet5_parameters"] - (20 + 50 + 500 + 10)
+    assert len(published["mnist"]) >= 13 and len(published["lfw"]) == 5
     for row in published["mnist"]:
         assert row["compression"] > 1 and row["counted"] in ("parameters", "bytes")
-        assert row["source"].startswith("arXiv ")
+        assert row["source"].startswith("arXiv ") and row["removed"] in REMOVED
         assert row["runs"] in ("single run", "not stated", "not verified")
         if row["widths"] is None:
             assert row["biases"] in ("not stated", "not verified")

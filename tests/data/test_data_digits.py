@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_line import one_line
 
 import mnp.data
 from mnp.data import dataset, digits
@@ -57,12 +58,9 @@ def test_enlarge_by_its_formula(n, h, w, times, border):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda b: b"",
         lambda b: b[:-20],
         lambda b: b[:200] + bytes([b[200] ^ 8]) + b[201:],
-        lambda b: gzip.compress(gzip.decompress(b)[:-3]),
         lambda b: gzip.compress(gzip.decompress(b).replace(b"16", b"17")),
-        lambda b: gzip.compress(b"1,2\n3,4\n"),
         lambda b: gzip.compress(b"hello"),
     ],
 )
@@ -71,9 +69,8 @@ def test_a_damaged_package_file_is_one_line(monkeypatch, tmp_path, damage):
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / digits.FILE).write_bytes(damage(source.read_bytes()))
     monkeypatch.setattr(digits.resources, "files", lambda package: tmp_path)
-    with pytest.raises(MnpError, match=r"digits\.csv\.gz is damaged") as caught:
+    with one_line(r"digits\.csv\.gz is damaged"):
         digits.load()
-    assert "\n" not in str(caught.value)
 
 
 def test_unknown_names():
@@ -131,34 +128,16 @@ def test_split_validation_only_once():
         ({"train_images": np.zeros((6, 32, 32, 3), np.uint8)}, r"use np\.moveaxis\(images, 3, 1\)"),
         ({"train_images": np.zeros((6, 1, 2, 2), np.int64)}, "images of type int64"),
         ({"train_images": np.full((6, 1, 2, 2), "a")}, "images of type <U1"),
-        (
-            {"test_images": np.zeros((2, 1, 3, 2), np.float32)},
-            r"test: images of \(1, 3, 2\), but training has",
-        ),
-        (
-            {"test_images": np.zeros((2, 3, 2, 2), np.float32)},
-            r"test: images of \(3, 2, 2\), but training has",
-        ),
+        ({"test_images": np.zeros((2, 1, 3, 2), "f4")}, r"test: images of \(1, 3, 2\), but training has"),
         ({"test_labels": np.array([0, 3])}, "test: labels from 0 to 3; 3 classes allow 0 to 2"),
         ({"test_labels": np.array([0, -1])}, "test: labels from -1 to 0"),
         ({"test_labels": np.zeros((2, 1), np.int64)}, r"labels \(2, 1\) of type int64"),
-        ({"test_labels": np.zeros((2, 3))}, r"labels \(2, 3\) of type float64"),
         ({"test_labels": np.array([0.0, 1.5])}, "type float64"),
     ],
 )
 def test_arrays_that_are_no_data_set_are_rejected(changes, says):
-    with pytest.raises(MnpError, match=f"tiny, .*{says}|tiny, {says}") as caught:
+    with one_line(f"tiny, .*{says}|tiny, {says}"):
         tiny(**changes)
-    assert "\n" not in str(caught.value)
-
-
-def test_types_are_converted():
-    white = tiny(
-        train_images=np.full((6, 1, 2, 2), 255, np.uint8), train_labels=np.arange(6, dtype=np.uint8) % 3
-    )
-    assert white.train_images.dtype == np.float32 and np.all(white.train_images == 1)
-    assert white.train_labels.dtype == np.int64
-    assert tiny(test_images=np.ones((2, 1, 2, 2))).test_images.dtype == np.float32
 
 
 def test_the_checksum_tells_data_sets_apart():

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import io
-import json
 import os
 import tarfile
 import time
@@ -13,8 +12,7 @@ from pathlib import Path
 import drawn_lfw
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from one_line import one_line
 from PIL import Image
 
 from mnp.data import lfw, lfw_archive, lfw_images, lfw_protocol, sources
@@ -38,14 +36,6 @@ def folder(tmp_path_factory):
 
 def quiet(folder, **options):
     return lfw.load(folder, **({"crop": 128, "size": 32, "progress": False} | options))
-
-
-def one_line(caught, *parts):
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in parts:
-        assert str(part) in message
-    return message
 
 
 def jpegs(count=2):
@@ -129,9 +119,8 @@ def test_every_cut_is_found(tmp_path):
     cuts = [data[:n] for n in range(len(data))] + [gzip.compress(raw[:n]) for n in range(0, end + 1, 128)]
     for piece in cuts:
         cut.write_bytes(piece)
-        with pytest.raises(MnpError, match=r"cannot be read as an archive|is not a name of LFW's") as caught:
+        with one_line(r"cannot be read as an archive|is not a name of LFW's", cut):
             lfw_archive.read_jpegs(cut)
-        one_line(caught, cut)
 
 
 @pytest.mark.parametrize("place", [0, 100, 130, 150, 156, 345])
@@ -142,21 +131,6 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path, place):
     (tmp_path / "a.tgz").write_bytes(gzip.compress(bytes(raw)))
     with pytest.raises(MnpError, match="a damaged header, or no end"):
         lfw_archive.read_jpegs(tmp_path / "a.tgz")
-
-
-@settings(max_examples=150)
-@given(st.data())
-def test_mutated_headers_are_an_error_or_harmless(tmp_path_factory, data):
-    """Changed bytes inside the gzip layer, so that its checksum does not hide the tar reader."""
-    folder = tmp_path_factory.mktemp("tar")
-    raw = bytearray(gzip.decompress(drawn_lfw.pack(jpegs(1), folder / "a.tgz").read_bytes()))
-    for _ in range(data.draw(st.integers(1, 3))):
-        raw[data.draw(st.integers(0, 511))] = data.draw(st.integers(0, 255))
-    (folder / "b.tgz").write_bytes(gzip.compress(bytes(raw), 1))
-    try:  # a name or a size cannot change unseen: the header has a checksum
-        assert lfw_archive.read_jpegs(folder / "b.tgz") == jpegs(1)
-    except MnpError as error:
-        assert "\n" not in str(error)
 
 
 def sealed(header):
@@ -192,26 +166,26 @@ def test_hostile_archives_end_soon_in_one_line_and_little_memory(tmp_path, kind)
     path.write_bytes(gzip.compress(hostile(kind) + bytes(1024), 1))
     tracemalloc.start()
     begun = time.perf_counter()
-    with pytest.raises(MnpError, match="cannot be read as an archive") as caught:
+    with one_line("cannot be read as an archive", path):
         lfw_archive.read_jpegs(path)
     seconds, peak = time.perf_counter() - begun, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    one_line(caught, path)
     assert seconds < 5 and peak < 8 << 20
 
 
 def test_other_things_than_archives(tmp_path):
     page = tmp_path / "lfw.tgz"
     page.write_bytes(b"<!DOCTYPE html><html><head><title>Moved</title></head></html>")
-    with pytest.raises(MnpError, match="a web page, not the file") as caught:
+    with one_line("a web page, not the file", page):
         lfw_archive.read_jpegs(page)
-    one_line(caught, page)
     for content in (b"", b"hello", gzip.compress(b"hello" * 200), gzip.compress(bytes(10_240))):
         page.write_bytes(content)
         with pytest.raises(MnpError, match=r"cannot be read as an archive|no photograph"):
             lfw_archive.read_jpegs(page)
     with pytest.raises(MnpError, match=r"cannot be read as an archive \(No such file"):
         lfw_archive.read_jpegs(tmp_path / "absent.tgz")
+    with pytest.raises(MnpError, match="cannot be read"):
+        sources.fingerprint(tmp_path / "absent.tgz")
 
 
 # ---- the lists
@@ -241,37 +215,24 @@ GOOD_PAIRS = "2\nA\t1\t2\nB\t1\t3\nA\t1\tB\t1\nA\t2\tB\t2\n"
     [
         ("", "line 1: '', where the number of pairs"),
         ("2\nA\t1\t2\n", "line 1: 1 x 4 pairs announced, but 1 lines follow"),
-        (GOOD_PAIRS.replace("2\n", "1\n", 1), "line 1: 1 x 2 pairs announced, but 4 lines follow"),
-        (GOOD_PAIRS.replace("2\n", "3\n", 1), "line 1: 1 x 6 pairs announced, but 4 lines follow"),
         (GOOD_PAIRS + "A\t3\tB\t3\n", "line 1: 1 x 4 pairs announced, but 5 lines follow"),
-        (GOOD_PAIRS + "\n", "line 1: 1 x 4 pairs announced, but 5 lines follow"),
         (GOOD_PAIRS.replace("A\t1\t2", "A\t1\tA\t2"), "line 2: 'A.t1.tA.t2', where a matched pair"),
         (GOOD_PAIRS.replace("A\t1\tB\t1", "A\t1\t2"), "line 4: 'A.t1.t2', where a mismatched pair"),
-        (GOOD_PAIRS.replace("A\t1\t2", "A\t1\t2\t"), "line 2: 'A.t1.t2.t', where a matched pair"),
-        (GOOD_PAIRS.replace("A\t1\t2", "A\t1"), "line 2: 'A.t1', where"),
         (GOOD_PAIRS.replace("A\t1\t2", "A 1 2"), "line 2: 'A 1 2', where a matched pair .*separated by tabs"),
-        (GOOD_PAIRS.replace("A\t1\t2", "A\t-1\t2"), "line 2: 'A.t-1.t2'"),
         (GOOD_PAIRS.replace("A\t1\t2", "A\t0\t2"), "line 2: 'A.t0.t2'"),
-        (GOOD_PAIRS.replace("A\t1\t2", "A\t1\t20000"), "line 2: 'A.t1.t20000'"),
-        (GOOD_PAIRS.replace("A\t1\t2", "A\t1\t2.0"), "line 2: 'A.t1.t2.0'"),
         (GOOD_PAIRS.replace("A\t1\t2", "../A\t1\t2"), "line 2: '../A.t1.t2'"),
-        (GOOD_PAIRS.replace("A\t1\t2", "A" * 81 + "\t1\t2"), "where a matched pair"),
         (GOOD_PAIRS.replace("A\t1\t2", "A\t2\t2"), "line 2: an image paired with itself"),
         (GOOD_PAIRS.replace("A\t1\tB\t1", "A\t1\tA\t2"), "line 4: 'A.t1.tA.t2', where a mismatched pair"),
         (GOOD_PAIRS.replace("B\t1\t3", "A\t2\t1"), "line 3: a repeated pair"),
-        (GOOD_PAIRS.replace("2\n", "-2\n", 1), "line 1: '-2'"),
-        (GOOD_PAIRS.replace("2\n", "1\t2\t3\n", 1), "line 1: '1.t2.t3'"),
         (GOOD_PAIRS.replace("2\n", "11\t2\n", 1), "line 1: '11.t2'"),
         (GOOD_PAIRS + "\xe9", "plain ASCII"),
         ("1" * (1 << 21), "too long"),
-        ("<html>", "line 1: '<html>'"),
     ],
 )
 def test_bad_pairs(tmp_path, text, says):
     path = written(tmp_path, text)
-    with pytest.raises(MnpError, match=says) as caught:
+    with one_line(says, path, "mnp fetch lfw"):
         lfw_protocol.read_pairs(path)
-    one_line(caught, path, "mnp fetch lfw")
 
 
 def test_lists_written_on_windows_and_without_a_last_line_end(tmp_path):
@@ -290,23 +251,17 @@ def test_people_read_by_hand(tmp_path):
     ("text", "says"),
     [
         ("", "line 1: '', where the number of people or folds"),
-        ("x\n", "line 1: 'x'"),
         ("2\nA\t1\n", "line 2: the file ends where a person"),
         ("1\nA\t1\nB\t1\n", "line 3: more lines than announced"),
-        ("1\nA\t1\t\n", "line 2: 'A.t1.t', where a person"),
         ("1\nA\t-3\n", "line 2: 'A.t-3'"),
-        ("2\nA\t1\nA\t2\n", "line 3: A is there twice"),
         ("2\n1\nA\t1\n1\nA\t1\n", "line 5: A is there twice"),
         ("2\n1\nA\t1\n", "the file ends where the number of people"),
-        ("2\n2\nA\t1\n1\nB\t1\n", "line 4: '1', where a person"),
-        ("11\n1\nA\t1\n", "line 1: '11', where the number of people or folds"),
     ],
 )
 def test_bad_people(tmp_path, text, says):
     path = written(tmp_path, text)
-    with pytest.raises(MnpError, match=says) as caught:
+    with one_line(says, path):
         lfw_protocol.read_people(path)
-    one_line(caught, path)
 
 
 def test_a_list_that_is_not_there(tmp_path):
@@ -324,23 +279,6 @@ def test_pairs_are_compared_with_the_people(tmp_path):
         lfw_protocol.check_people(*pairs, good[:1], "pairs.txt")
     with pytest.raises(MnpError, match="image 2 of A is in a pair of fold 1, but not"):
         lfw_protocol.check_people(*pairs, ({"A": 1, "B": 1}, good[1]), "pairs.txt")
-
-
-@settings(max_examples=150)
-@given(st.data(), st.sampled_from([GOOD_PAIRS, "2\n1\nA\t1\n2\nB\t2\nC\t3\n"]))
-def test_mutated_lists_are_an_error_or_a_list(tmp_path_factory, data, text):
-    letters = list(text)
-    for _ in range(data.draw(st.integers(1, 3))):
-        place = data.draw(st.integers(0, len(letters) - 1))
-        letters[place : place + data.draw(st.integers(0, 3))] = data.draw(
-            st.text("A1-\t\n\0\xff", max_size=3)
-        )
-    path = written(tmp_path_factory.mktemp("list"), "".join(letters))
-    for read in (lfw_protocol.read_pairs, lfw_protocol.read_people):
-        try:
-            read(path)
-        except MnpError as error:
-            assert "\n" not in str(error)
 
 
 # ---- the photographs
@@ -402,18 +340,6 @@ def test_damaged_jpegs(damage, says):
         lfw_images.decode_one(damage(drawn_lfw.drawing(0, 1)), crop=128, size=64)
 
 
-@settings(max_examples=60)
-@given(st.data())
-def test_mutated_jpegs_are_an_error_or_an_image(data):
-    raw = bytearray(drawn_lfw.drawing(0, 1))
-    for _ in range(data.draw(st.integers(1, 4))):
-        raw[data.draw(st.integers(0, min(len(raw) - 3, 700)))] = data.draw(st.integers(0, 255))
-    try:
-        assert lfw_images.decode_one(bytes(raw), crop=128, size=8).shape == (3, 8, 8)
-    except MnpError as error:
-        assert "\n" not in str(error)
-
-
 @pytest.mark.parametrize(("crop", "size"), [(251, 64), (64, 65), (0, 0), (128, 0), (128, -1)])
 def test_crops_that_cannot_be(folder, crop, size):
     with pytest.raises(MnpError, match=f"a crop of {crop} at size {size}"):
@@ -421,7 +347,9 @@ def test_crops_that_cannot_be(folder, crop, size):
 
 
 def test_load_is_right_and_the_second_time_from_the_cache(folder, tmp_path, monkeypatch):
+    beside = sorted(folder.iterdir())
     faces = quiet(folder)
+    assert sorted(folder.iterdir()) == beside
     assert faces.images.shape == (60, 3, 32, 32) and faces.images.dtype == np.uint8
     assert not faces.images.flags.writeable and not faces.official and faces.variant == "deepfunneled"
     assert repr(faces) == "Faces('deepfunneled', 60 images of 20 people, (3, 32, 32))"
@@ -442,12 +370,6 @@ def test_one_thread_and_three_give_the_same(folder, tmp_path, monkeypatch):
     assert np.array_equal(quiet(folder).images, one)
 
 
-def test_nothing_is_written_beside_the_data(folder):
-    before = sorted(p.name for p in folder.iterdir())
-    quiet(folder, size=16)
-    assert sorted(p.name for p in folder.iterdir()) == before
-
-
 def test_another_crop_or_another_archive_gets_another_array(folder, tmp_path):
     a = quiet(folder)
     b = quiet(folder, crop=200)
@@ -460,33 +382,33 @@ def test_another_crop_or_another_archive_gets_another_array(folder, tmp_path):
     assert not np.array_equal(c.images[0], a.images[0]) and np.array_equal(c.images[1:], a.images[1:])
 
 
-@pytest.mark.parametrize("damage", ["array", "short", "metadata", "no metadata", "other metadata"])
-def test_a_damaged_cache_is_made_again(folder, tmp_path, damage):
+def object_array():
+    file = io.BytesIO()
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        (".npy", lambda data: data[:-1] + bytes([data[-1] ^ 1])),
+        (".npy", lambda data: data[:-1]),
+        (".npy", lambda data: object_array()),  # a pickle is not opened
+        (".json", lambda data: data[:-5]),
+        (".json", lambda data: b"[1, 2]"),
+        (".json", None),
+    ],
+)
+def test_a_damaged_cache_is_made_again(folder, tmp_path, suffix, damage):
     expected = quiet(folder).images.copy()
     (array_path,) = (tmp_path / "cache" / "mnp").glob("*.npy")
-    metadata_path = array_path.with_suffix(".json")
-    whole = array_path.read_bytes()
-    data = bytearray(whole)
-    if damage == "array":
-        data[-1] ^= 1
-        array_path.write_bytes(data)
-    elif damage == "short":
-        array_path.write_bytes(data[:-1])
-    elif damage == "metadata":
-        metadata_path.write_text(metadata_path.read_text()[:-5])
-    elif damage == "no metadata":
-        metadata_path.unlink()
+    whole, path = array_path.read_bytes(), array_path.with_suffix(suffix)
+    if damage is None:
+        path.unlink()
     else:
-        metadata_path.write_text(json.dumps([1, 2]))
+        path.write_bytes(damage(path.read_bytes()))
     assert np.array_equal(quiet(folder).images, expected)
     assert array_path.read_bytes() == whole
-
-
-def test_a_pickle_in_the_cache_is_not_opened(folder, tmp_path):
-    expected = quiet(folder).images.copy()
-    (array_path,) = (tmp_path / "cache" / "mnp").glob("*.npy")
-    np.save(array_path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    assert np.array_equal(quiet(folder).images, expected)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(folder, tmp_path, monkeypatch):
@@ -494,9 +416,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(folder, tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(lfw_images.np, "save", full)
-    with pytest.raises(MnpError, match=r"cannot be written \(No space left on device\)") as caught:
+    with one_line(r"cannot be written \(No space left on device\)"):
         quiet(folder)
-    one_line(caught)
     assert [p.suffix for p in (tmp_path / "cache" / "mnp").iterdir()] == [".json"]
 
 
@@ -526,19 +447,10 @@ def test_an_unpacked_folder_gives_the_same(folder, tmp_path, inside):
 def test_what_was_found_instead_is_listed(tmp_path):
     for name in ("archive.zip", "lfw_allnames.csv"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(MnpError, match=r"which hold archive\.zip, lfw_allnames\.csv") as caught:
-        quiet(tmp_path)
-    one_line(caught, "wanted: that archive, or its folder lfw-deepfunneled with a folder per person")
-
-
-@pytest.mark.parametrize("variant", ["funneled", "original"])
-def test_the_other_variants(tmp_path, variant):
-    kind = lfw_archive.VARIANTS[variant]
-    members = drawn_lfw.drawings({"Ada_Ash": 2}) | {"pairs_01.txt": b"their archive has lists, too"}
-    drawn_lfw.pack(members, tmp_path / "lfw" / kind.archive, top=kind.folders[0])
-    faces = quiet(tmp_path, variant=variant)
-    assert faces.variant == variant and len(faces.images) == 2
-    with pytest.raises(MnpError, match=r"no lfw-deepfunneled\.tgz"):
+    with one_line(
+        r"which hold archive\.zip, lfw_allnames\.csv",
+        "wanted: that archive, or its folder lfw-deepfunneled with a folder per person",
+    ):
         quiet(tmp_path)
 
 
@@ -573,9 +485,8 @@ def test_nothing_found_and_wrong_names(tmp_path, monkeypatch):
 )
 def test_bad_archives(tmp_path, members, says):
     path = drawn_lfw.pack(members, tmp_path / "lfw-deepfunneled.tgz")
-    with pytest.raises(MnpError, match=says) as caught:
+    with one_line(says, path):
         quiet(tmp_path)
-    one_line(caught, path)
 
 
 def test_a_long_file_in_a_folder(tmp_path, monkeypatch):
@@ -600,18 +511,12 @@ def test_what_cannot_be_read_in_a_folder(tmp_path):
         quiet(tmp_path)
 
 
-def test_an_archive_that_cannot_be_read(tmp_path):
-    with pytest.raises(MnpError, match="cannot be read"):
-        sources.fingerprint(tmp_path / "absent.tgz")
-
-
 def test_a_jpeg_cut_short_is_named(tmp_path):
     members = drawn_lfw.drawings({"Ada_Ash": 3})
     members["Ada_Ash/Ada_Ash_0002.jpg"] = members["Ada_Ash/Ada_Ash_0002.jpg"][:2000]
     path = drawn_lfw.pack(members, tmp_path / "lfw-deepfunneled.tgz")
-    with pytest.raises(MnpError, match=r"Ada_Ash_0002\.jpg: cut short") as caught:
+    with one_line(r"Ada_Ash_0002\.jpg: cut short", path):
         quiet(tmp_path)
-    one_line(caught, path)
     assert not list((tmp_path / "cache" / "mnp").iterdir())
 
 
@@ -631,24 +536,6 @@ def test_pairs_become_rows(folder):
     assert faces.photographs[faces.pairs("pairs").second[0]].endswith(
         f"{first.name}_{first.other_number:04d}.jpg"
     )
-
-
-def test_no_person_of_a_test_fold_is_in_training(folder):
-    faces = quiet(folder)
-    pairs, folds = faces.pairs("pairs"), faces.people_of("people")
-    for fold in range(10):
-        rows, _ = faces.training_rows(faces.people_outside(fold))
-        trained = {faces.photographs[row].split("/")[0] for row in rows}
-        tested = {
-            faces.photographs[r].split("/")[0]
-            for r in (*pairs.first[pairs.fold == fold], *pairs.second[pairs.fold == fold])
-        }
-        assert tested and not trained & tested and trained | set(folds[fold]) == set(faces.people)
-
-
-def test_view_1_trains_and_tests_on_different_people(folder):
-    faces = quiet(folder)
-    assert not set(faces.people_of("peopleDevTrain")[0]) & set(faces.people_of("peopleDevTest")[0])
 
 
 def test_training_rows_and_labels(tmp_path):
@@ -685,29 +572,14 @@ def test_the_withdrawn_person_is_left_out_and_counted(tmp_path, in_the_archive):
     assert "Betsy_Coffin" not in faces.people_of("peopleDevTest")[0]
 
 
-def test_any_other_missing_image_is_named(tmp_path):
-    faces = with_lists(tmp_path, drawn_lfw.PEOPLE | {"Ada_Ash": 1})
-    with pytest.raises(MnpError, match=r"Ada_Ash/Ada_Ash_0002\.jpg is missing") as caught:
+def test_an_image_too_few_or_too_many_is_named(tmp_path):
+    faces = with_lists(tmp_path, drawn_lfw.PEOPLE | {"Ada_Ash": 1, "Eve_Elm": 4})
+    with one_line(r"Ada_Ash/Ada_Ash_0002\.jpg is missing"):
         faces.pairs("pairsDevTrain")
-    one_line(caught)
-    with pytest.raises(MnpError, match=r"announces 3 images of Ada_Ash, but .* numbers \[1\]") as caught:
+    with one_line(r"announces 3 images of Ada_Ash, but .* numbers \[1\]"):
         faces.people_of("peopleDevTrain")
-    one_line(caught)
-
-
-def test_an_image_too_many_is_named(tmp_path):
-    faces = with_lists(tmp_path, drawn_lfw.PEOPLE | {"Ada_Ash": 4})
-    with pytest.raises(MnpError, match=r"announces 3 images of Ada_Ash, but .* numbers \[1, 2, 3, 4\]"):
-        faces.people_of("people")
-
-
-def test_a_pair_across_folds_is_refused(tmp_path):
-    text = drawn_lfw.lists()["people"]
-    a, b = sorted(drawn_lfw.PEOPLE)[0], sorted(drawn_lfw.PEOPLE)[2]
-    swapped = text.replace(a, "@").replace(b, a).replace("@", b)
-    faces = with_lists(tmp_path, drawn_lfw.PEOPLE, people=swapped)
-    with pytest.raises(MnpError, match=f"image 1 of {a} is in a pair of fold 1, but not"):
-        faces.pairs("pairs")
+    with pytest.raises(MnpError, match=r"announces 3 images of Eve_Elm, but .* numbers \[1, 2, 3, 4\]"):
+        faces.people_of("peopleDevTest")
 
 
 def test_lists_that_are_not_there_or_have_no_such_name(folder, tmp_path):

@@ -145,12 +145,9 @@ BAD = [
     (sends(DATA[:-1] + b"x"), "the wrong file: its sha256 is"),
     (sends(DATA[:5000], length=len(DATA)), "the wrong file"),
     (sends(b"<!DOCTYPE html><html>Please log in</html>"), "the wrong file"),
-    (sends(b""), "the wrong file"),
     (resets, "reset"),
     (stalls, "timed out"),
-    (status(403), "HTTP Error 403"),
     (status(404), "HTTP Error 404"),
-    (status(503), "HTTP Error 503"),
     (redirects_to("file:///etc/hostname"), "302"),
     (redirects_to("http://["), "Invalid"),
     (not_http, "220 smtp ready"),
@@ -172,9 +169,7 @@ def test_without_help_there_is_one_clear_line_and_no_file(fetch, server, tmp_pat
         fetch([behaviour])
     message = str(caught.value)
     assert "\n" not in message and message.startswith("file.bin could not be downloaded (127.0.0.1")
-    assert (tmp_path / "to" / "file.bin").read_bytes() == b"old" and len(
-        list((tmp_path / "to").iterdir())
-    ) == 1
+    assert [path.read_bytes() for path in (tmp_path / "to").iterdir()] == [b"old"]
     assert waits == [1, 2]
 
 

@@ -5,7 +5,8 @@ import hashlib
 
 import numpy as np
 import pytest
-from test_data_mnist import idx_bytes, pictures, write_set
+from one_line import one_line
+from small_mnist import idx_bytes, pictures, write_set
 
 import mnp
 from mnp.data import mnist, own, read_own
@@ -18,10 +19,6 @@ ARRAYS = {
     "test_images": RNG.integers(0, 256, (3, 3, 5, 4), dtype=np.uint8),
     "test_labels": np.arange(3),
 }
-
-
-def one_line(caught):
-    assert "\n" not in str(caught.value)
 
 
 # ---- any arrays
@@ -63,14 +60,12 @@ def test_an_npz_file(tmp_path, keras):
 def test_what_is_no_such_npz_is_one_line(tmp_path):
     path = tmp_path / "mine.npz"
     np.savez(path, **{name: ARRAYS[name] for name in list(ARRAYS)[:3]}, extra=np.zeros(1))
-    with pytest.raises(MnpError, match=r"has no test_labels; it has train_images, .*extra") as caught:
+    with one_line(r"has no test_labels; it has train_images, .*extra"):
         read_own(path)
-    one_line(caught)
     for content in (b"", b"PK\3\4 no archive", path.read_bytes()[:-30]):
         path.write_bytes(content)
-        with pytest.raises(MnpError, match=r"mine\.npz: cannot be read as \.npz") as caught:
+        with one_line(r"mine\.npz: cannot be read as \.npz"):
             read_own(path)
-        one_line(caught)
     np.savez(path, **ARRAYS | {"train_labels": np.array([{}] * 6)})  # would need pickle
     with pytest.raises(MnpError, match="cannot be read"):
         read_own(path)
@@ -82,11 +77,8 @@ def test_what_is_no_such_npz_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     "rename",
     [
-        "{}",
         "raw/deeper/{}",
-        lambda name: name.replace("-idx", ".idx"),
         lambda name: f"My {name.replace('t10k', 'TEST').replace('-idx3-ubyte', '')}",
-        lambda name: f"{name.removesuffix('.gz')}/{name}",
     ],
 )
 @pytest.mark.parametrize("packed", [True, False])
@@ -129,14 +121,12 @@ def test_emnist_letters_are_turned_upright_and_counted_from_zero(tmp_path):
 def test_incomplete_and_doubled_sets_are_one_line(tmp_path):
     write_set(tmp_path)
     (tmp_path / "other-train-images-idx3-ubyte").write_bytes(b"")
-    with pytest.raises(MnpError, match="both look like train_images: give a folder") as caught:
+    with one_line("both look like train_images: give a folder"):
         read_own(tmp_path)
-    one_line(caught)
     for path in tmp_path.glob("*train-images*"):
         path.unlink()
-    with pytest.raises(MnpError, match="train-images-idx3-ubyte missing beside") as caught:
+    with one_line("train-images-idx3-ubyte missing beside"):
         read_own(tmp_path)
-    one_line(caught)
     with pytest.raises(MnpError, match="no file or folder"):
         read_own(tmp_path / "absent")
 
@@ -172,10 +162,8 @@ def test_bad_images_are_one_line(tmp_path):
     write_images(tmp_path / "a", {"cat": 6, "dog": 6})
     write_images(tmp_path / "b", {"elk": 6}, size=(6, 7))
     (tmp_path / "b" / "elk").rename(tmp_path / "a" / "elk")
-    with pytest.raises(MnpError, match=r"0\.png: is 6x7, but 0\.png is 6x5: give one size") as caught:
+    with one_line(r"0\.png: is 6x7, but 0\.png is 6x5: give one size"):
         read_own(tmp_path / "a")
-    one_line(caught)
     (tmp_path / "a" / "cat" / "0.png").write_bytes(gzip.compress(b"x"))
-    with pytest.raises(MnpError, match="cannot be decoded") as caught:
+    with one_line("cannot be decoded"):
         read_own(tmp_path / "a")
-    one_line(caught)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_line import one_line
 from tiny_faces import TINY
 from tiny_runs import assert_same_bits, carry_out, without_seconds
 
@@ -20,20 +21,18 @@ from mnp.data import lfw
 from mnp.errors import MnpError
 from mnp.experiments import lfw_data, lfw_task, results, runner, verification
 from mnp.experiments.checkpoint import load_network
-from mnp.experiments.config import digest, override, to_dict
+from mnp.experiments.config import digest, override
 from mnp.experiments.lfw_data import check_apart, load_faces
 from mnp.experiments.lfw_folds import run_folds
 from mnp.experiments.recipes import (
-    FacesExperiment,
     FacesRecipe,
     PruneRecipe,
     VggRecipe,
     WeightRecipe,
     plan_rounds,
 )
-from mnp.experiments.registry import default_folder, experiment_from, get_experiment, read_experiment
+from mnp.experiments.registry import get_experiment, read_experiment
 from mnp.experiments.results import FACE_COLUMNS
-from mnp.experiments.sizes import vgg16_sizes
 from mnp.kernels import textbook
 from mnp.nn import augment, vgg16
 
@@ -123,23 +122,15 @@ def test_features_of_nothing_have_a_distance():
     assert not verification.decide(verification.bray_curtis(one, -one), 5.0)[0]
 
 
-def test_pairs_that_nothing_tells_apart():
+def test_thresholds_by_hand():
+    """Pairs that nothing tells apart, perfect ones with a widest gap, and rare ones beside many others."""
     d, same = np.ones(4), np.array([True, False, True, False])
     assert verification.equal_error_rate(d, same) == 0.5
     assert verification.accuracy(d, same, verification.choose_threshold(d, same)) == 0.5
-
-
-def test_perfect_pairs_and_a_threshold_in_the_widest_gap():
     d, same = np.array([0.0, 0.1, 0.9, 1.0]), np.array([True, True, False, False])
-    assert verification.equal_error_rate(d, same) == 0 and verification.choose_threshold(
-        d, same
-    ) == pytest.approx(0.5)
-    assert verification.accuracy(d, same, 0.5) == 1
-
-
-def test_rare_pairs_weigh_as_much_as_frequent_ones():
-    d = np.array([0.1, 0.4, *[0.3] * 1, *[0.9] * 50])
-    same = np.array([True, True, *[False] * 51])
+    assert verification.equal_error_rate(d, same) == 0 and verification.accuracy(d, same, 0.5) == 1
+    assert verification.choose_threshold(d, same) == pytest.approx(0.5)
+    d, same = np.array([0.1, 0.4, 0.3, *[0.9] * 50]), np.array([True, True, *[False] * 51])
     assert verification.choose_threshold(d, same) == pytest.approx(0.65)
 
 
@@ -173,20 +164,13 @@ IMAGE = np.zeros((1, 1, 2, 2))
         (lambda: verification.accuracy(np.ones(3), np.ones(2, bool), 0.5), "bool per pair"),
         (lambda: verification.accuracy(np.ones(2), np.ones(2), 0.5), "bool per pair"),
         (lambda: verification.mcnemar(np.ones(2, bool), np.ones(3, bool)), "McNemar compares"),
-        (
-            lambda: augment.random_shift(IMAGE, np.random.default_rng(0), -1),
-            "give 0 or more",
-        ),
-        (
-            lambda: augment.random_zoom(IMAGE, np.random.default_rng(0), 1.0),
-            r"number in \[0, 1\)",
-        ),
+        (lambda: augment.random_shift(IMAGE, np.random.default_rng(0), -1), "give 0 or more"),
+        (lambda: augment.random_zoom(IMAGE, np.random.default_rng(0), 1.0), r"number in \[0, 1\)"),
     ],
 )
 def test_mistakes_are_told(wrong, words):
-    with pytest.raises(MnpError, match=words) as caught:
+    with one_line(words):
         wrong()
-    assert "\n" not in str(caught.value)
 
 
 # --- augmentation -------------------------------------------------------------------------------------
@@ -278,18 +262,6 @@ def test_a_person_in_two_groups_is_refused(photographs):
         check_apart({"train": set(), "threshold": {"Ada"}, "test": {"Ada"}})
 
 
-def test_a_person_in_two_folds_is_refused(tmp_path, photographs):
-    lists = drawn_lfw.lists()
-    lines = lists["people"].splitlines()
-    lines[-1] = lines[2]  # the first fold's first person, in the last fold again
-    for name, text in lists.items():
-        (tmp_path / f"{name}.txt").write_text(text)
-    (tmp_path / "people.txt").write_text("\n".join(lines) + "\n")
-    moved = dataclasses.replace(photographs, places=(tmp_path,))
-    with pytest.raises(MnpError, match="is there twice"):
-        load_faces(FacesRecipe(view=2, fold=0, held_out=4, size=32), photographs=moved)
-
-
 def test_too_few_people_to_hold_out(photographs):
     with pytest.raises(MnpError, match=r"data\.held_out = 150, but only 12"):
         load_faces(FacesRecipe(size=32), photographs=photographs)
@@ -308,16 +280,6 @@ def test_an_image_of_one_colour_is_no_division_by_zero():
 # --- recipes ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["lfw", "lfw-view2"])
-def test_a_recipe_survives_json_and_unfolds(name):
-    e = get_experiment(name)
-    again = experiment_from(json.loads(json.dumps(to_dict(e))))
-    assert again == e and type(again) is FacesExperiment and digest(again) == digest(e)
-    steps = plan_rounds(e)
-    assert [s.kind for s in steps[:4]] == ["train", "neurons", "neurons", "neurons"] and steps[3].k == 1
-    assert steps[4].kind in ("weights", "gradual") and default_folder(e).name.startswith(name)
-
-
 def test_the_recipe_removes_what_the_issue_asks_for():
     """61 % of the network without maxout by neurons alone, with as few people as a fold or View 1 has."""
     m = get_experiment("lfw").model
@@ -334,26 +296,18 @@ def test_the_recipe_removes_what_the_issue_asks_for():
         ("data.variant=blurred", "data.variant = blurred must be one of deepfunneled"),
         ("data.view=3", "data.view = 3 must be from 1 to 2"),
         ("data.fold=3", "data.fold is for View 2 only"),
-        ("data.size=16", "32 <= size <= crop"),
         ("data.crop=300", "32 <= size <= crop"),
-        ("data.least=0", "data.least = 0"),
         ("data.held_out=0", "data.held_out = 0 must be at least 1"),
-        ("data.distance=manhattan", "data.distance = manhattan"),
         ("model.width=0.3", "multiple of 1/64"),
         ("model.neurons=1023", "does not divide"),
-        ("model.neurons=0", "must be from 1 to"),
         ("model.dropout=1", "model.dropout = 1"),
-        ("model.init=xavier", "model.init = xavier"),
         ("train.warmup=-1", "must be at least 0"),
-        ("train.batch_size=0", "at least 1"),
         ("prune.to_k=9", r"not in 1..4"),
-        ("weights.reductions=1.5", "must be in"),
     ],
 )
 def test_recipes_that_cannot_run(change, words):
-    with pytest.raises(MnpError, match=words) as caught:
+    with one_line(words):
         override(get_experiment("lfw"), change)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_single_fold_must_be_one_of_ten():
@@ -513,22 +467,6 @@ def test_a_layer_that_is_no_maxout_layer(folder, tmp_path):
 
 
 # --- the full-size table, and pictures ----------------------------------------------------------------
-
-
-def test_the_full_size_table_is_the_papers_arithmetic():
-    rows = {(tuple(r["layers"]), r["k"], r["classes"]): r for r in vgg16_sizes()}
-    assert len(rows) == 8
-    assert all(r["without_maxout_params"] == 138_357_544 for key, r in rows.items() if key[2] == 1000)
-    one = rows[("fc6",), 4, 2622]
-    counts = [one[f"{name}_params"] for name in ("without_maxout", "maxout", "pruned")]
-    assert counts == [145_002_878, 132_419_966, 55_346_558]
-    both = rows[("fc6", "fc7"), 2, 1000]
-    conv = 14_714_688
-    assert both["pruned_params"] == conv + (25088 + 1) * 2048 + (2048 + 1) * 2048 + (2048 + 1) * 1000
-    assert both["maxout_params"] == conv + (25088 + 1) * 4096 + (2048 + 1) * 4096 + (2048 + 1) * 1000
-    assert both["without_maxout_macs"] - both["pruned_macs"] == (
-        25088 * 2048 + 4096 * 4096 - 2048 * 2048 + (4096 - 2048) * 1000
-    )
 
 
 def test_the_committed_table_is_current(capsys, tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ def test_without_a_ramp_the_masks_come_at_once():
     assert {name: int(mask.sum()) for name, mask in net.masks().items()} == kept
 
 
-@pytest.mark.parametrize("remaining", [60, 100, 333, 500, 600, 10**6])
+@pytest.mark.parametrize("remaining", [60, 333, 600, 10**6])
 def test_kept_counts_are_exact(remaining):
     net = network()
     kept = kept_counts(net, remaining)

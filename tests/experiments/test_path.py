@@ -1,9 +1,8 @@
 """How far it is from `mnp run digits` to the first convolution: files, stack frames, and what is not met."""
 
 import json
-import os
-import subprocess
-import sys
+
+from fresh_python import run_python
 
 MAX_FILES, MAX_FRAMES = 23, 9  # main, run, mnp.run, runner.run, two of evaluate, two of forward, the kernel
 SCRIPT = """
@@ -33,16 +32,9 @@ main(["run", "digits", "--backend", "textbook", "--out", sys.argv[1]])
 
 
 def test_the_path_to_the_first_convolution_is_short(tmp_path):
-    path = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    done = run_python(SCRIPT, tmp_path / "out", check=False)
     frames, executed, modules = json.loads(done.stdout.splitlines()[-1])
     assert frames <= MAX_FRAMES
-    strange = [
-        m for m in modules if any(word in m for word in ("lfw", "tar", "sparse", "verification", "verify"))
-    ]
+    words = ("lfw", "tar", "sparse", "verification", "verify")
+    strange = [module for module in modules if any(word in module for word in words)]
     assert not strange and len(executed) <= MAX_FILES, (strange, len(executed), executed)

@@ -6,6 +6,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_line import one_line
 
 from mnp.data import lfw
 from mnp.errors import MnpError
@@ -90,50 +91,33 @@ def test_override_reads_every_type(assignment, value):
         ("trian.epochs=1", "no section trian: did you mean train?"),
         ("train.qqq=1", "choose one of epochs, batch_size, lr"),
         ("train=1", "section.field=value"),
-        ("train.epochs", "section.field=value"),
         ("train.epochs=1.5", "'1.5' is not a whole number"),
-        ("train.epochs=one", "'one' is not a whole number"),
         ("train.lr=nan", "'nan' is not a number"),
-        ("train.lr=inf", "'inf' is not a number"),
         ("model.relu=yes", "'yes' is not true or false"),
         ("prune.to_k=x", "'x' is not a whole number or none"),
         ("weights.floors=conv1", "a list of name:number pairs"),
         ("weights.reductions=0.5,x", "a list of numbers"),
-        ("train.epochs.x=1", "no section train.epochs"),
-        ("train.decay=0", "did you mean weight_decay?"),
         ("train.wd=0", "did you mean weight_decay?"),
-        ("train.batchsize=1", "did you mean batch_size?"),
         ("train.epochs=99999999999999999999", "is not a whole number"),
         ("model.neurons=4000000000000", "model.neurons = 4000000000000 must be from 1 to 1048576"),
         ("model.k=3", "model.k = 3 does not divide model.neurons = 256"),
         ("train.epochs=-1", "train.epochs = -1 must be at least 0"),
-        ("train.batch_size=0", "at least 1"),
         ("model.dropout=1", "[0, 1)"),
-        ("model.init=zeros", "one of caffe, he"),
-        ("train.momentum=1", "[0, 1)"),
         ("train.lr=0", "above 0"),
         ("train.policy=linear", "constant, step, inv, cosine"),
         ("train.policy=step", "train.step_epochs"),
         ("prune.to_k=5", "is not in 1..4"),
-        ("prune.to_k=0", "is not in 1..4"),
         ("prune.rankings=wins", "win_counts, reversed"),
         ("prune.rankings=random,random", "twice"),
         ("prune.rankings=", "prune.rankings"),
         ("prune.layers=", "prune.layers"),
         ("weights.reductions=0.5,1.0", "[0, 1)"),
-        ("weights.reductions=-0.1", "[0, 1)"),
         ("weights.reductions=0.9,0.5", "must not fall"),
-        ("weights.schedule=slow", "iterative, gradual"),
-        ("weights.scope=all", "layer, global"),
         ("weights.floors=conv1:2", "[0, 1]"),
-        ("weights.every=0", "at least 1"),
         ("weights.remaining=0", "at least 1"),
         ("weights.remaining=100,200", "must not grow"),
-        ("weights.dropout=1", "[0, 1)"),
-        ("weights.weight_decay=-1", "at least 0"),
         ("weights.ramp_epochs=9", "0..5"),
         ("weights.splice=true", "gradual"),
-        ("data.validation=-1", "at least 0"),
     ],
 )
 def test_override_refuses_in_one_line(assignment, words):
@@ -152,7 +136,7 @@ def test_changes_are_judged_together_and_can_be_told_again():
 
 
 @given(st.text(max_size=40) | st.from_regex(r"(train|model|weights)\.[a-z_]{1,9}=.{0,12}", fullmatch=True))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_override_of_any_text_is_a_recipe_or_one_line(text):
     try:
         assert isinstance(override(DIGITS, text), Experiment)
@@ -165,22 +149,18 @@ def test_override_of_any_text_is_a_recipe_or_one_line(text):
     [
         (lambda d: d.pop("train"), "train is missing"),
         (lambda d: d["train"].pop("epochs"), "train.epochs is missing"),
-        (lambda d: d["train"].update(epohcs=1), "did you mean epochs"),
         (lambda d: d["train"].update(epochs="5"), "train.epochs = '5' is not a whole number"),
-        (lambda d: d["train"].update(epochs=True), "is not a whole number"),
         (lambda d: d.update(train=[]), "where a section is expected"),
         (lambda d: d["prune"].update(rankings="win_counts"), "is not a list of names"),
         (lambda d: d["weights"].update(floors=[["conv1"]]), "pairs"),
         (lambda d: d.update(seed=-1), "seed"),
-        (lambda d: d["model"].update(k=3), "does not divide"),
     ],
 )
 def test_a_damaged_recipe_is_told_in_one_line(damage, words):
     values = to_dict(DIGITS)
     damage(values)
-    with pytest.raises(MnpError, match=words.replace("(", r"\(")) as caught:
+    with one_line(words.replace("(", r"\(")):
         from_dict(Experiment, values)
-    assert "\n" not in str(caught.value)
 
 
 # --- rounds ------------------------------------------------------------------------------------------
@@ -289,9 +269,8 @@ def test_plans_refuse_what_they_cannot_compare(changes, words):
 
 @pytest.mark.parametrize("name", ["", "a\nb", "../up", ".hidden", "two words", "é"])
 def test_a_name_that_is_no_folder_is_refused_on_one_line(name):
-    with pytest.raises(MnpError, match="name must be of letters") as caught:
+    with one_line("name must be of letters"):
         Experiment(name)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_whole_number_is_a_width():

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from one_line import one_line
 from tiny_runs import COMPARE, GRADUAL, NEURONS, assert_same_bits, carry_out
 
 import mnp.data
@@ -19,7 +20,7 @@ from mnp import files
 from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.experiments import checkpoint, classification, runner
-from mnp.experiments.checkpoint import load_checkpoint, load_network, save_checkpoint, with_prefix
+from mnp.experiments.checkpoint import load_checkpoint, load_network, save_checkpoint
 from mnp.experiments.classification import load_data
 from mnp.experiments.recipes import (
     DataRecipe,
@@ -176,18 +177,11 @@ def test_another_seed_is_another_run_and_the_same_seed_the_same(complete, tmp_pa
 
 def test_a_finished_run_is_not_repeated(complete, tmp_path, monkeypatch):
     out = shutil.copytree(complete["tiny"], tmp_path / "copy")
-    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
+    before = snapshot(out)
     monkeypatch.setattr(classification, "load_data", None)  # not even the data are needed
     rows, said = carry_out(NEURONS, out)
     assert rows == rows_of(out) and said == []
-    assert {p: p.read_bytes() for p in before} == before
-
-
-def test_checkpoints_hold_what_a_picture_needs(complete):
-    arrays, meta = load_checkpoint(complete["tiny"] / "checkpoints" / "02-neurons-k1.npz")
-    assert set(with_prefix(arrays, "counts")) == set(with_prefix(arrays, "keep")) == {"fc3"}
-    assert arrays["counts/fc3"].shape == (4, 2) and arrays["keep/fc3"].shape == (4, 1)
-    assert meta["kernels"] == "textbook" and len(meta["velocity_sha256"]) == 16
+    assert snapshot(out) == before
 
 
 # --- weights, arms ---------------------------------------------------------------------------------------
@@ -303,7 +297,7 @@ def test_killed_at_random_moments_and_resumed(complete, tmp_path):
     assert_same_bits(out, complete["tiny-gradual"])
 
 
-@pytest.mark.parametrize("name", ["00-train-k3.npz", "01-neurons-k2.npz", "02-neurons-k1.npz"])
+@pytest.mark.parametrize("name", ["00-train-k3.npz", "02-neurons-k1.npz"])
 def test_a_damaged_checkpoint_is_reported_and_its_round_repeated(complete, tmp_path, name):
     out = shutil.copytree(complete["tiny"], tmp_path / "copy")
     path = out / "checkpoints" / name
@@ -313,11 +307,7 @@ def test_a_damaged_checkpoint_is_reported_and_its_round_repeated(complete, tmp_p
     assert_same_bits(out, complete["tiny"])
 
 
-@pytest.mark.parametrize(
-    "meta",
-    [{}, {"row": 3}, {"kernels": 1}, {"row": {"step": 0}}],
-    ids=["nothing", "no row", "kernels", "short"],
-)
+@pytest.mark.parametrize("meta", [{}, {"row": 3}, {"row": {"step": 0}}], ids=["nothing", "no row", "short"])
 def test_a_checkpoint_with_other_contents_than_its_round_is_repeated(complete, tmp_path, meta):
     """Its checksum fits: somebody else wrote it, or an older program."""
     out = tmp_path / "out"
@@ -352,47 +342,17 @@ def test_progress_that_cannot_be_is_ignored_and_the_round_starts_again(complete,
     for lie in [*lies, {"error_before": "high"}]:
         save_checkpoint(path, arrays, good | lie)
         assert resumed.resume(resumed.plan[1]) is None and "starts again" in said[-1], lie
+    path.write_bytes(path.read_bytes().replace(b"state", b"stale", 1))
     _, said = carry_out(GRADUAL, out)
     assert sum("starts again" in line for line in said) == 1
     assert_same_bits(out, complete["tiny-gradual"])
-
-
-def test_damaged_progress_starts_the_round_again(complete, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    monkeypatch.setattr(runner.Runner, "finish", lambda self, round, state: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        carry_out(NEURONS, out)
-    monkeypatch.undo()
-    progress = out / "checkpoints" / "progress.npz"
-    good = progress.read_bytes()
-    progress.write_bytes(good.replace(b"state", b"stale", 1))
-    _, said = carry_out(NEURONS, out)
-    assert any("progress.npz" in line and "starts again" in line for line in said)
-    assert_same_bits(out, complete["tiny"])
-
-
-def test_a_full_disk_is_one_line_and_the_run_resumes_later(complete, tmp_path, monkeypatch):
-    out, calls, fsync = tmp_path / "out", [], os.fsync
-
-    def fill_up(handle):
-        calls.append(handle)
-        if len(calls) > 7:
-            raise OSError(28, "No space left on device")
-        fsync(handle)
-
-    monkeypatch.setattr(files.os, "fsync", fill_up)
-    with pytest.raises(MnpError, match="No space left on device"):
-        carry_out(NEURONS, out)
-    monkeypatch.undo()
-    carry_out(NEURONS, out)
-    assert_same_bits(out, complete["tiny"])
 
 
 # --- folders and input -----------------------------------------------------------------------------------
 
 
 def snapshot(path):
-    return {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    return {p: p.read_bytes() for p in path.rglob("*") if p.is_file() and p.name != files.LOCK}
 
 
 def test_a_folder_of_another_recipe_is_rejected_untouched(complete, tmp_path):
@@ -414,13 +374,12 @@ def test_a_folder_of_something_else_is_rejected_untouched(tmp_path):
         carry_out(NEURONS, tmp_path / "thesis.tex" / "deeper")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": 3}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": 3}'])
 def test_a_damaged_recipe_file_is_rejected(complete, tmp_path, text):
     out = shutil.copytree(complete["tiny"], tmp_path / "copy")
     (out / "recipe.json").write_text(text)
-    with pytest.raises(MnpError, match=r"recipe\.json") as caught:
+    with one_line(r"recipe\.json"):
         carry_out(NEURONS, out)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_second_run_into_one_folder_is_rejected(tmp_path):
@@ -437,17 +396,13 @@ def test_a_second_run_into_one_folder_is_rejected(tmp_path):
         ({"data": DataRecipe("fashion")}, "unknown data set"),
         ({"data": DataRecipe("digits", train_images=50, validation=50)}, "validation"),
         ({"prune": PruneRecipe(layers=("fc9",))}, "no layer 'fc9'"),
-        ({"prune": PruneRecipe(layers=("fc4",))}, "fc4"),
         ({"weights": WeightRecipe((0.999,), epochs=1)}, "would empty a layer"),
-        ({"weights": WeightRecipe((0.5,), floors=(("fc9", 0.5),), epochs=1)}, "no layer 'fc9'"),
         ({"weights": WeightRecipe(remaining=(15,), scope="global", epochs=1)}, "fewer than the biases"),
-        ({"weights": WeightRecipe(remaining=(21,), epochs=1)}, "would empty a layer"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, changes, words):
-    with pytest.raises(MnpError, match=words) as caught:
+    with one_line(words):
         carry_out(dataclasses.replace(NEURONS, **changes), tmp_path / "out")
-    assert "\n" not in str(caught.value)
     assert not list((tmp_path / "out").glob("checkpoints/*"))
     check_run_folder(tmp_path / "out", NEURONS)  # a run that failed before it saved anything claims no folder
 
@@ -464,14 +419,7 @@ def other_labels(data):
     return dataclasses.replace(data, test_labels=data.test_labels[::-1].copy())
 
 
-def fewer(data):
-    return dataclasses.replace(data, test_images=data.test_images[:-1], test_labels=data.test_labels[:-1])
-
-
-@pytest.mark.parametrize(
-    ("change", "after"),
-    [(brighter, "00-train-k3.npz"), (other_labels, "progress.npz"), (fewer, "progress.npz")],
-)
+@pytest.mark.parametrize(("change", "after"), [(brighter, "00-train-k3.npz"), (other_labels, "progress.npz")])
 def test_a_run_is_not_resumed_with_other_data(complete, tmp_path, monkeypatch, change, after):
     """Neither after a finished round nor after a single epoch."""
     save = runner.save_checkpoint
@@ -487,12 +435,9 @@ def test_a_run_is_not_resumed_with_other_data(complete, tmp_path, monkeypatch, c
     monkeypatch.setattr(runner, "save_checkpoint", save)
     before = snapshot(tmp_path / "out")
     monkeypatch.setattr(classification, "load_data", lambda *where: change(load_data(*where)))
-    with pytest.raises(MnpError, match=r"was begun with other data .* choose another --out") as caught:
+    with one_line(r"was begun with other data .* choose another --out"):
         carry_out(NEURONS, tmp_path / "out")
-    assert "\n" not in str(caught.value)
-    assert {p: p.read_bytes() for p in before if p.name != ".lock"} == {
-        p: b for p, b in before.items() if p.name != ".lock"
-    }
+    assert snapshot(tmp_path / "out") == before
     monkeypatch.undo()
     carry_out(NEURONS, tmp_path / "out")
     assert_same_bits(tmp_path / "out", complete["tiny"])
@@ -502,7 +447,7 @@ def test_a_finished_run_is_not_shown_for_another_data(complete, tmp_path, monkey
     out = shutil.copytree(complete["tiny"], tmp_path / "out")
     digits = mnp.data.load("digits")
     carry_out(NEURONS, out, data=digits)  # the same data: its table once more
-    monkeypatch.setattr(classification, "load_data", lambda *where: fewer(load_data(*where)))
+    monkeypatch.setattr(classification, "load_data", lambda *where: brighter(load_data(*where)))
     carry_out(NEURONS, out)  # no folder was named: nothing is loaded
     with pytest.raises(MnpError, match=r"was begun with other data .* choose another --out"):
         carry_out(NEURONS, out, data=digits)
@@ -536,12 +481,6 @@ def test_the_table_has_the_validation_error_if_there_is_one(complete):
     head = format_table(rows).splitlines()[0]
     assert "validation" in head and f"{rows[0]['validation_error']:.2f} %" in format_table(rows)
     assert "validation" not in format_table([row | {"validation_error": None} for row in rows])
-
-
-def test_a_folder_that_holds_a_run_of_other_settings_says_which(complete):
-    other = dataclasses.replace(NEURONS, train=dataclasses.replace(NEURONS.train, epochs=1))
-    with pytest.raises(MnpError, match=r"holds the recipe tiny with train\.epochs = 2, not 1"):
-        carry_out(other, complete["tiny"])
 
 
 def test_sizes_of_a_checkpoint_with_and_without_what_nothing_reads(complete, tmp_path, capsys):

@@ -23,6 +23,8 @@ of the maximum, twice.
 Source: N. Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.1.
 """
 
+import math
+
 import numpy as np
 
 from mnp.verify import reference
@@ -103,29 +105,22 @@ def bounds(kernel, args, near=0):
 
 def _terms(over, args):
     """How many numbers are added up for one element of an output."""
-    if over is None:
-        return 0
-    if over == "taps":
-        return int(np.prod(args["weight"].shape[1:]))
-    if over == "filters * taps":
-        return int(np.prod(args["weight"].shape)) // args["weight"].shape[1]
-    if over == "pixels":
-        dy = args["dy"]
-        return dy.shape[0] * dy.shape[2] * dy.shape[3]
-    if over == "window":
-        return args["size"] ** 2
-    if over == "windows":  # that cover one pixel
-        return max(0, (-(-args["size"] // args["stride"])) ** 2 - 1)
-    if over == "in":
-        return args["weight"].shape[-1]
-    if over == "out":
-        return args["weight"].shape[0]
-    if over == "units":
-        return args["dy"].shape[1]
-    if over == "examples":
-        return len(args["dy"])
-    classes = args["logits"].shape[1]
-    return classes + len(args["logits"]) if over == "classes + examples" else classes
+    weight, dy = (np.shape(args.get(name)) for name in ("weight", "dy"))
+    terms = {
+        None: lambda: 0,
+        "taps": lambda: math.prod(weight[1:]),
+        "filters * taps": lambda: weight[0] * math.prod(weight[2:]),
+        "pixels": lambda: dy[0] * dy[2] * dy[3],
+        "window": lambda: args["size"] ** 2,
+        "windows": lambda: max(0, math.ceil(args["size"] / args["stride"]) ** 2 - 1),  # that cover one pixel
+        "in": lambda: weight[-1],
+        "out": lambda: weight[0],
+        "units": lambda: dy[1],
+        "examples": lambda: dy[0],
+        "classes": lambda: args["logits"].shape[1],
+        "classes + examples": lambda: sum(args["logits"].shape),
+    }
+    return terms[over]()
 
 
 def _sizes(kernel, args):

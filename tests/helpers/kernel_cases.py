@@ -66,6 +66,12 @@ def laid_out(array, layout):
     return array
 
 
+def draw(rng, shape, coarse=False, layout="C"):
+    """Float32; coarse ones are small integers, so that ties are many and sums exact."""
+    values = rng.integers(-2, 3, shape) if coarse else rng.standard_normal(shape)
+    return laid_out(np.asarray(values).astype(np.float32), layout)
+
+
 def arguments(kernel, s, rng, dtype=np.float64, layout="C", coarse=False):
     """Draw the arguments of one kernel; coarse values are few, so that ties are many."""
 

@@ -92,27 +92,6 @@ def _conv(backend, attributes, inputs, expected):
     return backend.conv2d_forward(np.pad(x, [(0, 0), (0, 0), *pads]), weight, bias, stride, 0)
 
 
-def _conv_transpose(backend, attributes, inputs, expected):
-    """The way back through a convolution: its dx."""
-    x, weight = inputs[:2]
-    if attributes.get("group", 1) != 1:
-        raise OutOfScopeError("groups")
-    if x.ndim != 4:
-        raise OutOfScopeError("three image axes" if x.ndim == 5 else "one image axis")
-    if "output_shape" in attributes or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
-        raise OutOfScopeError("an output size that decides the padding")
-    stride, pads = _sides(attributes, x, weight.shape[2:])
-    if len({n for pair in pads for n in pair}) != 1:
-        raise OutOfScopeError("padding that differs between the sides of an output")
-    padding, extra = pads[0][0], attributes.get("output_padding", [0, 0])
-    size = [
-        (n - 1) * stride + k + e - 2 * padding
-        for n, k, e in zip(x.shape[2:], weight.shape[2:], extra, strict=True)
-    ]
-    like = np.zeros((len(x), weight.shape[1], *size), x.dtype)
-    return backend.conv2d_backward(x, like, weight, stride, padding)[0]
-
-
 def _windows(attributes, x):
     """x as (N, C, H, W) with its padding rules: (x, size, stride, pads, rest)."""
     _floats(x)
@@ -168,29 +147,6 @@ def _average_pool(backend, attributes, inputs, expected):
     return _one_axis(attributes, y / share)
 
 
-def _global(pool):
-    def operator(backend, attributes, inputs, expected):
-        (x,) = inputs
-        if x.ndim != 4 or x.shape[2] != x.shape[3]:
-            raise OutOfScopeError("windows that are not square")
-        return pool(backend, {"kernel_shape": list(x.shape[2:])}, inputs, expected)
-
-    return operator
-
-
-def _max_unpool(backend, attributes, inputs, expected):
-    """The way back through a max pool."""
-    x, index = inputs[:2]
-    size, stride = attributes["kernel_shape"][0], attributes["strides"][0]
-    h, w = [(n - 1) * stride + size for n in x.shape[2:]]
-    if len(inputs) > 2 and tuple(inputs[2]) != (*x.shape[:2], h, w):
-        raise OutOfScopeError("winners outside their windows: an output size of another pooling")
-    inside = index % (h * w)
-    rows = inside // w - np.arange(x.shape[2])[:, None] * stride
-    columns = inside % w - np.arange(x.shape[3]) * stride
-    return backend.maxpool2d_backward(x, rows * size + columns, (*x.shape[:2], h, w), size, stride)
-
-
 # --- dense ---------------------------------------------------------------------------------------------
 
 
@@ -235,9 +191,8 @@ def _maximum(backend, attributes, inputs, expected):
 def _reduce_max(backend, attributes, inputs, expected):
     x = inputs[0]
     _floats(x)
-    axes = attributes.get("axes") or (
-        inputs[1] if len(inputs) > 1 and inputs[1] is not None else range(x.ndim)
-    )
+    given = inputs[1] if len(inputs) > 1 else None
+    axes = attributes.get("axes") or (range(x.ndim) if given is None else given)
     rows, _ = _rows(x, list(axes))
     if rows.size == 0:
         raise OutOfScopeError("a maximum over nothing: a unit has at least one neuron")
@@ -304,23 +259,19 @@ def _cross_entropy(backend, attributes, inputs, expected):
     ignored = flat == attributes.get("ignore_index", np.iinfo(np.int64).min)
     weight = np.ones(x.shape[1], x.dtype) if weights is None else weights
     weight = np.where(ignored, 0, weight[np.where(ignored, 0, flat)])
-    one = [
-        0
-        if ignored[i]
-        else backend.softmax_cross_entropy(rows[i : i + 1], flat[i : i + 1].astype(np.int64))[0]
-        for i in range(len(rows))
-    ]
-    losses = (np.array(one, x.dtype) * weight).astype(x.dtype)
+    one = np.zeros(len(rows))
+    for i in np.flatnonzero(~ignored):
+        one[i], _ = backend.softmax_cross_entropy(rows[i : i + 1], flat[i : i + 1].astype(np.int64))
+    losses = (one.astype(x.dtype) * weight).astype(x.dtype)
     reduction = attributes.get("reduction", b"mean")
     if reduction == b"none":
         loss = losses.reshape(shape)
     elif reduction == b"sum":
         loss = losses.sum()
+    elif weights is None and not ignored.any():  # the kernel's own mean
+        loss = backend.softmax_cross_entropy(rows, flat.astype(np.int64))[0]
     else:
-        if weights is None and not ignored.any():  # the kernel's own mean
-            loss = backend.softmax_cross_entropy(rows, flat.astype(np.int64))[0]
-        else:
-            loss = losses.sum() / weight.sum(dtype=x.dtype)
+        loss = losses.sum() / weight.sum(dtype=x.dtype)
     outputs = [np.asarray(loss, x.dtype)]
     if len(expected) > 1:
         log_prob = _log_probabilities(backend, rows)
@@ -376,12 +327,8 @@ def _momentum(backend, attributes, inputs, expected):
 
 OPERATORS = {
     "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
-    "GlobalMaxPool": _global(_max_pool),
-    "GlobalAveragePool": _global(_average_pool),
-    "MaxUnpool": _max_unpool,
     "Gemm": _gemm,
     "MatMul": _matmul,
     "Max": _maximum,

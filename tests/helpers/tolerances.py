@@ -6,11 +6,7 @@ near zero while its rounding error is as large as that of its neighbours.
 
 import numpy as np
 
-TORCH = {"float32": 1e-6, "float64": 1e-12}  # the project's promise beside PyTorch
-TEXTBOOK = {
-    "float32": 1e-6,
-    "float64": 1e-14,
-}  # a fast kernel against the definition
+TEXTBOOK = {"float32": 1e-6, "float64": 1e-14}  # a fast kernel against the definition
 GRADIENT = 1e-7  # an analytic gradient against a numerical one, float64, away from kinks
 
 

@@ -66,10 +66,8 @@ def test_code_is_compiled_once_for_a_type_and_found_by_the_next_process(program)
 
 DAMAGES = {
     "cut short": lambda content: content[:10],
-    "empty": lambda content: b"",
     "zeros in the middle": lambda content: content[:300] + bytes(len(content) - 400) + content[-100:],
     "one bit": lambda content: content[:900] + bytes([content[900] ^ 16]) + content[901:],
-    "something else": lambda content: b"<html>404</html>",
 }
 
 
@@ -91,7 +89,7 @@ def test_code_of_another_loop_under_this_ones_name_is_not_run(program):
     assert [program.start(), program.start()] == [1, 0]
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_full_disk_means_compiling_every_time(program, monkeypatch, number):
     def full(self, path):
         raise OSError(number, os.strerror(number), path)

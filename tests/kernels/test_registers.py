@@ -1,21 +1,14 @@
-"""Register tiles against the same sums written in NumPy."""
+"""Register tiles: their sums, maxima and mistakes. How they load and store, the kernels' tests show."""
 
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from fresh_python import run_python
 from numba import njit
 from numba.core.errors import TypingError
 
 from mnp.kernels.registers import NEON, WIDE, get, make_tile, put
-from mnp.kernels.tiled.layouts import aligned
-
-
-def floats(count, seed=0):
-    return np.random.default_rng(seed).standard_normal(count).astype(np.float32)
 
 
 def vectors(array, starts, lanes):
@@ -23,27 +16,8 @@ def vectors(array, starts, lanes):
     return np.stack([array[start : start + lanes] for start in starts])
 
 
+ONE, TWO = make_tile(1, 1), make_tile(2, 1)
 SHAPES = [(1, 1, 4), (2, 3, 8), (6, 4, 16), (3, 1, 16)]
-
-
-@pytest.mark.parametrize(("rows", "columns", "lanes"), SHAPES)
-def test_load_and_store_place_rows_and_columns(rows, columns, lanes):
-    tile = make_tile(rows, columns, lanes)
-
-    @njit
-    def move(a, b, at, row, column):
-        tile.store(tile.load(a, at, row, column), b, at + 1, row, column)
-
-    row, column = columns * lanes + 5, lanes + 1
-    a, b = floats(rows * row + columns * column + lanes), np.zeros(rows * row + columns * column + lanes + 1)
-    b = b.astype(np.float32)
-    move(a, b, 3, row, column)
-    expected = np.zeros_like(b)
-    for p in range(rows):
-        for q in range(columns):
-            place = 3 + p * row + q * column
-            expected[place + 1 : place + 1 + lanes] = a[place : place + lanes]
-    np.testing.assert_array_equal(b, expected)
 
 
 @pytest.mark.parametrize(("rows", "columns", "lanes"), SHAPES)
@@ -76,51 +50,6 @@ def test_products_add_up_exactly_on_small_integers(rows, columns, lanes):
         outer_at += scalars * vectors(x, places, lanes)
     for result, expected in zip(y, (outer, outer_at, outer + outer_at, outer - outer_at), strict=True):
         np.testing.assert_array_equal(result.reshape(outer.shape), expected)
-
-
-@pytest.mark.parametrize(("rows", "columns", "lanes"), SHAPES)
-def test_dots_and_the_sum_of_their_lanes(rows, columns, lanes):
-    tile = make_tile(rows, columns, lanes)
-
-    @njit
-    def dots(a, b, depth, y):
-        t = tile.zero()
-        for i in range(0, depth, lanes):
-            t = tile.dot(t, a, i, depth, b, i, depth)
-        tile.sum_lanes(t, y, 1, columns + 2)
-
-    depth = 3 * lanes
-    a, b = floats(rows * depth), floats(columns * depth, 1)
-    y = np.zeros(1 + rows * (columns + 2), np.float32)
-    dots(a, b, depth, y)
-    expected = np.zeros((rows, columns + 2))
-    expected[:, :columns] = a.reshape(rows, depth).astype(float) @ b.reshape(columns, depth).T
-    np.testing.assert_allclose(y[1:].reshape(rows, columns + 2), expected, rtol=0, atol=1e-5)
-    assert y[0] == 0
-
-
-def test_axpy_scales_every_vector_by_one_number():
-    tile = make_tile(1, 3, 8)
-
-    @njit
-    def scaled(x, g, y):
-        tile.store(tile.axpy(tile.load(y, 0, 0, 8), g, x, 2, 9), y, 0, 0, 8)
-
-    x, y = floats(40), np.ones(24, np.float32)
-    scaled(x, np.float32(0.5), y)
-    np.testing.assert_array_equal(y.reshape(3, 8), 1 + np.float32(0.5) * vectors(x, [2, 11, 20], 8))
-
-
-def test_scale_multiplies_every_lane():
-    tile = make_tile(2, 1, 8)
-
-    @njit
-    def half(x, g, y):
-        tile.store(tile.scale(tile.load(x, 0, 8, 0), g), y, 0, 8, 0)
-
-    x, y = floats(16), np.zeros(16, np.float32)
-    half(x, np.float32(0.5), y)
-    np.testing.assert_array_equal(y, x * np.float32(0.5))
 
 
 def test_a_product_is_rounded_once():
@@ -166,102 +95,21 @@ def test_the_maximum_and_its_column_follow_argmax(columns):
         np.testing.assert_array_equal(winner[p], np.argmax(values + bias[p], axis=0))
 
 
-@pytest.mark.parametrize("lanes", [4, 8, 16])
-def test_pairs_go_apart_and_together(lanes):
-    tile = make_tile(2, 2, lanes)
-
-    @njit
-    def apart(a, halves, whole):
-        t = tile.load_pairs(a, 1, 2 * lanes + 3)
-        tile.store(t, halves, 0, 2 * lanes, lanes)
-        tile.store_pairs(t, whole, 0, 2 * lanes)
-
-    a = floats(4 * lanes + 10)
-    halves, whole = np.empty(4 * lanes, np.float32), np.empty(4 * lanes, np.float32)
-    apart(a, halves, whole)
-    rows = vectors(a, [1, 2 * lanes + 4], 2 * lanes)
-    np.testing.assert_array_equal(whole.reshape(2, -1), rows)
-    np.testing.assert_array_equal(halves.reshape(2, 2, lanes), rows.reshape(2, lanes, 2).transpose(0, 2, 1))
-
-
-@pytest.mark.parametrize("lanes", [4, 8, 16])
-def test_transpose(lanes):
-    tile = make_tile(lanes, 1, lanes)
-
-    @njit
-    def turned(a, b):
-        tile.store(tile.transpose(tile.load(a, 0, lanes, 0)), b, 0, lanes, 0)
-
-    a, b = floats(lanes * lanes), np.empty(lanes * lanes, np.float32)
-    turned(a, b)
-    np.testing.assert_array_equal(b.reshape(lanes, lanes), a.reshape(lanes, lanes).T)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int32, np.int64])
-def test_get_and_put(dtype):
-    @njit
-    def swap(a, i, j):
-        one, other = get(a, i), get(a, j)
-        put(a, i, other)
-        put(a, j, one)
-
-    a = np.arange(5).astype(dtype)
-    swap(a, 1, 4)
-    assert a.tolist() == [0, 4, 2, 3, 1]
-
-
-@pytest.mark.parametrize("wrong", [np.zeros((2, 4), np.float32), np.zeros(8, np.float32)[::2]])
-def test_get_and_put_take_nothing_but_flat_arrays(wrong):
-    for function in (lambda a: get(a, 0), lambda a: put(a, 0, 1)):
-        with pytest.raises(TypingError):
-            njit(function)(wrong)
-
-
-def test_aligned_arrays_begin_on_a_cache_line():
-    place = njit(lambda size: aligned(size).ctypes.data)
-    assert [place(size) % 64 for size in range(1, 2000, 97)] == [0] * 21
-
-
 @pytest.mark.parametrize(
-    "wrong",
-    [np.zeros(64), np.zeros((2, 32), np.float32), np.zeros(64, np.float32)[::2]],
-    ids=["float64", "two axes", "strided"],
+    ("a", "call"),
+    [
+        (np.zeros((2, 4), np.float32), lambda a: get(a, 0)),
+        (np.zeros(8, np.float32)[::2], lambda a: put(a, 0, 1)),
+        (np.zeros(64), lambda a: ONE.store(ONE.load(a, 0, 0, 0), a, 0, 0, 0)),
+        (np.zeros(64, np.float32)[::2], lambda a: ONE.store(ONE.load(a, 0, 0, 0), a, 0, 0, 0)),
+        (np.zeros(64, np.float32), lambda a: ONE.store(TWO.zero(), a, 0, 0, 0)),
+        (np.zeros(64, np.float32), lambda a: TWO.store(TWO.load_pairs(a, 0, 16), a, 0, 16, 0)),
+        (np.zeros(64, np.float32), lambda a: TWO.store(TWO.transpose(TWO.zero()), a, 0, 16, 0)),
+    ],
 )
-def test_other_arrays_are_a_typing_error(wrong):
-    tile = make_tile(1, 1)
-
-    @njit
-    def first(a):
-        tile.store(tile.load(a, 0, 0, 0), a, 0, 0, 0)
-
+def test_other_arrays_and_other_tiles_are_a_typing_error(a, call):
     with pytest.raises(TypingError):
-        first(wrong)
-
-
-def test_another_tile_is_a_typing_error():
-    tile, other = make_tile(1, 1), make_tile(1, 2)
-
-    @njit
-    def mixed(a):
-        tile.store(other.zero(), a, 0, 0, 0)
-
-    with pytest.raises(TypingError):
-        mixed(floats(64))
-
-
-@pytest.mark.parametrize("name", ["load_pairs", "transpose"])
-def test_functions_for_other_tiles_are_a_typing_error(name):
-    tile = make_tile(2, 1)
-
-    @njit
-    def call(a):
-        if name == "transpose":
-            tile.store(tile.transpose(tile.zero()), a, 0, 16, 0)
-        else:
-            tile.store(tile.load_pairs(a, 0, 16), a, 0, 16, 0)
-
-    with pytest.raises(TypingError):
-        call(np.zeros(64, np.float32))
+        njit(call)(a)
 
 
 def test_the_accumulators_stay_in_registers():
@@ -289,23 +137,14 @@ def test_the_accumulators_stay_in_registers():
 
 def test_importing_needs_no_compiler():
     code = "import mnp.kernels.registers as r; r.make_tile(2, 2); print('imported')"
-    env = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
-    assert done.stdout == "imported\n", done.stderr
+    assert run_python(code, NUMBA_DISABLE_JIT="1").stdout == "imported\n"
 
 
 def test_the_size_of_tiles_can_be_forced_to_avx2s_and_is_a_part_of_the_kept_codes_key():
-    code = (
-        "import mnp.kernels.registers as r; from mnp.kernels.tiled import compiling, dense_loops, winograd\n"
-        "print(r.WIDE, dense_loops.LANES, winograd.STRIP, compiling.sources_digest(r.__file__))"
-    )
-    found = []
-    for force in ("0", "1"):
-        env = {**os.environ, "MNP_FORCE_AVX2": force, "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
-        )
-        found.append(done.stdout.split())
+    code = """
+        import mnp.kernels.registers as r; from mnp.kernels.tiled import compiling, dense_loops, winograd
+        print(r.WIDE, dense_loops.LANES, winograd.STRIP, compiling.sources_digest(r.__file__))"""
+    found = [run_python(code, MNP_FORCE_AVX2=force).stdout.split() for force in "01"]
     assert found[1][:3] == ["False", "8", "16"]
     assert found[0][:3] in (["True", "16", "64"], found[1][:3])
     assert (found[0][3] == found[1][3]) == (found[0][0] == "False")

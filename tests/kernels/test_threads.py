@@ -1,11 +1,10 @@
 """Numba's threads where Numba's own layers fail: after a fork, from two Python threads, on a busy machine."""
 
 import os
-import subprocess
-import sys
 
 import numba
 import pytest
+from fresh_python import run_python
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="no threads without compiled loops")
 LAYERS = ("omp", "workqueue")
@@ -63,24 +62,18 @@ with ThreadPoolExecutor(3) as pool:
 """
 
 
-def python(script, **environment):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("script", [IN_A_POOL, IN_A_GRANDCHILD, WHILE_ANOTHER_THREAD_WORKS])
 def test_children_that_were_forked_after_the_first_kernel_answer(script, layer):
-    done = python(WORK + script, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2")
-    assert done.stdout == "True\n", done.stderr
+    done = run_python(WORK + script, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2")
+    assert done.stdout == "True\n"
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_python_threads_get_the_same_numbers(layer):
-    done = python(WORK + FROM_TWO_THREADS, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2")
-    assert done.stdout == "True\n", done.stderr
+    done = run_python(WORK + FROM_TWO_THREADS, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2")
+    assert done.stdout == "True\n"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +82,7 @@ def test_python_threads_get_the_same_numbers(layer):
 )
 def test_threads_spin_for_a_short_time_unless_the_user_says_how_long(asked, count):
     environment = {"OMP_DISPLAY_ENV": "verbose", "NUMBA_THREADING_LAYER": "omp", **asked}
-    done = python(WORK + "work(); print('GOMP_SPINCOUNT' in os.environ)", **environment)
+    done = run_python(WORK + "work(); print('GOMP_SPINCOUNT' in os.environ)", **environment)
     told = [line.split("'")[1] for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
     if not told:
         pytest.skip("not GNU OpenMP")
@@ -99,12 +92,11 @@ def test_threads_spin_for_a_short_time_unless_the_user_says_how_long(asked, coun
 
 @pytest.mark.parametrize("count", ["0", "-2"])
 def test_no_threads_at_all_is_one_line(count):
-    environment = {**os.environ, "NUMBA_NUM_THREADS": count, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "mnp", "check", "mnp.kernels.jitted"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    code = "from mnp.cli import main; raise SystemExit(main(['check', 'mnp.kernels.jitted']))"
+    done = run_python(code, check=False, NUMBA_NUM_THREADS=count)
     assert (done.returncode, done.stderr) == (2, f"mnp: NUMBA_NUM_THREADS is {count}: set it to 1 or more\n")
 
 
 def test_a_threading_layer_that_is_not_installed_is_one_line():
-    done = python(WORK + "work()", NUMBA_THREADING_LAYER="nonsense")
+    done = run_python(WORK + "work()", check=False, NUMBA_THREADING_LAYER="nonsense")
     assert done.stderr.splitlines()[-1].startswith("mnp.errors.MnpError: NUMBA_THREADING_LAYER: ")

@@ -1,27 +1,21 @@
 """Short filters (Winograd) in the tiled tier: against float64, and exact where they promise it."""
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from fresh_python import python_path, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import LAYOUTS, laid_out
+from kernel_cases import LAYOUTS, draw
 from tolerances import TEXTBOOK, assert_close, assert_results_close
 
 from mnp.kernels import jitted, textbook, tiled
-from mnp.kernels.tiled import compiling, parallel, winograd_factors
+from mnp.kernels.tiled import compiling, parallel
 
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
 needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
 LEAST = 128  # squares of outputs from which short filters are used without pooling
-
-
-def draw(rng, shape, coarse=False, layout="C"):
-    values = rng.integers(-2, 3, shape) if coarse else rng.standard_normal(shape)
-    return laid_out(np.asarray(values).astype(np.float32), layout)
 
 
 def enough(height, width, padding):
@@ -65,38 +59,6 @@ def test_plain_convolution(extra, channels, filters, height, width, padding, coa
     np.testing.assert_array_equal(without[1], gradients[1])
     for array, old in zip((x, weight, bias), before, strict=True):
         np.testing.assert_array_equal(array, old)
-
-
-@FEW
-@given(
-    extra=st.integers(0, 3),
-    kernel=st.sampled_from([3, 5]),
-    channels=st.sampled_from([8, 9, 20]),
-    filters=st.sampled_from([1, 4, 6, 13]),
-    rows=st.integers(2, 13),
-    columns=st.integers(2, 21),
-    padding=st.integers(0, 2),
-    coarse=st.booleans(),
-    seed=st.integers(0, 999),
-)
-def test_convolution_with_pooling(extra, kernel, channels, filters, rows, columns, padding, coarse, seed):
-    rng = np.random.default_rng(seed)
-    height, width = (max(1, side + kernel - 1 - 2 * padding) for side in (rows, columns))
-    outputs = height + 2 * padding - kernel + 1, width + 2 * padding - kernel + 1
-    n = -(-512 // ((outputs[0] // 2) * (outputs[1] // 2))) + extra
-    x, weight = (
-        draw(rng, (n, channels, height, width), coarse),
-        draw(rng, (filters, channels, kernel, kernel), coarse),
-    )
-    bias = draw(rng, filters, coarse)
-    z = jitted.conv2d_forward(*wide(x, weight, bias), 1, padding)
-    expected, winner = jitted.maxpool2d_forward(z, 2, 2)
-    y, won = tiled.conv2d_maxpool2d_forward(x, weight, bias, 1, padding, 2, 2)
-    assert_close(y, expected.astype(np.float32), 0 if coarse else TEXTBOOK["float32"], "y")
-    if coarse:  # many ties, and each goes to the first
-        np.testing.assert_array_equal(won, winner)
-    else:
-        assert (won != winner).mean() < 1e-3  # two pixels may differ by less than a rounding
 
 
 @needs_tiles
@@ -151,44 +113,6 @@ def test_equal_pixels_leave_the_window_to_its_first():
         assert not tiled.conv2d_maxpool2d_forward(x, weight, bias, 1, 0, 2, 2)[1].any()
 
 
-def test_bits_do_not_depend_on_the_threads():
-    code = "import test_tiled_convolution as t, sys; sys.stdout.buffer.write(t.digest())"
-    digests = set()
-    for threads in (1, 2, 4):
-        env = {**os.environ, "NUMBA_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=True)
-        digests.add(done.stdout)
-    assert len(digests) == 1
-
-
-def digest():
-    """All bits of a convolution of VGG's kind, and of the LeNet's second."""
-    rng = np.random.default_rng(5)
-    x, weight, bias = draw(rng, (9, 16, 16, 16)), draw(rng, (32, 16, 3, 3)), draw(rng, 32)
-    dy = draw(rng, (9, 32, 16, 16))
-    results = [tiled.conv2d_forward(x, weight, bias, 1, 1), *tiled.conv2d_backward(dy, x, weight, 1, 1)]
-    x, weight, bias = draw(rng, (40, 20, 12, 12)), draw(rng, (52, 20, 5, 5)), draw(rng, 52)
-    results += tiled.conv2d_maxpool2d_forward(x, weight, bias, 1, 0, 2, 2)
-    return b"".join(a.tobytes() for a in results)
-
-
-@pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize("turned", [False, True])
-@needs_tiles
-def test_factors_by_their_definition(kernel, turned):
-    """With one filter and one channel, plane (a, b) is the product of the two axes' sums."""
-    g = np.random.default_rng(6).standard_normal((kernel, kernel)).astype(np.float32)
-    factors = np.zeros(winograd_factors.factors_size(1, 1, kernel), np.float32)
-    winograd_factors.make_factors(1, g.reshape(-1).copy(), 1, 1, kernel, int(turned), factors)
-    three = [[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]
-    if kernel == 5:
-        three = [[*row, 0, 0] for row in three]
-        three = [three[0], [0, 0, 0, 1, 0], three[1], [0, 0, 0, 1, 1], three[2], three[3], [0, 0, 0, 0, 1]]
-    axis = np.array(three)
-    expected = axis @ (g[::-1, ::-1] if turned else g) @ axis.T
-    np.testing.assert_allclose(factors[: 64 * expected.size : 64], expected.ravel(), atol=1e-6)
-
-
 @needs_tiles
 def test_functions_of_one_name_in_two_modules_are_two_functions(tmp_path):
     """Their machine code once went into one file; a process then ran one module's code for the other's."""
@@ -198,22 +122,22 @@ def test_functions_of_one_name_in_two_modules_are_two_functions(tmp_path):
             "@shared(FLOATS)\n"
             f"def fill(index, y): y[index] = {value}\n"
         )
-    code = (
-        "import numpy as np, one, two; y = np.zeros(1, np.float32)\n"
-        "one.fill(1, y); print(y[0]); two.fill(1, y); print(y[0])"
-    )
+    code = """
+        import numpy as np, one, two
+        y = np.zeros(1, np.float32)
+        for module in (one, two):
+            module.fill(1, y)
+            print(y[0])"""
     cache = tmp_path / "cache"
-    path = os.pathsep.join([str(tmp_path), *sys.path])
-    env = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": path}
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False
-        )
-        assert done.stdout.split() == ["1.0", "2.0"], done.stderr
+
+    def filled():
+        path = os.pathsep.join([str(tmp_path), python_path()])
+        return run_python(code, NUMBA_CACHE_DIR=str(cache), PYTHONPATH=path).stdout.split()
+
+    assert filled() == filled() == ["1.0", "2.0"]
     names = [path.name for path in cache.rglob("*.nbi") if "fill" in path.name]
     digests = [compiling.sources_digest(tmp_path / f"{module}.py")[:16] for module in ("one", "two")]
     assert len(names) == 4 and all(sum(d in name for name in names) == 2 for d in digests)
     # A file that is not of this tier changes: its kept code is another's now, though its loop is not its own.
     (tmp_path / "two.py").write_text((tmp_path / "two.py").read_text().replace("= 2", "= 3"))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
-    assert done.stdout.split() == ["1.0", "3.0"], done.stderr
+    assert filled() == ["1.0", "3.0"]

@@ -8,11 +8,9 @@ import error_bounds
 import numpy as np
 import pytest
 
+from mnp.errors import MnpError
 from mnp.kernels import jitted, textbook, tiled
-from mnp.kernels.shapes import ShapeError
 from mnp.kernels.tiled import convolution, pooled, support
-from mnp.sparse import loops, tiled_loops, to_csr
-from mnp.sparse.layers import flat_images
 from mnp.verify import reference
 
 needs_tiles = pytest.mark.skipif(not tiled.available(), reason="no vector instructions, or no compiler")
@@ -30,10 +28,9 @@ def no_fallback(monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("not run by tiles")
 
-    for name in ("conv2d_forward", "conv2d_backward", "maxpool2d_forward", "maxpool2d_backward"):
-        monkeypatch.setattr(jitted, name, fail)
-    for name in ("dense_forward", "dense_backward", "maxout_forward", "maxout_backward"):
-        monkeypatch.setattr(jitted, name, fail)
+    for kernel in ("conv2d", "maxpool2d", "dense", "maxout"):
+        for way in ("forward", "backward"):
+            monkeypatch.setattr(jitted, f"{kernel}_{way}", fail)
     for module in (convolution, pooled):  # these give way to plain tiles where they find an infinite number
         short_filters = module.short_filters
 
@@ -46,9 +43,7 @@ def no_fallback(monkeypatch):
 
 def within(kernel, args, near=0):
     """Run a kernel and hold its outputs to the bounds; winners must be the definition's."""
-    returned = getattr(tiled, kernel)(**args)
-    returned = returned if isinstance(returned, tuple) else (returned,)
-    got = dict(zip(reference.OUTPUTS[kernel], returned, strict=True))
+    got = reference.named(kernel, getattr(tiled, kernel)(**args))
     expected, limits = reference.call(kernel, args), error_bounds.bounds(kernel, args, near)
     for name, limit in limits.items():
         assert got[name].dtype == np.float32 and got[name].shape == expected[name].shape
@@ -203,30 +198,6 @@ def test_winners_that_no_window_has_are_refused_and_others_are_taken_as_they_are
     assert support.bytes_of(np.array([255, 256]), 300) is None  # no byte holds it
 
 
-@pytest.mark.parametrize("n, inputs, outputs, k", [(40, 20, 6, 1), (33, 9, 8, 4), (3, 5, 2, 1)])
-def test_sparse_dense(n, inputs, outputs, k):
-    rng = np.random.default_rng(n)
-    csr = to_csr(floats(rng, outputs, inputs) * (rng.random((outputs, inputs)) < 0.4))
-    args = floats(rng, n, inputs), csr.values, csr.columns.view(np.uint32), csr.starts.view(np.uint32)
-    bias = floats(rng, outputs)
-    expected = loops.dense(*args, bias, k)
-    np.testing.assert_allclose(tiled_loops.dense(*args, bias, k), expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("size, stride", [(1, 1), (2, 2), (3, 1)])
-@pytest.mark.parametrize("side", [7, 14])
-def test_sparse_convolution(size, stride, side):
-    rng = np.random.default_rng(size)
-    csr = to_csr(floats(rng, 5, 18) * (rng.random((5, 18)) < 0.5))
-    frames, high, line = flat_images(floats(rng, 3, 2, side, side), 1, 0)
-    c, inside = np.divmod(csr.columns.astype(np.int64), 9)
-    below, aside = np.divmod(inside, 3)
-    offsets = ((c * high + below) * line + aside).astype(np.uint32)
-    args = (frames, csr.values, offsets, csr.starts.view(np.uint32), floats(rng, 5), line, side - 2, side - 2)
-    expected = loops.conv(*args, size, stride)
-    np.testing.assert_allclose(tiled_loops.conv(*args, size, stride), expected, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("kernel", ["conv2d_maxpool2d", "dense_maxout"])
 def test_float64_and_other_strides_run_as_the_definition(kernel):
     rng = np.random.default_rng(6)
@@ -260,26 +231,29 @@ def test_float64_and_other_strides_run_as_the_definition(kernel):
             np.testing.assert_allclose(array, expected[name], rtol=1e-5, atol=1e-5)
 
 
-def test_shapes_that_do_not_fit_are_refused_by_name():
-    ones = np.ones((2, 3, 6, 6), np.float32)
-    weight, bias = np.ones((4, 3, 3, 3), np.float32), np.ones(4, np.float32)
-    with pytest.raises(ShapeError):
-        tiled.conv2d_forward(ones, weight[:, :2], bias, 1, 0)
-    with pytest.raises(ShapeError):
-        tiled.conv2d_forward(ones[:, :, :2], weight, bias, 1, 0)
-    with pytest.raises(ShapeError):
-        tiled.conv2d_forward(ones[0], weight, bias, 1, 0)
-    with pytest.raises(ShapeError):
-        tiled.conv2d_maxpool2d_forward(ones, weight[:, :2], bias, 1, 0, 2, 2)
-    with pytest.raises(ShapeError):
-        tiled.conv2d_maxpool2d_backward(ones, np.zeros(ones.shape, np.uint8), ones, weight, 1, 0, 2, 2)
-    x, units = np.ones((2, 20), np.float32), np.ones((2, 3, 20), np.float32)
-    with pytest.raises(ShapeError):
-        tiled.dense_maxout_forward(x[:, :19], units, np.ones((2, 3), np.float32))
-    with pytest.raises(ShapeError):
-        tiled.sgd_step((x,), (units,), (x,), (None,), 0.1, 0.9, 0.0)
-    with pytest.raises(ValueError, match="mask"):
-        tiled.sgd_step((x,), (x,), (x.copy(),), (np.ones(3, bool),), 0.1, 0.9, 0.0)
+def test_shapes_that_do_not_fit_are_refused():
+    ones, weight, bias = (
+        np.ones((2, 3, 6, 6), np.float32),
+        np.ones((4, 3, 3, 3), np.float32),
+        np.ones(4, "f4"),
+    )
+    x, units, unit_bias = np.ones((2, 20), np.float32), np.ones((2, 3, 20), np.float32), np.ones((2, 3), "f4")
+    pool = 1, 0, 2, 2
+    for wrong in (
+        lambda: tiled.conv2d_forward(ones, weight[:, :2], bias, 1, 0),
+        lambda: tiled.conv2d_forward(ones[:, :, :2], weight, bias, 1, 0),
+        lambda: tiled.conv2d_forward(ones[0], weight, bias, 1, 0),
+        lambda: tiled.conv2d_maxpool2d_forward(ones, weight[:, :2], bias, *pool),
+        lambda: tiled.conv2d_maxpool2d_backward(ones, np.zeros(ones.shape, np.uint8), ones, weight, *pool),
+        lambda: tiled.dense_maxout_forward(x[:, :19], units, unit_bias),
+        lambda: tiled.dense_maxout_forward(x, units, unit_bias, True, np.ones((2, 2, 2), bool), 0.5),
+        lambda: tiled.dense_maxout_forward(x, units, unit_bias, True, np.ones((2, 2, 3), bool), 1.0),
+        lambda: tiled.sgd_step((x,), (units,), (x,), (None,), 0.1, 0.9, 0.0),
+        lambda: tiled.sgd_step((x, weight), (x,), (x,), (None,), 0.1, 0.9, 0.0),
+        lambda: tiled.sgd_step((x,), (x,), (x.copy(),), (np.ones(3, bool),), 0.1, 0.9, 0.0),
+    ):
+        with pytest.raises(MnpError):
+            wrong()
 
 
 def test_plain_dense_layers_of_float64_run_as_in_jitted():
@@ -288,9 +262,6 @@ def test_plain_dense_layers_of_float64_run_as_in_jitted():
     np.testing.assert_array_equal(tiled.dense_forward(x, weight, bias), jitted.dense_forward(x, weight, bias))
     for a, b in zip(tiled.dense_backward(dy, x, weight), jitted.dense_backward(dy, x, weight), strict=True):
         np.testing.assert_array_equal(a, b)
-    x, weight = floats(rng, 2, 20), floats(rng, 5, 20)
-    with pytest.raises(ShapeError):
-        tiled.sgd_step((x, weight), (x,), (x,), (None,), 0.1, 0.9, 0.0)
 
 
 def test_relu_keeps_nan(monkeypatch):

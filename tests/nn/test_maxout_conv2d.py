@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import load_network, save_network
 from mnp.nn import Conv2d, Dense, Flatten, MaxoutConv2d, MaxPool2d, Network, lenet5, loss_and_grads
 from mnp.nn.training import evaluate, fit
 from mnp.pruning import (
@@ -16,7 +15,6 @@ from mnp.pruning import (
     prune_neurons,
     prune_round,
     rank_neurons,
-    remove_dead_units,
     winners,
     without_maxout,
 )
@@ -123,22 +121,6 @@ def test_sizes_and_the_network_without_maxout():
     plain = Network.from_architecture(without_maxout(net), backend="textbook")
     assert plain["conv1"].out_channels == 12 and plain["fc2"].in_features == 48
     assert plain.output_shapes((2, 7, 7))["fc2"] == (3,)
-
-
-def test_units_without_outgoing_weights_are_removed():
-    net, x = network(), images()
-    net["fc2"].params["weight"][:, 4:8] = 0  # all pixels of unit 1
-    small = remove_dead_units(net)
-    assert small["conv1"].units == 3
-    np.testing.assert_allclose(small.forward(x), net.forward(x), rtol=1e-5, atol=1e-6)
-
-
-def test_saved_and_loaded(tmp_path):
-    net = network()
-    save_network(tmp_path / "net.npz", net)
-    loaded = load_network(tmp_path / "net.npz", "textbook")
-    assert loaded.architecture() == net.architecture()
-    np.testing.assert_array_equal(loaded.forward(images()), net.forward(images()))
 
 
 def test_lenet_with_maxout_everywhere_learns_and_shrinks_in_all_layers():

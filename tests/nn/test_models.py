@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from one_line import one_line
 
 from mnp.errors import MnpError
 from mnp.kernels import textbook
@@ -17,11 +18,6 @@ def test_lenet5_parameters_at_the_papers_size():
     assert round(100 * (without - sizes[1]) / without, 1) == 73.9
     assert round(100 * (sizes[4] - sizes[1]) / sizes[4], 1) == 73.6
     assert sizes[4] - sizes[3] == sizes[3] - sizes[2] == sizes[2] - sizes[1] == 512 * 801
-
-
-def test_lenet5_parameters_of_the_authors_network():
-    sizes = [lenet5(20, 52, 64, k, **T).count_params() for k in (4, 3, 2, 1)]
-    assert sizes == [240_470, 187_158, 133_846, 80_534]
 
 
 def test_lenet5_layers():
@@ -48,13 +44,6 @@ def test_one_seed_gives_one_network():
     assert lenet5(2, 3, 4, 2, dtype=np.float64, **T).dtype == np.float64
 
 
-def test_lenet5_runs():
-    x = np.random.Generator(np.random.PCG64(0)).random((2, 1, 28, 28), dtype=np.float32)
-    for options in ({}, {"maxout": False}):
-        net = lenet5(2, 3, 4, 2, rng=1, **options, **T)
-        assert net.forward(x).shape == (2, 10)
-
-
 def test_dense_net():
     net = mlp((6, 5), 3, classes=4, image_size=8, rng=0, **T)
     assert list(net.layers) == ["flatten", "fc1", "fc2", "fc3"]
@@ -62,21 +51,6 @@ def test_dense_net():
     assert net.forward(np.ones((2, 1, 8, 8), np.float32)).shape == (2, 4)
     plain = mlp((6, 5), 3, classes=4, image_size=8, maxout=False, **T)
     assert plain.count_params() == 65 * 18 + 19 * 15 + 16 * 4
-
-
-def test_vgg16_has_exactly_the_published_parameters():
-    """Counted from the arrays; they are zeros that no memory was ever given to."""
-    assert vgg16(maxout=False, **T).count_params() == 138_357_544
-    assert vgg16(maxout=False, classes=2622, **T).count_params() == 145_002_878
-    assert vgg16(maxout=["fc6"], classes=2622, **T).count_params() == 132_419_966
-
-
-def test_vgg16_with_fc6_pruned_is_the_papers_second_number():
-    """fc6 of 1024 neurons, fc7 still of 4096: -61.8 % against the network without maxout."""
-    net = vgg16(maxout=["fc6"], classes=2622, **T)
-    pruned = net.replace("fc6", [("fc6", Dense(25_088, 1024, **T))])
-    assert pruned.count_params() == 55_346_558
-    assert round(100 * (145_002_878 - 55_346_558) / 145_002_878, 1) == 61.8
 
 
 def test_vgg16_scaled():
@@ -122,6 +96,5 @@ def test_units_of():
     ],
 )
 def test_sizes_that_make_no_network_are_one_line(wrong):
-    with pytest.raises(MnpError) as caught:
+    with one_line():
         wrong()
-    assert "\n" not in str(caught.value)

@@ -5,6 +5,8 @@ import json
 import fused_by_hand
 import numpy as np
 import pytest
+from numpy.random import default_rng
+from one_line import one_line
 
 from mnp.errors import MnpError
 from mnp.kernels import ShapeError, textbook
@@ -22,15 +24,12 @@ from mnp.nn import (
     loss_and_grads,
 )
 from mnp.pruning import apply_masks
-
-
-def generator(seed=0):
-    return np.random.Generator(np.random.PCG64(seed))
+from mnp.verify.gradcheck import numerical_gradient
 
 
 def small(backend=textbook, dtype=np.float64, seed=0):
     """A LeNet in little, with every kind of layer that it has, and a layer more."""
-    rest = {"rng": generator(seed), "dtype": dtype, "backend": backend}
+    rest = {"rng": default_rng(seed), "dtype": dtype, "backend": backend}
     net = Network(
         [
             ("conv1", Conv2d(1, 2, 3, padding=1, **rest)),
@@ -48,7 +47,7 @@ def small(backend=textbook, dtype=np.float64, seed=0):
 
 
 def batch(n=5, dtype=np.float64, seed=1):
-    rng = generator(seed)
+    rng = default_rng(seed)
     return rng.normal(size=(n, 1, 6, 6)).astype(dtype), rng.integers(0, 3, n)
 
 
@@ -59,31 +58,24 @@ def test_gradient_of_a_whole_network(backend):
     x, labels = batch()
 
     def loss():
-        logits = net.forward(x, training=True, rng=generator(4))
+        logits = net.forward(x, training=True, rng=default_rng(4))
         return float(textbook.softmax_cross_entropy(logits, labels)[0])
 
-    found, logits = loss_and_grads(net, x, labels, generator(4))
+    found, logits = loss_and_grads(net, x, labels, default_rng(4))
     assert found == pytest.approx(loss()) and logits.shape == (5, 3)
     dlogits = textbook.softmax_cross_entropy(logits, labels)[1]
     checked = {"x": (x, net.backward(dlogits, need_dx=True))}
     grads = net.grads()
     checked |= {name: (array, grads[name]) for name, array in net.params().items()}
     for name, (array, gradient) in checked.items():
-        numerical = np.empty_like(array)
-        for at in np.ndindex(array.shape):
-            before, step = array[at], 1e-6
-            array[at] = before + step
-            above = loss()
-            array[at] = before - step
-            numerical[at] = (above - loss()) / (2 * step)
-            array[at] = before
+        numerical = numerical_gradient(loss, array)
         np.testing.assert_allclose(gradient, numerical, atol=1e-8, rtol=1e-5, err_msg=name)
 
 
 def test_fused_steps_give_the_plain_outputs_caches_and_gradients():
     plain, fused = small(textbook), small(fused_by_hand.make())
     x, labels = batch()
-    results = [loss_and_grads(net, x, labels, generator(2)) for net in (plain, fused)]
+    results = [loss_and_grads(net, x, labels, default_rng(2)) for net in (plain, fused)]
     np.testing.assert_allclose(results[0][1], results[1][1])
     assert fused.backend.calls["conv2d_maxpool2d_forward"] == 1
     assert fused.backend.calls["conv2d_maxpool2d_backward"] == 1
@@ -105,7 +97,7 @@ def test_backward_leaves_the_images_gradient_out_unless_asked():
         net = small(backend)
         x, _ = batch()
         dlogits = np.ones((5, 3))
-        net.forward(x, training=True, rng=generator())
+        net.forward(x, training=True, rng=default_rng(0))
         assert net.backward(dlogits) is None
         assert net.backward(dlogits, need_dx=True).shape == x.shape
 
@@ -127,7 +119,7 @@ def test_state_has_pytorchs_names_and_comes_back():
     assert list(net.params())[:3] == ["conv1.weight", "conv1.bias", "conv2.weight"]
     assert list(net.buffers()) == ["bn2.running_mean", "bn2.running_var"]
     assert net.state_dict().keys() == net.params().keys() | net.buffers().keys()
-    net.forward(batch()[0], training=True, rng=generator())  # moves the running statistics
+    net.forward(batch()[0], training=True, rng=default_rng(0))  # moves the running statistics
     own = other.state_dict()
     other.load_state_dict(net.state_dict())
     for name, array in net.state_dict().items():
@@ -156,14 +148,13 @@ def test_a_state_that_does_not_fit_changes_nothing():
 
 def test_architecture_and_state_rebuild_the_network():
     net = small()
-    net.set_masks({"fc4.weight": generator().random((3, 4)) < 0.5})
+    net.set_masks({"fc4.weight": default_rng(0).random((3, 4)) < 0.5})
     written = json.dumps(net.architecture())
     again = Network.from_architecture(json.loads(written), net.state_dict(), net.masks(), backend=textbook)
     assert repr(again) == repr(net) and again.dtype == np.float64
     x, _ = batch()
     np.testing.assert_array_equal(again.forward(x), net.forward(x))
     np.testing.assert_array_equal(again.masks()["fc4.weight"], net.masks()["fc4.weight"])
-    assert not Network.from_architecture(net.architecture(), backend="textbook").params()["fc4.weight"].any()
 
 
 @pytest.mark.parametrize(
@@ -171,18 +162,15 @@ def test_architecture_and_state_rebuild_the_network():
     [
         {"name": "fc", "type": "Convolution"},
         {"name": "fc", "type": ["Dense"]},
-        {"name": "fc", "type": "Dense"},
         {"name": "fc", "type": "Dense", "in_features": 3, "out_features": 0},
         {"name": "fc", "type": "Dense", "in_features": 3, "out_features": 2, "colour": "red"},
         {"type": "Dense", "in_features": 3, "out_features": 2},
-        "Dense",
         7,
     ],
 )
 def test_an_entry_that_describes_no_layer_is_one_line(entry):
-    with pytest.raises(MnpError, match="architecture entry 0") as caught:
+    with one_line("architecture entry 0"):
         Network.from_architecture([entry], backend=textbook)
-    assert "\n" not in str(caught.value)
 
 
 def test_with_kernels_shares_arrays_and_copy_does_not():
@@ -195,7 +183,7 @@ def test_with_kernels_shares_arrays_and_copy_does_not():
     assert same.params()["fc4.weight"].sum() == 1.5 and same.masks()["fc4.weight"].sum() == 3
     assert other.params()["fc4.weight"].sum() != 1.5 and other.masks()["fc4.weight"].all()
     x, labels = batch()
-    loss_and_grads(same, x, labels, generator())
+    loss_and_grads(same, x, labels, default_rng(0))
     assert not net.grads() and same.grads()
     # Running statistics are shared, too.
     np.testing.assert_array_equal(net["bn2"].buffers["running_mean"], same["bn2"].buffers["running_mean"])
@@ -216,7 +204,7 @@ def test_replace_gives_a_new_network():
 
 def test_masks_zero_what_they_prune():
     net = small()
-    mask = generator().random((4, 3, 12)) < 0.3
+    mask = default_rng(0).random((4, 3, 12)) < 0.3
     net.set_masks({"fc3.weight": mask})
     weight = net.params()["fc3.weight"]
     assert not weight[~mask].any() and weight[mask].all() and net["fc3"].masks["weight"].sum() == mask.sum()
@@ -232,6 +220,9 @@ def test_masks_zero_what_they_prune():
             net.set_masks(wrong)
 
 
+RELU = ReLU(backend=textbook)
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
@@ -241,6 +232,7 @@ def test_masks_zero_what_they_prune():
         ([(3, ReLU(backend=textbook))], "without a dot"),
         ([("fc", textbook)], "give a Layer object"),
         ([("a", ReLU(backend=textbook)), ("a", ReLU(backend=textbook))], "'a' is used twice"),
+        ([("a", RELU), ("b", RELU)], "used twice"),
     ],
 )
 def test_a_list_that_makes_no_network_is_one_line(layers, message):
@@ -285,7 +277,7 @@ def test_summary_is_a_table_of_what_count_params_counts():
 
 def test_folded_batchnorm_gives_the_same_outputs():
     net = small()
-    rng = generator(3)
+    rng = default_rng(3)
     for array in net["bn2"].params.values():
         array[:] = rng.normal(1, 0.5, array.shape)
     net.forward(batch(20)[0], training=True, rng=rng)
@@ -301,12 +293,6 @@ def test_folded_batchnorm_gives_the_same_outputs():
     # A normalisation after anything else stays.
     other = Network([("pool", MaxPool2d(2, backend=textbook)), ("bn", BatchNorm2d(1, backend=textbook))])
     assert list(fold_batchnorm(other).layers) == ["pool", "bn"]
-
-
-def test_a_layer_used_twice_is_refused():
-    relu = ReLU(backend=textbook)
-    with pytest.raises(MnpError, match="used twice"):
-        Network([("a", relu), ("b", relu)])
 
 
 def test_masks_are_copies_and_none_is_no_mask():

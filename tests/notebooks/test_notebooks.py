@@ -205,19 +205,6 @@ def test_masks_are_shown_as_numbers_and_of_a_large_answer_its_beginning(capsys):
     assert "(40,), beginning with [1. 1. 1. 1. 1. 1.]" in capsys.readouterr().out
 
 
-def test_lines_are_chosen_by_the_share_of_the_removed_neuron():
-    z = np.random.default_rng(1).normal(size=(6, 1, 3))  # 6 images, a unit of 3 neurons
-    removed, counts, t = np.array([1]), np.array([[40, 20, 40]]), np.linspace(-0.5, 1.5, 201)
-    shares = {}
-    for a, b in np.ndindex(6, 6):
-        won = (z[a, 0] + t[:, None] * (z[b, 0] - z[a, 0])).argmax(axis=1)
-        shares[a, b] = np.bincount(won, minlength=3) / len(t)
-    typical, striking = helpers.choose_lines(z, removed, counts, t)
-    several = {pair: share[1] for pair, share in shares.items() if (share > 0.1).all()}
-    assert typical[:2] == min(several, key=lambda pair: abs(several[pair] - 0.2))
-    assert striking[:2] == max(several, key=several.get)
-
-
 def test_a_figure_with_sliders_is_redrawn_and_is_a_figure_without_ipywidgets(monkeypatch):
     ipywidgets = pytest.importorskip("ipywidgets")
     drawn = []

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mnp.errors import MnpError
 from mnp.pruning import neurons
@@ -71,29 +69,6 @@ def test_take_neurons_by_hand():
     assert b.tolist() == [[0, 20], [40, 50]]
     assert w.dtype == weight.dtype and b.dtype == bias.dtype
     assert not np.shares_memory(w, weight) and not np.shares_memory(b, bias)
-
-
-def test_take_neurons_works_on_masks():
-    mask = np.array([[[True, False], [False, True]]])
-    w, b = neurons.take_neurons(mask, np.array([[True, False]]), np.array([[1]]))
-    assert w.dtype == bool and w.tolist() == [[[False, True]]] and b.tolist() == [[False]]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.data(), st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.booleans())
-def test_take_neurons_follows_its_formula(data, units, k, width, fortran):
-    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-    weight, bias = rng.normal(size=(units, k, width)), rng.normal(size=(units, k))
-    if fortran:
-        weight, bias = np.asfortranarray(weight), np.asfortranarray(bias)
-    n_keep = data.draw(st.integers(1, k))
-    keep = neurons.keep_top(np.argsort(rng.random((units, k)), axis=1), n_keep)
-    w, b = neurons.take_neurons(weight, bias, keep)
-    assert w.shape == (units, n_keep, width) and b.shape == (units, n_keep)
-    for u in range(units):
-        for m in range(n_keep):
-            assert np.array_equal(w[u, m], weight[u, keep[u, m]])
-            assert b[u, m] == bias[u, keep[u, m]]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from mnp.pruning import (
     prune_neurons,
     rank_neurons,
     weight_names,
-    win_counts,
     winners,
     wins_lost,
 )
@@ -54,16 +53,6 @@ def maxout_nets(draw, least_k=2):
         ]
     )
     return fill(net, rng), integers(rng, draw(st.integers(1, 12)), width), rng
-
-
-@FAST
-@given(SEEDS, st.integers(1, 9), st.integers(1, 4), st.integers(1, 5), st.integers(0, 9))
-def test_a_row_of_counts_sums_to_n_and_batches_add(seed, n, units, k, cut):
-    winner = np.random.default_rng(seed).integers(0, k, (n, units))
-    counts = win_counts(winner, k)
-    assert counts.shape == (units, k) and (counts.sum(axis=1) == n).all()
-    cut = min(cut, n)
-    assert np.array_equal(win_counts(winner[:cut], k) + win_counts(winner[cut:], k), counts)
 
 
 @FAST

@@ -63,24 +63,6 @@ def test_winners_are_those_of_the_raw_values():
     assert (z.max(axis=2) < 0).any(), "the example must contain a unit that the ReLU silences"
 
 
-def test_counts_of_batches_add_up():
-    net, x = small_net(), images(25)
-    counts = collect_win_counts(net, "fc1", x)
-    assert counts.shape == (4, 3) and counts.dtype == np.int64
-    assert (counts.sum(axis=1) == 25).all()
-    parts = collect_win_counts(net, "fc1", x[:10]) + collect_win_counts(net, "fc1", x[10:])
-    assert np.array_equal(parts, counts)
-    assert np.array_equal(collect_win_counts(net, "fc1", x, batch_size=1), counts)
-
-
-def test_counting_in_training_mode_is_another_measure():
-    net, x = small_net(), images(200)
-    trained = collect_win_counts(net, "fc1", x, training=True, rng=np.random.default_rng(0))
-    assert (trained.sum(axis=1) == 200).all()
-    # Behind ReLU and dropout, all-zero units are ties that go to neuron 0.
-    assert trained[:, 0].sum() > collect_win_counts(net, "fc1", x)[:, 0].sum()
-
-
 def test_every_measure_by_its_name():
     net, x = small_net(), images(30)
     layer = net["fc1"]
@@ -217,30 +199,7 @@ def test_masks_go_with_the_neurons_that_stay():
     assert not dense.params()["fc1.weight"][~dense.masks()["fc1.weight"]].any()
 
 
-def test_a_pruned_lenet_still_learns():
-    net = lenet5(2, 3, 4, 2, 5, backend=textbook, rng=0, image_size=16, dropout=0.0)
-    rng = np.random.default_rng(0)
-    x, labels = rng.random((6, 1, 16, 16), dtype=np.float32), rng.integers(0, 5, 6)
-    pruned = prune_neurons(net, "fc3", keep_top(rank_neurons(collect_win_counts(net, "fc3", x)), 1))
-    optimizer = SGD(pruned, momentum=0.0, weight_decay=0.0)
-    first, _ = loss_and_grads(pruned, x, labels)
-    optimizer.step(0.05)
-    assert loss_and_grads(pruned, x, labels)[0] < first
-
-
 # Weights.
-
-
-def test_masks_live_in_a_new_network():
-    net = small_net()
-    before = frozen(net)
-    mask = magnitude_mask(net.params()["fc1.weight"], 0.5)
-    masked = apply_masks(net, {"fc1.weight": mask})
-    assert frozen(net) == before and not net.masks()
-    assert np.array_equal(masked.masks()["fc1.weight"], mask)
-    weight = masked.params()["fc1.weight"]
-    assert not weight[~mask].any()
-    assert np.array_equal(weight[mask], net.params()["fc1.weight"][mask])
 
 
 def test_masks_only_shrink_unless_told_otherwise():
@@ -276,20 +235,6 @@ def test_a_wrong_mask_is_explained_and_changes_nothing(name, mask, message):
     masked = apply_masks(net, {"fc2.weight": np.eye(3, 4, dtype=bool)})
     with pytest.raises(MnpError, match=message):
         apply_masks(masked, {name: mask})
-
-
-def test_pruned_weights_stay_exactly_zero_through_momentum_and_decay():
-    net = small_net()
-    optimizer = SGD(net, momentum=0.9, weight_decay=0.1)
-    train_steps(net, optimizer)  # fill the velocity first: it must not carry a weight back
-    masks = {name: magnitude_mask(net.params()[name], 0.5) for name in weight_names(net)}
-    net.set_masks(masks)
-    for _ in range(4):
-        train_steps(net, optimizer, steps=1)
-        for name, mask in masks.items():
-            assert not net.params()[name][~mask].any()
-            assert not optimizer.velocity[name][~mask].any()
-            assert net.params()[name][mask].all()
 
 
 def test_weight_names_are_the_matrices():

@@ -84,22 +84,6 @@ def test_magnitude_mask_has_the_exact_count_and_the_largest(weight, sparsity):
     assert sorted(by_definition) == np.flatnonzero(mask.ravel()).tolist()
 
 
-@settings(max_examples=60, deadline=None)
-@given(SMALL, st.lists(st.floats(0, 0.9), min_size=2, max_size=4), st.integers(0, 99))
-def test_masks_only_shrink(weight, sparsities, seed):
-    rng = np.random.default_rng(seed)
-    mask = np.ones(weight.shape, dtype=bool)
-    for sparsity in sparsities:  # in any order: a lower sparsity must not bring weights back
-        if np.floor(sparsity * weight.size + 0.5) >= weight.size:
-            continue
-        new = weights.magnitude_mask(weight, sparsity, mask)
-        assert not (new & ~mask).any()
-        assert np.count_nonzero(~new) == max(
-            np.count_nonzero(~mask), checks.count_zeros(sparsity, weight.size)
-        )
-        mask, weight = new, rng.permutation(weight.ravel()).reshape(weight.shape)
-
-
 def test_an_earlier_mask_outranks_any_value():
     weight = np.array([9.0, 1.0, 2.0, 3.0])
     mask = np.array([False, True, True, True])
@@ -217,13 +201,6 @@ def test_splicing_brings_a_weight_back():
     assert mask.tolist() == [True, True, False, False, False]
 
 
-def test_only_splicing_brings_a_weight_back():
-    weight, mask = np.array([9.0, 1.0, 2.0, 3.0]), np.array([False, True, True, True])
-    assert not weights.magnitude_mask(weight, 0.0, mask)[0]
-    assert not weights.global_magnitude_masks({"w": weight}, 0.0, {"w": mask})["w"][0]
-    assert splicing.splice_mask(weight, mask, 0.5, 4.0)[0]
-
-
 def test_splicing_at_its_borders():
     all_in, all_out = np.ones(1, dtype=bool), np.zeros(1, dtype=bool)
     assert splicing.splice_mask(np.array([0.9]), all_in, 0.9, 1.1).tolist() == [True]  # not below lower
@@ -268,9 +245,3 @@ def test_margins_lie_in_0_1(margin):
         splicing.splice_thresholds(np.ones(3), 0.5, margin)
     with pytest.raises(MnpError, match="margin"):
         splicing.splice_thresholds_std(np.ones(3), 0.5, margin)
-
-
-@pytest.mark.parametrize("margin", [-0.1, 1.0, 1.5])
-def test_a_margin_outside_zero_to_one_is_refused(margin):
-    with pytest.raises(MnpError, match="margin"):
-        splicing.splice_thresholds_std(np.array([1.0, -3.0]), factor=1.0, margin=margin)

@@ -40,7 +40,6 @@ SLOW = [
     "test_onnx_nodes",
     "test_oracle",
     "test_torch_steps",
-    "test_kernels_torch",
     "test_registers",
     "test_tiled",
     "test_tiled_convolution",

@@ -71,10 +71,7 @@ def difference(expected, got):
     """max |got - expected| / max |expected|, over what is finite."""
     if isinstance(expected, tuple):
         return max((difference(*pair) for pair in zip(expected, got, strict=True)), default=0.0)
-    expected, got = (
-        np.asarray(expected if got is not None else 0.0),
-        np.asarray(got if got is not None else 0.0),
-    )
+    expected, got = (np.asarray(0.0 if got is None else value) for value in (expected, got))
     finite = np.isfinite(expected) if expected.dtype.kind == "f" else np.zeros(expected.shape, bool)
     scale = np.abs(expected[finite]).max(initial=0.0)
     return float(np.abs(got[finite] - expected[finite]).max() / scale) if scale else 0.0
@@ -165,11 +162,8 @@ def of_onnxruntime():
         "MaxPool, index": index(operator("MaxPool", 2, [1, 1, 4], kernel_shape=[4])),
     }
     remarks = f"export, opset 13: logits differ by {difference(net.forward(images), logits):.1e} in float32"
-    return {
-        "version": onnxruntime.__version__,
-        "ties": ties,
-        "remarks": f"{remarks}; onnx {onnx.__version__}",
-    }
+    remarks = f"{remarks}; onnx {onnx.__version__}"
+    return {"version": onnxruntime.__version__, "ties": ties, "remarks": remarks}
 
 
 def of_tinygrad():
@@ -206,12 +200,8 @@ def measured(framework, words, folder):
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         if done.returncode:
             return {"version": words.split()[0].partition("==")[2], "remarks": last_line(done.stderr)}
-        site = subprocess.run(
-            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+        site = subprocess.run(ask, capture_output=True, text=True, check=True)
         Path(site.stdout.strip(), "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
     command = [python, __file__, "--measure", framework]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -229,12 +219,9 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", metavar="FILE", help="also write the rows to FILE")
     parser.add_argument("--only", metavar="WORD", default="", help="only frameworks whose name contains WORD")
-    parser.add_argument(
-        "--venvs", metavar="DIR", help="keep the environments here (default: a temporary folder)"
-    )
-    parser.add_argument(
-        "--measure", choices=("torch", "jax", "onnxruntime", "tinygrad"), help=argparse.SUPPRESS
-    )
+    parser.add_argument("--venvs", metavar="DIR", help="keep the environments here (default: nowhere)")
+    frameworks = {framework for framework, _ in VERSIONS}
+    parser.add_argument("--measure", choices=frameworks, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.measure:
         print(json.dumps(globals()[f"of_{args.measure}"]()))

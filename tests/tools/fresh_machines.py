@@ -29,18 +29,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a clean machine, its cache and its rights touch; the whole suite runs once for each Python.
-PART = (
-    "test_cli",
-    "experiments/test_checkpoint",
-    "data/test_data_digits",
-    "test_doctests",
-    "kernels/test_kernels_jitted",
-)
+PART = "test_cli experiments/test_checkpoint data/test_data_digits test_doctests kernels/test_kernels_jitted"
+PART = [f"tests/{name}.py" for name in PART.split()]
 # The lowest versions with a wheel for an interpreter, where that is not the lowest that we admit.
 WHEELS = {(3, 12): {"numpy": "1.26.0"}, (3, 13): {"numpy": "2.1.0", "matplotlib": "3.9.2"}}
 WINDOWS = (
@@ -144,17 +138,17 @@ class Matrix:
 
 
 def play(python, folder, downloads, matrix):
-    """The rows of one interpreter, shortest first: yields before the longer ones."""
+    """The rows of one interpreter, shortest first."""
     ask = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
     version = subprocess.run(
         [python, "-c", ask], stdout=subprocess.PIPE, text=True, check=True
     ).stdout.strip()
     short = tuple(int(n) for n in version.split(".")[:2])
     run, test = readme_command("run"), readme_command("test")
-    part = " ".join(f"tests/{name}.py" for name in PART)
+    part = " ".join(PART)
 
-    def machine(name, **more):
-        made = Machine(python, folder / f"{version} {name}".replace(" ", "-"), downloads, **more)
+    def machine(name, replace="-", **more):
+        made = Machine(python, folder / f"{version} {name}".replace(" ", replace), downloads, **more)
         made.version = version
         return made
 
@@ -166,8 +160,7 @@ def play(python, folder, downloads, matrix):
     install = "python3 -m venv .venv && .venv/bin/python -m pip install"
     install += " numpy matplotlib tqdm && .venv/bin/python -m pip install --no-deps ."
     matrix.add(numpy, "no Numba", "run", f"{install} && .venv/bin/mnp run digits")
-    odd = Machine(python, folder / f"{version} wëg mit Lücken – 路径", downloads)
-    odd.version = version
+    odd = machine("wëg mit Lücken – 路径", replace=" ")
     matrix.add(odd, "odd path", "run", run)
     for made in (newest, low):
         if not (made.tree / ".venv").exists():  # the row that installs was not asked for
@@ -176,18 +169,16 @@ def play(python, folder, downloads, matrix):
 
     program = shlex.quote(str(newest.tree / ".venv/bin/python"))
     digits = shlex.join(RUN_DIGITS)
-    tests = " ".join([f"{program} -m pytest", *(f"{newest.tree}/tests/{name}.py" for name in PART)])
+    tests = " ".join([f"{program} -m pytest", *(f"{newest.tree}/{name}" for name in PART)])
     shutil.rmtree(newest.tree / ".git", ignore_errors=True)
     for cache in newest.tree.rglob("__pycache__"):  # nothing that the first run compiled helps the others
         shutil.rmtree(cache, ignore_errors=True)
+    locked, nowhere = read_only(str(newest.tree), str(newest.home)), {"HOME": "/nowhere/at all"}
     conditions = {
-        "read-only": (read_only(str(newest.tree), str(newest.home)), {}),
-        "no home": ((), {"HOME": "/nowhere/at all"}),
+        "read-only": (locked, {}),
+        "no home": ((), nowhere),
         "no network": (["unshare", "--net"], {}),
-        "all at once": (
-            ["unshare", "--net", *read_only(str(newest.tree), str(newest.home))],
-            {"HOME": "/nowhere/at all"},
-        ),
+        "all at once": (["unshare", "--net", *locked], nowhere),
     }
     for name, (within, environment) in conditions.items():
         work = newest.folder / "work" / name.replace(" ", "-")
@@ -196,14 +187,12 @@ def play(python, folder, downloads, matrix):
             print(f"not run: {version} {name}: no right to unshare")
             continue
         matrix.add(newest, name, "run", f"{program} {digits}", cwd=work, within=within, **environment)
-    yield
     matrix.add(low, "lowest", "test, part", f"{test} {part}")
     matrix.add(odd, "odd path", "test, part", f"{test} {part}")
     newest.do(".venv/bin/python -m pip install '.[test]'")
     if unshares():
         matrix.add(newest, name, "test, part", tests, cwd=work, within=within, **environment)
     matrix.add(newest, "as Windows", "test, part", WINDOWS, PYTHONPATH="tests/helpers")
-    yield
     matrix.add(newest, "newest", "test, whole", test)
 
 
@@ -221,9 +210,8 @@ def main():
 
         matrix = Matrix(options.only, keep)
         pythons = [os.path.realpath(shutil.which(p) or p) for p in options.python or [sys.executable]]
-        plays = [play(p, Path(folder), Path(folder) / "downloads", matrix) for p in pythons]
-        for _ in zip_longest(*plays):  # each as far as its next yield, in turn
-            keep(matrix)
+        for python in pythons:
+            play(python, Path(folder), Path(folder) / "downloads", matrix)
     return 1 if any(row["exit"] for row in matrix.rows) else 0
 
 

@@ -4,6 +4,7 @@ Changing bytes alone would test a checksum and little else. Every second file is
 (`fuzz_lies.py`), with checksums that fit.
 """
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -26,7 +27,7 @@ from mnp.verify import export, safetensors_file
 # --- the networks and runs that the seeds are of ------------------------------------------------------
 
 
-def network() -> Network:
+def network():
     """Every kind of layer that has arrays, small, pruned and masked."""
     rng = np.random.default_rng(5)
     make = {"rng": rng, "backend": "textbook"}
@@ -60,7 +61,7 @@ class OneFile(Runner):
         return self.progress_path
 
 
-def tiny_run() -> tuple[OneFile, bytes, bytes]:
+def tiny_run():
     """A prepared run, what it wrote inside round 0 and what it wrote after it."""
     with TemporaryDirectory() as folder:
         out = Path(folder)
@@ -76,7 +77,7 @@ def tiny_run() -> tuple[OneFile, bytes, bytes]:
         return one, progress, one.progress_path.read_bytes()
 
 
-def bytes_of(write) -> bytes:
+def bytes_of(write):
     """What a function writes that is given a path."""
     with TemporaryDirectory() as folder:
         write(Path(folder) / "file")
@@ -104,18 +105,18 @@ def read_progress(one, path):
     return state
 
 
-def can_resume(state) -> bool:
+def can_resume(state):
     """Whether what was resumed can be trained further: the next iteration, as `train_epoch` makes it."""
     state.rng.permutation(4)
     arrays = [*state.net.params().values(), *state.optimizer.velocity.values()]
     return 0 <= state.epoch <= TINY.train.epochs and all(np.isfinite(a).all() for a in arrays)
 
 
-def is_finite(net) -> bool:
+def is_finite(net):
     return all(np.isfinite(a).all() and not a.dtype.hasobject for a in net.state_dict().values())
 
 
-def runs_sparse(net) -> bool:
+def runs_sparse(net):
     """Finite, and the loops, which trust the columns, stay inside their arrays."""
     for layer in net.layers.values():
         if type(layer).__name__ == "SparseDense" and layer.in_features <= 1 << 16:
@@ -123,11 +124,35 @@ def runs_sparse(net) -> bool:
     return is_finite(net)
 
 
-def are_small(arrays) -> bool:
+def are_small(arrays):
     return all(isinstance(a, np.ndarray) and not a.dtype.hasobject for a in arrays.values())
 
 
-def readers(reader) -> dict:
+def is_row(meta):
+    return bool(to_csv([meta["row"]]) and format_table([meta["row"]]))
+
+
+def read_tensors(path):
+    return safetensors_file.from_bytes(path.read_bytes())
+
+
+def read_recipe(path):
+    return registry.read_experiment(path.parent)
+
+
+def is_recipe(e):
+    return to_dict(e) is not None and len(config.digest(e)) == 8
+
+
+def read_seeds(path):
+    return seeds.read_seeds(path.parent)
+
+
+def are_seeds(found):
+    return all(type(s) is int and s >= 0 for s in found)
+
+
+def readers(reader):
     """The readers of this file, by name; `reader` is `fuzz.Reader`."""
     net = network()
     net_file = bytes_of(lambda path: checkpoint.save_network(path, net))
@@ -140,55 +165,23 @@ def readers(reader) -> dict:
     plain_file = bytes_of(lambda path: checkpoint.save_checkpoint(path, plain, {"k": 4}))
     one, progress, step = tiny_run()
     tensors = export.safetensors_bytes(net)
+    recipes = [json.dumps(to_dict(e)).encode() for e in EXPERIMENTS.values()]
+    lying = functools.partial(reader, made=lying_checkpoint)
+
+    def read_state(path):
+        return export.from_state_dict(export.read_state(path), net)
+
     return {
-        "npz": reader(
-            [plain_file, net_file],
-            lambda p: checkpoint.load_checkpoint(p)[0],
-            are_small,
-            made=lying_checkpoint,
-        ),
-        "checkpoint": reader(
-            [net_file], lambda p: checkpoint.load_network(p, "textbook"), is_finite, made=lying_checkpoint
-        ),
-        "sparse": reader(
-            sparse_files,
-            lambda p: file.load_sparse(p, "textbook"),
-            runs_sparse,
-            made=lying_checkpoint,
-        ),
-        "step": reader(
-            [step],
-            lambda p: read_round(one, p),
-            lambda meta: bool(to_csv([meta["row"]]) and format_table([meta["row"]])),
-            made=lying_checkpoint,
-        ),
-        "progress": reader([progress], lambda p: read_progress(one, p), can_resume, made=lying_checkpoint),
-        "safetensors": reader(
-            [tensors],
-            lambda p: safetensors_file.from_bytes(p.read_bytes()),
-            are_small,
-            made=lying_safetensors,
-        ),
-        "state": reader(
-            [tensors],
-            lambda p: export.from_state_dict(export.read_state(p), net),
-            is_finite,
-            made=lying_safetensors,
-            name="file.safetensors",
-        ),
-        "recipe": reader(
-            [json.dumps(to_dict(e)).encode() for e in EXPERIMENTS.values()],
-            lambda p: registry.read_experiment(p.parent),
-            lambda e: to_dict(e) is not None and len(config.digest(e)) == 8,
-            made=lying_json,
-            name=registry.RECIPE,
-        ),
+        "npz": lying([plain_file, net_file], lambda p: checkpoint.load_checkpoint(p)[0], are_small),
+        "checkpoint": lying([net_file], lambda p: checkpoint.load_network(p, "textbook"), is_finite),
+        "sparse": lying(sparse_files, lambda p: file.load_sparse(p, "textbook"), runs_sparse),
+        "step": lying([step], lambda p: read_round(one, p), is_row),
+        "progress": lying([progress], lambda p: read_progress(one, p), can_resume),
+        "safetensors": reader([tensors], read_tensors, are_small, made=lying_safetensors),
+        "state": reader([tensors], read_state, is_finite, made=lying_safetensors, name="file.safetensors"),
+        "recipe": reader(recipes, read_recipe, is_recipe, made=lying_json, name=registry.RECIPE),
         "seeds": reader(
-            [b'{"seeds": [0, 1, 2]}'],
-            lambda p: seeds.read_seeds(p.parent),
-            lambda found: all(type(s) is int and s >= 0 for s in found),
-            made=lying_json,
-            name=registry.SEEDS,
+            [b'{"seeds": [0, 1, 2]}'], read_seeds, are_seeds, made=lying_json, name=registry.SEEDS
         ),
         "cache": cache_reader(reader),
     }

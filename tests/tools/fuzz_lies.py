@@ -11,22 +11,8 @@ import numpy as np
 
 BIG = 1 << 25  # bytes of zeros in a bomb; deflated it is a thousand times smaller
 NUMBERS = [-1, 0, 1, 2, 7, 2**16, 2**31 - 1, 2**31, -(2**31), 2**32, 2**62, 2**63, -(2**63), 2**64, 10**30]
-VALUES = [
-    *NUMBERS,
-    1e308,
-    -0.5,
-    5e-324,
-    float("nan"),
-    float("inf"),
-    None,
-    True,
-    "",
-    "3",
-    "../x",
-    "é\n" * 9,
-    [],
-    {},
-]
+FLOATS = [1e308, -0.5, 5e-324, float("nan"), float("inf")]
+VALUES = [*NUMBERS, *FLOATS, None, True, "", "3", "../x", "é\n" * 9, [], {}]
 SHAPES = [
     "(-1,)",
     "(9223372036854775807, 9)",
@@ -37,6 +23,10 @@ SHAPES = [
     "(2.0,)",
 ]
 DTYPES = ["|O", "<f8", ">f4", "<c16", "|V64", "<U9", "<M8[s]", "|b1", "<i8", "f4,f4", "@", "<f99"]
+
+
+def one_of(values, rng):
+    return values[int(rng.integers(len(values)))]
 
 
 class Payload:
@@ -50,13 +40,13 @@ def lie(value, rng, depth=0):
     """The same JSON value with one thing in it false: a number, a kind, a name, a length."""
     if isinstance(value, dict | list) and value and rng.random() < 0.9:
         keys = list(value) if isinstance(value, dict) else range(len(value))
-        key = keys[int(rng.integers(len(keys)))]
+        key = one_of(keys, rng)
         made = value.copy()
         match int(rng.integers(12)):
             case 0:
                 del made[key]
             case 1 if isinstance(made, dict):
-                made[str(VALUES[int(rng.integers(len(VALUES)))])] = made.pop(key)
+                made[str(one_of(VALUES, rng))] = made.pop(key)
             case 2 if isinstance(made, list):
                 made *= int(rng.integers(2, 50))
             case _:
@@ -64,7 +54,7 @@ def lie(value, rng, depth=0):
         return made
     if depth == 0 or rng.random() < 0.05:
         return json.loads("[" * 400 + "]" * 400)
-    return VALUES[int(rng.integers(len(VALUES)))]
+    return one_of(VALUES, rng)
 
 
 def npy(array) -> bytes:
@@ -93,27 +83,27 @@ def lying_npy(data: bytes, rng, mutated) -> bytes:
         case 2:
             return pickle.dumps(Payload(), protocol=int(rng.integers(0, 6)))
         case 3:
-            shape = SHAPES[int(rng.integers(len(SHAPES)))]
-            return npy_claiming(f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}")
+            return npy_claiming(
+                f"{{'descr': '<f4', 'fortran_order': False, 'shape': {one_of(SHAPES, rng)}, }}"
+            )
         case 4:
-            dtype = DTYPES[int(rng.integers(len(DTYPES)))]
-            return npy_claiming(f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': (2,), }}")
+            return npy_claiming(
+                f"{{'descr': '{one_of(DTYPES, rng)}', 'fortran_order': False, 'shape': (2,), }}"
+            )
         case 5:
             text = ["{" * 150, "9" * 9000 + "**9", "{'descr': " + "(" * 90, "__import__('os')", "", "{1: '\\"]
-            return npy_claiming(text[int(rng.integers(len(text)))])
+            return npy_claiming(one_of(text, rng))
         case 6:
             if array.size and array.dtype.kind in "fiu":
                 bad = [np.nan, np.inf, -np.inf] if array.dtype.kind == "f" else [-1, 2**30, 0]
+                value = np.array(one_of(bad, rng))
                 with np.errstate(all="ignore"):
-                    array.flat[int(rng.integers(array.size))] = np.array(bad[int(rng.integers(3))]).astype(
-                        array.dtype
-                    )
+                    array.flat[int(rng.integers(array.size))] = value.astype(array.dtype)
             return npy(array)
         case _:
             kinds = [np.float64, np.float16, np.int8, np.complex64, np.bool_]
-            return npy(
-                array.reshape(-1)[: int(rng.integers(array.size + 1))].astype(kinds[int(rng.integers(5))])
-            )
+            part = array.reshape(-1)[: int(rng.integers(array.size + 1))]
+            return npy(part.astype(one_of(kinds, rng)))
 
 
 def lying_checkpoint(seed: bytes, rng, mutated) -> bytes:
@@ -170,7 +160,7 @@ def lying_safetensors(seed: bytes, rng, mutated) -> bytes:
         body[at : at + 4] = struct.pack("<f", [float("nan"), float("inf"), -1e38][int(rng.integers(3))])
     if rng.random() < 0.1:
         body = body[: int(rng.integers(len(body)))]
-    claimed = len(text) if rng.random() < 0.9 else NUMBERS[int(rng.integers(len(NUMBERS)))] % 2**64
+    claimed = len(text) if rng.random() < 0.9 else one_of(NUMBERS, rng) % 2**64
     if rng.random() < 0.02:
         return pickle.dumps(Payload())
     return claimed.to_bytes(8, "little") + text + bytes(body)
