@@ -1,18 +1,10 @@
 """Numerical gradients: right on functions whose derivative is known, alarmed by wrong ones."""
 
-import doctest
-
 import numpy as np
 import pytest
 
 from mnp.errors import MnpError
-from mnp.verify import gradcheck
 from mnp.verify.gradcheck import distinct_values, gradient_error, numerical_gradient
-
-
-def test_examples_in_the_docstrings():
-    result = doctest.testmod(gradcheck, optionflags=doctest.NORMALIZE_WHITESPACE)
-    assert result.attempted >= 4 and result.failed == 0
 
 
 def test_known_derivatives_and_x_is_put_back():
