@@ -57,7 +57,7 @@ def _shifted_backward(by):
     return {"dx": _cut(*by), "dweight": dweight}
 
 
-SHIFTS = {
+WAYS = {
     "up and left": (-1, -1),
     "down and right": (1, 1),
     "up": (-1, 0),
@@ -65,7 +65,7 @@ SHIFTS = {
     "left": (0, -1),
     "right": (0, 1),
 }
-SHIFTS = {f"padding off by one: the image lies one pixel too far {way}": by for way, by in SHIFTS.items()}
+SHIFTS = {f"padding off by one: the image lies one pixel too far {way}": by for way, by in WAYS.items()}
 
 
 def _overwritten(dy, x, weight, stride, padding):

@@ -12,7 +12,7 @@ def _softmax(logits, axis=1):
     return exps / exps.sum(axis=axis, keepdims=True)
 
 
-def _by_softmax(outputs, shift=lambda logits: logits.max(axis=1, keepdims=True), eps=0.0):
+def _by_softmax(shift=lambda logits: logits.max(axis=1, keepdims=True), eps=0.0):
     """The loss as the logarithm of the softmax, which may be zero: `shift` is taken off, `eps` added."""
 
     def probabilities(logits):
@@ -25,7 +25,11 @@ def _by_softmax(outputs, shift=lambda logits: logits.max(axis=1, keepdims=True),
     def dlogits(logits, labels):
         return (probabilities(logits) - _targets(logits, labels)) / len(labels)
 
-    return {"loss": loss, "dlogits": dlogits} if outputs is BOTH else {"loss": loss}
+    return {"loss": loss, "dlogits": dlogits}
+
+
+def _loss_plus(eps):
+    return {"loss": _by_softmax(eps=eps)["loss"]}
 
 
 def _whole_columns(logits, labels):
@@ -43,16 +47,16 @@ def _batch(logits):
     return len(logits)
 
 
-LOSS, BOTH = ("loss",), ("loss", "dlogits")
+BOTH = ("loss", "dlogits")
 SOFTMAX = {
     "loss and dlogits summed over the batch: a sum where a mean is agreed": scaled(_batch, *BOTH),
     "dlogits not divided by the batch size: a sum where a mean is agreed": scaled(_batch, "dlogits"),
     "loss summed over the batch: a sum where a mean is agreed": scaled(_batch, "loss"),
-    "the row's maximum is not taken off: exp overflows": _by_softmax(BOTH, lambda logits: 0.0),
-    "logarithm of a probability that has become zero: use logits - log(sum(exp(logits)))": _by_softmax(LOSS),
-    "the batch's largest score taken off instead of the row's": _by_softmax(BOTH, np.max),
+    "the row's maximum is not taken off: exp overflows": _by_softmax(lambda logits: 0.0),
+    "logarithm of a probability that has become zero: use logits - log(sum(exp(logits)))": _loss_plus(0.0),
+    "the batch's largest score taken off instead of the row's": _by_softmax(np.max),
     **{
-        f"{eps:g} added inside the logarithm: use logits - log(sum(exp(logits)))": _by_softmax(LOSS, eps=eps)
+        f"{eps:g} added inside the logarithm: use logits - log(sum(exp(logits)))": _loss_plus(eps)
         for eps in (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15)
     },
     "dlogits[:, labels] -= 1 reaches all rows: dlogits[np.arange(N), labels] one of each": {
