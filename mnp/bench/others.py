@@ -42,13 +42,13 @@ class JaxOps:
     """Images as (N, H, W, C), which XLA's convolutions on a CPU prefer."""
 
     def __init__(self, key=None):
-        self.key = key
+        import jax
+
+        self.jax, self.key = jax, key
 
     def convolve(self, x, weight, bias, stride, padding):
-        from jax import lax
-
-        sides, kinds = [(padding, padding)] * 2, ("NHWC", "OIHW", "NHWC")
-        return lax.conv_general_dilated(x, weight, (stride, stride), sides, None, None, kinds) + bias
+        how = (stride, stride), [(padding, padding)] * 2, None, None, ("NHWC", "OIHW", "NHWC")
+        return self.jax.lax.conv_general_dilated(x, weight, *how) + bias
 
     def pool(self, x, size):
         n, h, w, channels = x.shape  # the gradient of lax.reduce_window takes 15 times as long
@@ -65,15 +65,11 @@ class JaxOps:
         return x @ weight.T + bias
 
     def relu(self, x):
-        from jax import nn
-
-        return nn.relu(x)
+        return self.jax.nn.relu(x)
 
     def dropout(self, x, p):
-        import jax
-
-        self.key, key = jax.random.split(self.key)
-        return x * jax.random.bernoulli(key, 1 - p, x.shape) / (1 - p)
+        self.key, key = self.jax.random.split(self.key)
+        return x * self.jax.random.bernoulli(key, 1 - p, x.shape) / (1 - p)
 
     def flatten(self, x):
         return x.transpose(0, 3, 1, 2).reshape(len(x), -1)

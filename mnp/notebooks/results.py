@@ -299,8 +299,11 @@ def records_table(records):
 
 def accuracies(results):
     """[(row, mean accuracy, mean standard error)] per round; the means are over the seeds."""
+    rounds = {}
+    for row in results["rows"]:
+        rounds.setdefault(row["step"], []).append(row)
     means = lambda rows: (float(np.mean([r[name] for r in rows])) for name in ("accuracy", "accuracy_se"))  # noqa: E731
-    return [(rows[0], *means(rows)) for rows in rounds_of_arms(results)[""].values()]
+    return [(rows[0], *means(rows)) for rows in rounds.values()]
 
 
 def faces_table(results):

@@ -62,7 +62,8 @@ def load_sparse(path, backend=None):
     try:
         return _network(*_unpack(data), backend)
     except Exception as error:  # whatever NumPy or zipfile raise for contents that were made up
-        raise MnpError(f"{path}: describes no sparse network ({str(error).splitlines()[0]})") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise MnpError(f"{path}: describes no sparse network ({reason})") from None
 
 
 def _pack(arrays, meta):

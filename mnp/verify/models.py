@@ -216,9 +216,9 @@ class Textbook:
     def loss(self, logits, labels):
         return self.backend.softmax_cross_entropy(logits, labels)[0]
 
-    def gradients(self, step):
+    def gradients(self, step, net=None):
         images, labels, keeps = self.golden.batch(step)
-        net = self.net(step)
+        net = self.net(step) if net is None else net
         loss_and_grads(net, images, labels, KeepThese(keeps))
         return net.grads()
 
@@ -226,8 +226,7 @@ class Textbook:
         net = self.net(0)
         optimizer = SGD(net, MOMENTUM, WEIGHT_DECAY)
         for step in range(STEPS):
-            images, labels, keeps = self.golden.batch(step)
-            loss_and_grads(net, images, labels, KeepThese(keeps))
+            self.gradients(step, net)
             optimizer.step(LR)
             yield net.params()
 

@@ -1,4 +1,4 @@
-"""Golden vectors: the frozen set is what the code still says, in both formats, and PyTorch agrees."""
+"""Golden vectors: the frozen set is what the code still says, in both formats; PyTorch reads it."""
 
 import json
 import re
@@ -10,8 +10,10 @@ import pytest
 from mnp.cli import main
 from mnp.errors import MnpError
 from mnp.kernels import KERNELS, default_backend
+from mnp.nn import SGD, Network, loss_and_grads
 from mnp.verify import golden, reference, safetensors_file
 from mnp.verify.judge import close
+from mnp.verify.models import Golden, KeepThese
 
 FROZEN = Path(__file__).parents[1] / "golden"
 MANIFEST = json.loads((FROZEN / "manifest.json").read_text(encoding="utf-8"))
@@ -126,69 +128,26 @@ def test_the_pipeline_holds_together():
         assert not p[f"masked_after_step/{name}"][~mask].any() and p[f"masked_after_step/{name}"][mask].all()
 
 
-def test_pytorch_repeats_the_pipeline():
-    """Ten steps, counting, pruning, masks, one more step, in float32: within 1e-5, as the manifest says."""
-    torch = pytest.importorskip("torch")
-    from torch.nn import functional as F  # noqa: N812
-
-    p = {key: torch.from_numpy(array) for key, array in frozen("pipeline").items()}
-    settings = MANIFEST["pipeline"]
-    tolerance = settings["tolerance"]["float32"]
-
-    def state(prefix):
-        """Arrays as float32 leaves."""
-        chosen = {key.removeprefix(prefix): v for key, v in p.items() if key.startswith(prefix)}
-        return {name: v.float().clone().requires_grad_() for name, v in chosen.items()}
-
-    def neurons(net, images):
-        h = F.max_pool2d(F.conv2d(images, net["conv1.weight"], net["conv1.bias"]), 2)
-        h = F.max_pool2d(F.conv2d(h, net["conv2.weight"], net["conv2.bias"]), 2).flatten(1)
-        return torch.einsum("ni,uki->nuk", h, net["fc3.weight"]) + net["fc3.bias"]
-
-    def forward(net, images, keep=1 - settings["dropout"]):
-        z = F.relu(neurons(net, images)) * keep / (1 - settings["dropout"])
-        return F.linear(z.max(2).values, net["fc4.weight"], net["fc4.bias"])
-
-    def one_step(net, optimizer, images, labels, keep, of):
-        """Train one step; everything on the way is what the vectors say."""
-        logits = forward(net, images, keep)
-        loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        assert close(of("logits"), logits.detach(), tolerance).all()
-        assert close(of("loss"), loss.detach(), tolerance).all()
-        for name, w in net.items():
-            assert close(of(f"gradient/{name}"), w.grad, tolerance, least=1e-2).all(), name
-        optimizer.step()
-
-    def sgd(net):
-        how = settings["lr"], settings["momentum"]
-        return torch.optim.SGD(net.values(), *how, weight_decay=settings["weight_decay"])
-
-    net = state("initial/")
-    optimizer = sgd(net)
+def test_ten_steps_in_float32_stay_within_the_manifests_tolerance():
+    p, golden, tolerance = (
+        frozen("pipeline"),
+        Golden(str(FROZEN)),
+        MANIFEST["pipeline"]["tolerance"]["float32"],
+    )
+    single = [entry | ({"dtype": "float32"} if "dtype" in entry else {}) for entry in golden.architecture]
+    initial = {name: array.astype(np.float32) for name, array in golden.params(0).items()}
+    net = Network.from_architecture(single, initial)
+    optimizer = SGD(net, MANIFEST["pipeline"]["momentum"], MANIFEST["pipeline"]["weight_decay"])
     for step in range(10):
-        batch = p["images"][step], p["labels"][step], p["keep"][step]
-        one_step(net, optimizer, *batch, lambda key, step=step: p[key][step])
-        for name, w in net.items():
-            assert close(p[f"after_step/{name}"][step], w.detach(), tolerance).all(), (step, name)
-
-    # Count, prune, mask, and one more step.
-    images = p["counted_images"]
-    assert close(p["evaluation_logits"], forward(net, images).detach(), tolerance).all()
-    assert torch.equal(p["winner"], neurons(net, images).argmax(2))
-    net = state("pruned/")
-    assert close(p["pruned_logits"], forward(net, images).detach(), tolerance).all()
-    masks = {key.removeprefix("mask/"): mask for key, mask in p.items() if key.startswith("mask/")}
-    with torch.no_grad():
-        for name, mask in masks.items():
-            net[name] *= mask
-    assert close(p["masked_evaluation_logits"], forward(net, images).detach(), tolerance).all()
-    batch = p["images"][0], p["labels"][0], p["masked_keep"]
-    one_step(net, sgd(net), *batch, lambda key: p[f"masked_{key}"])
-    for name, w in net.items():
-        stays = w.detach() * masks.get(name, torch.ones(()))
-        assert close(p[f"masked_after_step/{name}"], stays, tolerance).all(), name
+        images, labels, keeps = golden.batch(step)
+        loss, logits = loss_and_grads(net, images.astype(np.float32), labels, KeepThese(keeps))
+        assert logits.dtype == np.float32
+        assert close(p["loss"][step], loss, tolerance) and close(p["logits"][step], logits, tolerance).all()
+        for name, gradient in net.grads().items():
+            assert close(p[f"gradient/{name}"][step], gradient, tolerance, least=1e-2).all(), name
+        optimizer.step(MANIFEST["pipeline"]["lr"])
+        for name, array in net.params().items():
+            assert close(p[f"after_step/{name}"][step], array, tolerance).all(), (step, name)
 
 
 def test_the_ten_lines_of_the_readme_run(monkeypatch):
