@@ -54,6 +54,7 @@ def hide():
     msvcrt.locking = locking
     sys.modules["msvcrt"] = msvcrt
     sys.modules.update(dict.fromkeys(MODULES))
+    subprocess._USE_POSIX_SPAWN = False  # Python 3.13 starts processes by it where it can
     for module, names in FUNCTIONS.items():
         for name in names.split():
             if hasattr(module, name):
