@@ -9,7 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from mnp.experiments.results import mean_sd_se
+from mnp.experiments import verification
+from mnp.experiments.results import describe_round, mean_sd_se
 from mnp.notebooks import results as stored
 from mnp.tables import markdown_table
 
@@ -132,6 +133,22 @@ def retrained_table(results):
     usual = [row for row in read(f"{name}-controls")["rows"] if row["arm"] == "unpruned"]
     usual = [row | {"arm": f"nothing removed, {name}"} for row in usual]
     return stored.paired_table(results | {"rows": usual + results["rows"]}, f"nothing removed, {name}")
+
+
+def faces_controls_table(results):
+    """Each round beside the unpruned network that was trained for as long, and McNemar's test of the two."""
+    path, rows = HERE / "lfw-controls-pairs.npz", []
+    labels = verification.pair_labels(path)
+    arms = ([row for row in results["rows"] if row["arm"] == arm] for arm in ("win_counts", "unpruned"))
+    for both in zip(*arms, strict=True):
+        pairs = [verification.read_pairs(path, labels[row["step"]]) for row in both]
+        after, before = (verification.called_same(p) == p["same"] for p in pairs)
+        lost, won, p = verification.mcnemar(before, after)
+        accuracy = (stored.format_sd(row["accuracy"], row["accuracy_se"]) for row in both)
+        cells = [describe_round(both[0] | {"arm": ""}), f"{both[0]['nonzero']:,}", *accuracy]
+        rows.append([*cells, str(lost), str(won), number(p)])
+    columns = ["operation", "parameters", "accuracy, %", "nothing removed, %", "lost", "won", "p"]
+    return columns, rows
 
 
 def ranking_sentence():
@@ -409,9 +426,10 @@ TABLES = {
     "mnist-tiny-100-rounds": lambda: table(
         *stored.rounds_table(read("mnist-tiny-100"), "win_counts", "unpruned")
     ),
-    "mnist-relevance": lambda: table_of(
-        "mnist-relevance", lambda results: stored.rankings_table(results["aggregate"])
-    ),
+    **{
+        name: lambda name=name: table_of(name, lambda results: stored.rankings_table(results["aggregate"]))
+        for name in ("mnist-relevance",)
+    },
     "mnist-compare": lambda: table_of(
         "mnist-compare", lambda results: stored.arms_table(results["aggregate"])
     ),
@@ -421,6 +439,7 @@ TABLES = {
     "records": records,
     "vgg16": vgg_table,
     "lfw": lambda: table_of("lfw", stored.faces_table),
+    "lfw-controls": lambda: table_of("lfw-controls", faces_controls_table),
     "lfw-view2": lambda: table_of("lfw-view2", stored.faces_table),
     "bench": bench_table,
     "machines": machines_table,
