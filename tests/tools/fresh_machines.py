@@ -218,7 +218,8 @@ def main():
 def write(path, matrix, folder):
     """The rows so far, without the names of this machine's folders."""
     names = ["python" + ".".join(v["python"].split(".")[:2]) for v in matrix.versions]
-    command = " ".join(["python tests/tools/fresh_machines.py", *(f"--python {n}" for n in names)])
+    words = ["python tests/tools/fresh_machines.py", *(f"--python {n}" for n in names)]
+    command = " ".join([*words, *(f"--only {shlex.quote(what)}" for what in matrix.only or ())])
     found = {"command": command, "versions": matrix.versions, "rows": matrix.rows}
     text = json.dumps(found, indent=1, ensure_ascii=False)
     path.write_text(re.sub(re.escape(folder) + r"/[^/]*/", "", text) + "\n", encoding="utf-8")
