@@ -428,7 +428,7 @@ TABLES = {
     ),
     **{
         name: lambda name=name: table_of(name, lambda results: stored.rankings_table(results["aggregate"]))
-        for name in ("mnist-relevance",)
+        for name in ("mnist-relevance", "mnist-relevance-retrained")
     },
     "mnist-compare": lambda: table_of(
         "mnist-compare", lambda results: stored.arms_table(results["aggregate"])
