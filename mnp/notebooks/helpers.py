@@ -31,8 +31,8 @@ def source_without_docstring(function):
     return "\n".join(lines)
 
 
-def check_answer(yours, expected):
-    """Print a reader's answer beside the expected one, and whether they agree within 1e-6.
+def check_answer(yours, expected, tolerance=1e-6):
+    """Print a reader's answer beside the expected one, and whether they agree within `tolerance`.
 
     An answer of `...` or None is not there yet: nothing is given away.
 
@@ -51,7 +51,7 @@ def check_answer(yours, expected):
         value = np.round(1 * np.asarray(value), 4)  # bool as 0 and 1
         shown = value if value.size <= 16 else f"{value.shape}, beginning with {value.ravel()[:6]}"
         print(label, str(shown).replace("\n", "\n" + " " * 10))
-    same = np.shape(yours) == np.shape(expected) and np.allclose(yours, expected, 1e-6, 1e-6)
+    same = np.shape(yours) == np.shape(expected) and np.allclose(yours, expected, tolerance, tolerance)
     print("right" if same else "not yet")
 
 
