@@ -64,10 +64,12 @@ class Dataset:
         if self.classes is None:
             object.__setattr__(self, "classes", int(self.train_labels.max(initial=0)) + 1)
         for part in PARTS:
-            _check_range(self._labels(part), self.classes, f"{self.name}, {part}")
-
-    def _labels(self, part):
-        return getattr(self, f"{part}_labels")
+            labels = getattr(self, f"{part}_labels")
+            if len(labels) and not (labels.min() >= 0 and labels.max() < self.classes):
+                raise MnpError(
+                    f"{self.name}, {part}: labels from {labels.min()} to {labels.max()}; "
+                    f"{self.classes} classes allow 0 to {self.classes - 1}"
+                )
 
     @property
     def image_shape(self):
@@ -162,12 +164,6 @@ def _as_labels(labels, where):
             f"{where}: labels {labels.shape} of type {labels.dtype}; (N,) whole numbers are needed"
         )
     return labels.astype(np.int64, copy=False)
-
-
-def _check_range(labels, classes, where):
-    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
-        span = f"{labels.min()} to {labels.max()}"
-        raise MnpError(f"{where}: labels from {span}; {classes} classes allow 0 to {classes - 1}")
 
 
 def checksum(arrays):

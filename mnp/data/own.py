@@ -20,7 +20,6 @@ from mnp.data.dataset import Dataset
 from mnp.data.mnist import own_name
 from mnp.errors import MnpError
 
-PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".webp")
 OTHERS = (*IMAGES, ".npz", ".npy", ".zip", ".txt", ".csv", ".json", ".md")
 
@@ -66,11 +65,11 @@ def read_npz(path):
         reason = str(error).split("\n")[0] or type(error).__name__
         raise MnpError(f"{path}: cannot be read as .npz ({reason})") from None
     found = {}
-    for part in PARTS:
+    for part in mnist.FILES:
         half, what = part.split("_")
         keras = f"{'x' if what == 'images' else 'y'}_{half}"
         found[part] = arrays.get(part, arrays.get(keras))
-    missing = [part for part in PARTS if found[part] is None]
+    missing = [part for part in found if found[part] is None]
     if missing:
         raise MnpError(f"{path}: has no {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
     return Dataset(**found, name=own_name(path.stem))

@@ -25,12 +25,12 @@ def search_places(name, folder=None):
     return [place / sub for place in data_folders(name, folder) for sub in ("", *SUBFOLDERS[name])]
 
 
-def format_search(name, folder=None, most=6):
+def format_search(name, folder=None):
     """Text for an error: the folders searched for a data set, and the names of what is in them instead."""
     places = data_folders(name, folder)
     names = {path.name for place in places for path in place.glob("*")}
     names = sorted(n for n in names if n != name and not n.startswith("."))
-    listed = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    listed = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
     return f"{', '.join(map(str, places))} (which hold {listed or 'nothing'})"
 
 

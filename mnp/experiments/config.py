@@ -207,8 +207,8 @@ def lists_to_tuples(value):
     return tuple(map(lists_to_tuples, value)) if isinstance(value, list) else value
 
 
-def digest(section, length=8):
-    """The first hexadecimal digits of the SHA-256 of a dataclass as sorted JSON; it names a run's folder.
+def digest(section):
+    """The first eight hexadecimal digits of the SHA-256 of a dataclass as sorted JSON; it names a run's folder.
 
     Fields count under the names of mnp 0.1, so that a folder begun by that version keeps its name.
     """
@@ -218,26 +218,24 @@ def digest(section, length=8):
         return {old.get(k, k): with_old_names(v) if isinstance(v, dict) else v for k, v in values.items()}
 
     text = json.dumps(with_old_names(to_dict(section)), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 # --- TOML ------------------------------------------------------------------------------------------------
 
 
-def to_toml(section, comment="", path=""):
+def to_toml(section, path=""):
     """A dataclass as the text of a TOML file; comments say what each section and field is.
 
     Section comments are the docstrings; field comments the type, and the rule if there is one.
     """
-    text = "" if not path else f"\n[{path}]\n"
-    text = (
-        comment + text + "".join(f"# {line}".rstrip() + "\n" for line in inspect.getdoc(section).split("\n"))
-    )
+    text = f"\n[{path}]\n" if path else ""
+    text += "".join(f"# {line}".rstrip() + "\n" for line in inspect.getdoc(section).split("\n"))
     sections = ""
     for field in dataclasses.fields(section):
         value, hint = getattr(section, field.name), dict(fields_of(section))[field.name]
         if dataclasses.is_dataclass(hint):
-            sections += to_toml(value, "", f"{path}.{field.name}" if path else field.name)
+            sections += to_toml(value, f"{path}.{field.name}" if path else field.name)
             continue
         rule = field.metadata.get("rule")
         note = describe_type(hint) + (f", {rule}" if rule else "")

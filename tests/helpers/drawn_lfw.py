@@ -20,13 +20,13 @@ VIEW1_TRAIN = tuple(sorted(PEOPLE))[:12]
 VIEW1_TEST = tuple(sorted(PEOPLE))[12:]
 
 
-def drawing(person, number, side=250):
+def drawing(person, number):
     """One 250x250 JPEG of a person: always the same bytes from one Pillow."""
     rng = np.random.default_rng([person, 0])
     skin, hair = (tuple(int(v) for v in rng.integers(30, 226, 3)) for _ in range(2))
     x, y = (int(v) for v in rng.integers(95, 156, 2))
     shift = int(np.random.default_rng([person, number]).integers(-6, 7))
-    image = Image.new("RGB", (side, side), (128, 128, 128))
+    image = Image.new("RGB", (250, 250), (128, 128, 128))
     draw = ImageDraw.Draw(image)
     draw.ellipse((x - 40 + shift, y - 40, x + 40 + shift, y + 40), fill=skin)
     draw.rectangle((60, y - 60 + shift, 190, y - 40 + shift), fill=hair)
@@ -75,16 +75,16 @@ def pair_lines(people, count):
     return matched[:count] + apart[:count]
 
 
-def lists(people=PEOPLE):
+def lists():
     """The six lists: View 1 with 12 and 8 people, View 2 with two people a fold."""
-    folds = [tuple(sorted(people))[2 * f : 2 * f + 2] for f in range(10)]
+    folds = [tuple(sorted(PEOPLE))[2 * f : 2 * f + 2] for f in range(10)]
     result = {
         "pairsDevTrain": ["30", *pair_lines(VIEW1_TRAIN, 30)],
         "pairsDevTest": ["20", *pair_lines(VIEW1_TEST, 20)],
         "pairs": ["10\t4", *(line for fold in folds for line in pair_lines(fold, 4))],
-        "peopleDevTrain": [str(len(VIEW1_TRAIN)), *(f"{n}\t{people[n]}" for n in VIEW1_TRAIN)],
-        "peopleDevTest": [str(len(VIEW1_TEST)), *(f"{n}\t{people[n]}" for n in VIEW1_TEST)],
-        "people": ["10", *(line for fold in folds for line in ("2", *(f"{n}\t{people[n]}" for n in fold)))],
+        "peopleDevTrain": [str(len(VIEW1_TRAIN)), *(f"{n}\t{PEOPLE[n]}" for n in VIEW1_TRAIN)],
+        "peopleDevTest": [str(len(VIEW1_TEST)), *(f"{n}\t{PEOPLE[n]}" for n in VIEW1_TEST)],
+        "people": ["10", *(line for fold in folds for line in ("2", *(f"{n}\t{PEOPLE[n]}" for n in fold)))],
     }
     return {name: "\n".join(lines) + "\n" for name, lines in result.items()}
 
