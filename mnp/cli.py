@@ -310,10 +310,8 @@ def figures(args):
 def report(args):
     from mnp.runs import REPORT, write_report
 
-    several = len(args.folders) > 1
-    write_report(
-        args.folders, Path(args.out or (REPORT if several else Path(args.folders[0], REPORT))), print
-    )
+    default = REPORT if len(args.folders) > 1 else Path(args.folders[0], REPORT)
+    write_report(args.folders, Path(args.out or default))
 
 
 # --- sizes of the full network ------------------------------------------------------------------------

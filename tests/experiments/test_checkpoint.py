@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import re
-import signal
 import struct
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from mnp.experiments.checkpoint import (
     save_checkpoint,
     save_network,
 )
-from mnp.files import atomic_write, lock_folder, read_json, remove_partial_files, to_json
+from mnp.files import lock_folder, read_json, remove_partial_files, to_json
 from mnp.nn import Network, ReLU, lenet5
 from mnp.pruning import apply_masks, magnitude_mask
 from mnp.sparse import sparse_network
@@ -38,6 +37,8 @@ ARRAYS = {
     "masks/a": np.array([[True, False]]),
     "counts": np.array([-(2**62), 3]),
     "scalar": np.array(1.5),
+    "big_endian": np.arange(3).astype(">f4"),
+    "little_endian": np.arange(3).astype("<i8"),
     "empty": np.zeros((0, 4), np.float64),
 }
 META = {"row": {"error": 0.1, "none": None}, "rng": np.random.PCG64(1).state, "text": "k=4, 5 °"}
@@ -76,7 +77,7 @@ def test_arrays_and_meta_come_back_bit_for_bit(path):
     arrays, meta = load_checkpoint(path)
     assert list(arrays) == list(ARRAYS)
     for name, array in ARRAYS.items():
-        assert arrays[name].dtype == array.dtype and arrays[name].shape == array.shape
+        assert arrays[name].dtype == array.dtype.newbyteorder("=") and arrays[name].shape == array.shape
         np.testing.assert_array_equal(arrays[name], array)
         assert arrays[name].flags.writeable and arrays[name].flags.c_contiguous
     assert {name: meta[name] for name in META} == META
@@ -100,13 +101,6 @@ def test_a_file_of_mnp_0_1_is_read(tmp_path):
     arrays, meta = load_checkpoint(tmp_path / "old.npz")
     np.testing.assert_array_equal(arrays["state/a"], ARRAYS["state/a"])
     assert meta["version"] == 1 and meta["row"] == 3
-
-
-def test_arrays_of_the_other_byte_order_are_converted(tmp_path):
-    for dtype in (">f4", ">i8", "<f8"):
-        save_checkpoint(tmp_path / "b.npz", {"w": np.arange(3).astype(dtype)}, {})
-        array = load_checkpoint(tmp_path / "b.npz")[0]["w"]
-        assert array.dtype.isnative and array.tolist() == [0, 1, 2]
 
 
 def test_objects_are_rejected_when_writing(tmp_path):
@@ -265,14 +259,6 @@ def test_a_real_limit_on_the_size_of_files(tmp_path):
     done = run_python(code, tmp_path / "f", check=False)
     assert "MnpError" in done.stderr and "intact" in done.stderr
     assert (tmp_path / "f").read_bytes() == b"old" * 10 and len(list(tmp_path.iterdir())) == 1
-
-
-def test_an_interrupt_in_the_middle_of_a_write(path, monkeypatch):
-    before = path.read_bytes()
-    monkeypatch.setattr(files.os, "fsync", lambda _: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        atomic_write(path, b"new")
-    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 
 
 def test_sweep_takes_only_what_a_killed_write_left(tmp_path):

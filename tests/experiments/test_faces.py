@@ -19,7 +19,7 @@ from tiny_runs import assert_same_bits, carry_out, without_seconds
 
 from mnp.data import lfw
 from mnp.errors import MnpError
-from mnp.experiments import lfw_data, lfw_task, results, runner, verification
+from mnp.experiments import lfw_data, lfw_task, runner, verification
 from mnp.experiments.checkpoint import load_network
 from mnp.experiments.config import digest, override
 from mnp.experiments.lfw_data import check_apart, load_faces
@@ -143,13 +143,6 @@ def test_mcnemar_is_the_two_sided_test_of_a_fair_coin(b, c):
     found = verification.mcnemar(before, after)
     assert found[:2] == (b, c)
     assert found[2] == pytest.approx(stats.binomtest(b, b + c).pvalue if b + c else 1.0)
-
-
-def test_standard_errors():
-    values = [0.8, 0.9, 0.85, 0.95]
-    mean, _, se = results.mean_sd_se(values)
-    assert mean == pytest.approx(0.875) and se == pytest.approx(np.std(values, ddof=1) / 2)
-    assert results.mean_sd_se([0.5]) == (0.5, None, None)
 
 
 IMAGE = np.zeros((1, 1, 2, 2))
@@ -480,13 +473,6 @@ def test_the_committed_table_is_current(capsys, tmp_path, monkeypatch):
     assert json.loads(made.read_text()) == json.loads(committed.read_text())
 
 
-def test_figures_of_a_run(finished):
-    from mnp.plotting.runs import save_run_figures
-
-    paths = {path.name: path for path in save_run_figures(finished[0])}
-    assert paths["roc.png"].read_bytes().startswith(b"\x89PNG") and "error.png" in paths
-
-
 def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, monkeypatch):
     from mnp.cli import main
     from mnp.plotting.faces import roc_of_run
@@ -498,6 +484,8 @@ def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, m
     assert main([*words, "--set", *settings]) == 0
     said = capsys.readouterr().out
     assert "accuracy  standard error  equal error" in said and said.count("figure: ") == 4
+    (roc,) = (tmp_path / "runs").glob("*/roc.png")
+    assert roc.read_bytes().startswith(b"\x89PNG") and roc.with_name("error.png").exists()
     for written in (tmp_path / "results").iterdir():  # a variant has a name of its own
         kind = written.name.removeprefix(f"lfw-{digest(override(get_experiment('lfw'), *settings))}")
         written.rename(written.with_name(f"lfw{kind}"))

@@ -206,7 +206,6 @@ def test_a_module_that_does_not_import_is_one_line_and_status_2(tmp_path, capsys
         (["mnp.kernels.textbook", "--only", "ReLU"], "choose from relu_forward, relu_backward\n"),
         (["mnp.kernels.textbook", "--only", "dense_forwards"], "interface: choose from dense_forward, "),
         (["mnp.kernels.textbook", "--seconds", "0"], "give a positive number of seconds"),
-        (["mnp.kernels.textbook", "--seed", "-1"], "--seed: -1: give 0 or more"),
     ],
 )
 def test_mistakes_on_the_command_line(capsys, argv, says):
@@ -244,8 +243,3 @@ def test_stub_has_the_agreed_signatures_and_docstrings():
             space[name](*[None] * len(inspect.signature(original).parameters))
     with pytest.raises(MnpError, match="not a kernel of the interface"):
         stub.stub_source(["nonsense"])
-
-
-def test_stub_goes_to_the_screen_by_default(capsys):
-    assert main(["stub", "win_counts"]) == 0
-    assert "def win_counts(winner, k):" in capsys.readouterr().out

@@ -234,14 +234,3 @@ def test_a_signal_is_named(tmp_path):
     where = write(tmp_path, "import os\ndef relu_forward(x):\n    os.kill(os.getpid(), 11)\n")
     lines = verdicts(where, only=["relu_forward"])["relu_forward"].lines
     assert f"ended the process (SIGSEGV: {signal.strsignal(11)})" in lines
-
-
-@pytest.mark.parametrize(
-    "command", [["check", "mine.py", "--only", "relu_forward"], ["stub", "relu_forward"]]
-)
-def test_python_without_docstrings_does_as_well(tmp_path, command):
-    write(tmp_path, RIGHT, "mine.py")
-    command = [sys.executable, "-OO", "-m", "mnp", *command]
-    environment = {**os.environ, "PYTHONPATH": str(Path(mnp.__file__).parents[1])}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and ("1 passed" in done.stdout or "y = max(x, 0)" in done.stdout), done.stderr
