@@ -210,7 +210,8 @@ def lists_to_tuples(value):
 def digest(section):
     """The first eight hexadecimal digits of the SHA-256 of a dataclass as sorted JSON.
 
-    They name a run's folder. Fields count under the names of mnp 0.1, so that a folder begun by that version keeps its name.
+    They name a run's folder. Fields count under the names of mnp 0.1, so that a folder begun by that
+    version keeps its name.
     """
     old = {new: old for old, new in RENAMED.items()}
 
