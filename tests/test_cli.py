@@ -11,6 +11,7 @@ import time
 
 import pytest
 from fresh_python import python_path, run_python
+from one_line import refused
 from small_mnist import write_set
 
 from mnp import cli
@@ -37,14 +38,6 @@ def mnp(capsys, *words):
     status = cli.main([str(word) for word in words])
     out, err = capsys.readouterr()
     return status, out, err
-
-
-def error_line(capsys, *words):
-    """The one line that a mistake gets."""
-    status, _, err = mnp(capsys, *words)
-    line = err.strip().splitlines()[-1]
-    assert status == 2 and line.startswith("mnp: ") and "Traceback" not in err
-    return line
 
 
 # --- what works ---------------------------------------------------------------------------------------
@@ -276,7 +269,7 @@ def test_results_on_an_excerpt_are_named_and_marked(capsys, tmp_path):
     ],
 )
 def test_mistakes_are_one_line_with_exit_status_2(capsys, tmp_path, words, says):
-    assert says in error_line(capsys, *words)
+    refused(capsys, words, says)
     assert {p.name for p in tmp_path.iterdir()} <= {"runs"}  # an --out that was never begun is not made
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import drawn_lfw
 import numpy as np
 import pytest
+from one_line import refused
 from small_mnist import idx_bytes, pictures, write_set
 
 import mnp.data
@@ -63,13 +64,10 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def one_error(capsys, *parts):
-    """What a failed call printed: one line on stderr with these parts, nothing on stdout."""
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and "Traceback" not in err
-    for part in parts:
-        assert str(part) in err
-    return err
+@pytest.fixture
+def rejects(capsys):
+    """`rejects(ARGUMENTS, *parts)`: `mnp fetch ARGUMENTS` fails in one line with these parts."""
+    return lambda arguments, *parts: refused(capsys, ["fetch", *arguments, "--quiet"], *parts)
 
 
 # ---- make_digits
@@ -90,8 +88,7 @@ def test_make_digits_writes_what_the_package_ships(monkeypatch, tmp_path, capsys
     table.data[0, 0] += 1
     assert make_digits(["--check"]) == 1 and "DIFFERS" in capsys.readouterr().out
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    assert make_digits([]) == 2
-    one_error(capsys, "pip install scikit-learn")
+    assert make_digits([]) == 2 and "pip install scikit-learn" in capsys.readouterr().err
 
 
 # ---- MNIST and Fashion-MNIST
@@ -127,9 +124,8 @@ def test_fetch_mnist_from_a_mirror(small_mnist, tmp_path, capsys):
     assert len(list((tmp_path / "cache" / "mnp" / "mnist").iterdir())) == 4
 
 
-def test_another_set_is_rejected(small_mnist, capsys):
-    assert run("fashion-mnist") == 2
-    one_error(capsys, "is a file of mnist, not of fashion-mnist")
+def test_another_set_is_rejected(small_mnist, rejects):
+    rejects(["fashion-mnist"], "is a file of mnist, not of fashion-mnist")
 
 
 def test_the_function_returns_the_folder_and_tells_the_log(small_mnist, tmp_path):
@@ -156,7 +152,7 @@ def test_fetch_replaces_only_what_is_wrong(small_mnist, tmp_path):
     assert not unpacked.exists()  # the plain file is enough
 
 
-def test_fetch_replaces_a_damaged_file_beside_a_right_plain_one(small_mnist, tmp_path, capsys):
+def test_fetch_replaces_a_damaged_file_beside_a_right_plain_one(small_mnist, tmp_path, capsys, rejects):
     to, plain = tmp_path / "to", tmp_path / "plain"
     plain.mkdir()
     for path in small_mnist.iterdir():
@@ -165,19 +161,18 @@ def test_fetch_replaces_a_damaged_file_beside_a_right_plain_one(small_mnist, tmp
     capsys.readouterr()
     packed = to / "t10k-images-idx3-ubyte.gz"
     packed.write_bytes(b"half")
-    assert run("mnist", "--to", to, "--from", plain) == 2  # it would be read before the plain file
-    one_error(capsys, packed)
+    rejects(["mnist", "--to", to, "--from", plain], packed)  # it would be read before the plain file
     assert run("mnist", "--to", to) == 0
     assert packed.read_bytes() == (small_mnist / packed.name).read_bytes()
 
 
-def test_fetch_when_the_mirrors_are_wrong(small_mnist, tmp_path, capsys):
+def test_fetch_when_the_mirrors_are_wrong(small_mnist, tmp_path, rejects):
     name = "train-labels-idx1-ubyte.gz"
     data = bytearray((small_mnist / name).read_bytes())
     data[-5] ^= 1
     (small_mnist / name).write_bytes(data)
-    assert run("mnist", "--to", tmp_path / "to") == 2
-    one_error(capsys, name, "the wrong file: ", "By hand", "`mnp fetch mnist --from FOLDER`")
+    parts = name, "the wrong file: ", "By hand", "`mnp fetch mnist --from FOLDER`"
+    rejects(["mnist", "--to", tmp_path / "to"], *parts)
     assert sorted(p.name for p in (tmp_path / "to").iterdir()) == ["train-images-idx3-ubyte.gz"]
 
 
@@ -196,26 +191,22 @@ def test_fetch_from_a_folder(small_mnist, tmp_path, rename):
     assert mnp.data.load("mnist", tmp_path / "to").name == "mnist"
 
 
-def test_fetch_from_a_bad_folder(small_mnist, tmp_path, capsys):
+def test_fetch_from_a_bad_folder(small_mnist, tmp_path, rejects):
     to = ["--to", tmp_path / "to"]
-    assert run("mnist", "--from", tmp_path / "absent", *to) == 2
-    one_error(capsys, "no folder")
-    assert run("mnist", "--from", tmp_path, *to) == 2
-    one_error(capsys, "no mnist files in", "wanted: train-images-idx3-ubyte")
+    rejects(["mnist", "--from", tmp_path / "absent", *to], "no folder")
+    rejects(["mnist", "--from", tmp_path, *to], "no mnist files in", "wanted: train-images-idx3-ubyte")
     short = small_mnist / "train-images-idx3-ubyte.gz"
     short.write_bytes(gzip.compress(idx_bytes(pictures(5))))
-    assert run("mnist", "--from", small_mnist, *to) == 2
-    one_error(capsys, short, "5 examples, where mnist has 6")
+    rejects(["mnist", "--from", small_mnist, *to], short, "5 examples, where mnist has 6")
     assert not (tmp_path / "to").exists()
 
 
-def test_fetch_kmnist_from_its_site_and_from_a_folder(serve, tmp_path, monkeypatch, capsys):
+def test_fetch_kmnist_from_its_site_and_from_a_folder(serve, tmp_path, monkeypatch, rejects):
     folder, address = serve
     write_set(folder)
     known = {part: sha256((folder / f"{name}.gz").read_bytes()) for part, (name, _) in mnist.FILES.items()}
     monkeypatch.setitem(fetch.MIRRORS, "kmnist", (address,))
-    assert run("kmnist", "--to", tmp_path / "wrong") == 2
-    one_error(capsys, "the wrong file", "`mnp fetch kmnist --from FOLDER`")
+    rejects(["kmnist", "--to", tmp_path / "wrong"], "the wrong file", "`mnp fetch kmnist --from FOLDER`")
     monkeypatch.setitem(mnist.PACKED_SHA256, "kmnist", known)
     assert run("kmnist") == 0 and mnp.data.load("kmnist").name == "kmnist"
     assert run("kmnist", "--from", folder, "--to", tmp_path / "to") == 0
@@ -249,8 +240,7 @@ def test_fetch_interrupted(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fetch, "download", interrupt)
-    assert run("mnist") == 130
-    one_error(capsys, "interrupted")
+    assert run("mnist") == 130 and capsys.readouterr().err == "mnp: interrupted\n"
 
 
 @pytest.mark.skipif(not (REAL / "mnist").is_dir(), reason="mnist is not in $MNP_DATA")
@@ -363,7 +353,7 @@ def test_fetch_lfw_from_single_photographs(small_lfw, tmp_path, inside):
         ("other", "its 60 photographs are not"),
     ],
 )
-def test_bad_archives(small_lfw, tmp_path, capsys, kind, says):
+def test_bad_archives(small_lfw, tmp_path, rejects, kind, says):
     path, jpegs, name = small_lfw / "lfw-deepfunneled.tgz", drawn_lfw.drawings(), "Ada_Ash/Ada_Ash_0002.jpg"
     good = jpegs.pop(name)
     if kind == "other":
@@ -372,14 +362,13 @@ def test_bad_archives(small_lfw, tmp_path, capsys, kind, says):
     if kind == "truncated":
         path.write_bytes(path.read_bytes()[:-1000])
     before = sorted(tmp_path.rglob("*"))
-    assert run("lfw", "--from", small_lfw, "--to", tmp_path / "to") == 2
-    one_error(capsys, path, says)
+    rejects(["lfw", "--from", small_lfw, "--to", tmp_path / "to"], path, says)
     new = [p.name for p in sorted(tmp_path.rglob("*")) if p not in before]
     assert set(new) == {"to", *fetch.LISTS}  # the lists were right, and nothing else was written
 
 
 @pytest.mark.parametrize("what", ["list", "archive", "photographs"])
-def test_bad_mirrors(small_lfw, tmp_path, capsys, what):
+def test_bad_mirrors(small_lfw, tmp_path, rejects, what):
     served, variant = tmp_path / "served", "original" if what == "archive" else "deepfunneled"
     if what == "list":
         (served / fetch.LISTS["pairs.txt"][0]).write_text("10\t300\n")
@@ -387,17 +376,17 @@ def test_bad_mirrors(small_lfw, tmp_path, capsys, what):
         (served / fetch.ARCHIVES["original"]).write_bytes(b"<html>moved</html>")
     else:
         site(served / "site.tar.gz", drawn_lfw.drawings({"Ada_Ash": 3}))
-    assert run("lfw", "--variant", variant, "--to", tmp_path / "to") == 2
-    one_error(capsys, "the wrong file", "By hand", "--from FOLDER")
+    words = ["lfw", "--variant", variant, "--to", tmp_path / "to"]
+    rejects(words, "the wrong file", "By hand", "--from FOLDER")
     assert not [p for p in (tmp_path / "to").iterdir() if p.suffix != ".txt"]
 
 
-def test_fetch_lfw_from_a_folder_without_a_file(small_lfw, tmp_path, capsys):
+def test_fetch_lfw_from_a_folder_without_a_file(small_lfw, tmp_path, rejects):
     for name in ("lfw-deepfunneled.tgz", "lfw.tgz", "pairs.txt"):
         (small_lfw / name).unlink()
         variant = "original" if name == "lfw.tgz" else "deepfunneled"
-        assert run("lfw", "--variant", variant, "--from", small_lfw, "--to", tmp_path / "to") == 2
-        one_error(capsys, f"no {name}", small_lfw)
+        words = ["lfw", "--variant", variant, "--from", small_lfw, "--to", tmp_path / "to"]
+        rejects(words, f"no {name}", small_lfw)
 
 
 def test_the_committed_manifest_is_that_of_the_official_photographs():

@@ -4,13 +4,12 @@ import csv
 import dataclasses
 import json
 import math
-import os
-import sys
 from pathlib import Path
 
 import drawn_lfw
 import numpy as np
 import pytest
+from fresh_python import python_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_line import one_line
@@ -426,7 +425,7 @@ def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path, mon
 
     for fold in ("fold-4", "fold-7"):  # done again side by side, in processes: the same bits
         (out / fold).rename(tmp_path / fold)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    monkeypatch.setenv("PYTHONPATH", python_path())
     again = run_folds(UNTRAINED, out, data=folder, backend="textbook", log=said.append, jobs=2)
     assert without_seconds(again) == without_seconds(rows) and {"fold 4 is done", "fold 7 is done"} <= {*said}
     assert_same_bits(out / "fold-7", tmp_path / "fold-7")

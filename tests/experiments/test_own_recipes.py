@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
-import os
 import sys
 
 import numpy as np
 import pytest
+from fresh_python import python_path
 from one_line import one_line
 from tiny_runs import NEURONS, assert_same_bits, carry_out, without_seconds
 
@@ -188,7 +188,7 @@ def test_own_networks_with_controls_and_with_weights_at_equal_size(mine, tmp_pat
 
 
 def test_seeds_in_processes_on_own_data_and_network(mine, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(os.path.abspath, filter(None, sys.path))))
+    monkeypatch.setenv("PYTHONPATH", python_path())
     small = ["prune.rankings=mine:taylor", "train.epochs=0", "prune.epochs=0"]
     options = {"seeds": 2, "changes": small, "backend": "textbook", "figures": False}
     one = mnp.run("my.toml", "one", data=mine, **options)

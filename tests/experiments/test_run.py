@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from fresh_python import python_path
 from one_line import one_line
 from tiny_runs import COMPARE, GRADUAL, NEURONS, assert_same_bits, carry_out
 
@@ -278,8 +279,7 @@ def test_killed_at_random_moments_and_resumed(complete, tmp_path):
     """
     moments, killed, finished = random.Random(1), 0, 0
     code = "from tiny_runs import *; import sys; carry_out(GRADUAL, sys.argv[1])"
-    path = os.pathsep.join([*map(os.path.abspath, filter(None, sys.path))])
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": python_path()}
     while killed < int(os.environ.get("MNP_KILLS", "4")):
         out = tmp_path / str(finished)
         with subprocess.Popen([sys.executable, "-c", code, out], env=environment) as process:

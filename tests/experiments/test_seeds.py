@@ -6,11 +6,11 @@ import multiprocessing
 import os
 import signal
 import statistics
-import sys
 import threading
 import time
 
 import pytest
+from fresh_python import python_path
 from one_line import one_line
 from tiny_runs import NEURONS, assert_same_bits, carry_out, without_seconds
 
@@ -22,7 +22,7 @@ from mnp.experiments.seeds import run_seeds
 
 
 def test_seeds_in_parallel_give_the_bits_that_they_give_one_after_another(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    monkeypatch.setenv("PYTHONPATH", python_path())
     said, results = [], []
     for jobs in (1, 2):
         out = tmp_path / str(jobs)
@@ -52,7 +52,7 @@ def test_seeds_in_parallel_give_the_bits_that_they_give_one_after_another(tmp_pa
 
 
 def test_a_seed_that_fails_says_why(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    monkeypatch.setenv("PYTHONPATH", python_path())
     bad = dataclasses.replace(NEURONS, train=TrainRecipe(batch_size=1000))
     with one_line(r"seed 0: train\.batch_size = 1000"):
         run_seeds(bad, [0, 1], tmp_path / "out", jobs=2, backend="textbook", log=lambda _: None)

@@ -1,9 +1,10 @@
-"""The promise of every mistake: an MnpError of one line."""
+"""The promise of every mistake: an MnpError of one line, and of `mnp` exit status 2 and that line."""
 
 from contextlib import contextmanager
 
 import pytest
 
+from mnp.cli import main
 from mnp.errors import MnpError
 
 
@@ -16,3 +17,13 @@ def one_line(match=None, *parts):
     assert "\n" not in message
     for part in parts:
         assert str(part) in message
+
+
+def refused(capsys, words, *parts):
+    """`mnp WORDS` ends with status 2, nothing on stdout and one line on stderr that holds all parts."""
+    capsys.readouterr()  # what was said before
+    assert main([str(word) for word in words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("mnp: ") and err.count("\n") == 1
+    for part in parts:
+        assert str(part) in err

@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 from candidates import verdicts, write
+from one_line import refused
 
 from mnp.cli import main
 from mnp.errors import MnpError
@@ -192,9 +193,7 @@ def test_network_option_names_the_first_difference(tmp_path, capsys):
 )
 def test_a_module_that_does_not_import_is_one_line_and_status_2(tmp_path, capsys, source, says):
     where = write(tmp_path, source)
-    assert main(["check", where, "--seconds", "1"]) == 2
-    err = capsys.readouterr().err
-    assert says in err and err.count("\n") == 1
+    refused(capsys, ["check", where, "--seconds", "1"], says)
 
 
 @pytest.mark.parametrize(
@@ -209,9 +208,7 @@ def test_a_module_that_does_not_import_is_one_line_and_status_2(tmp_path, capsys
     ],
 )
 def test_mistakes_on_the_command_line(capsys, argv, says):
-    assert main(["check", *argv]) == 2
-    err = capsys.readouterr().err
-    assert says in err and err.count("\n") == 1
+    refused(capsys, ["check", *argv], says)
 
 
 # --- the stub ------------------------------------------------------------------------------------------

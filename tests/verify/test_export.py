@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from one_line import refused
 
 import mnp.data
 from mnp.cli import main
@@ -380,9 +381,8 @@ def test_a_layer_that_a_target_cannot_express_is_told(target, tmp_path):
 def test_without_the_extra_one_line_says_how_to_get_it(monkeypatch, tmp_path, capsys, package):
     save_network(tmp_path / "net.npz", lenet5(2, 2, 3, 4, rng=0))
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
-    assert main(["export", str(tmp_path / "net.npz"), "--to", package, "--out", str(tmp_path / "x")]) == 2
-    err = capsys.readouterr().err
-    assert f'this needs the package {package}: pip install "mnp[verify]"' in err and err.count("\n") == 1
+    words = ["export", tmp_path / "net.npz", "--to", package, "--out", tmp_path / "x"]
+    refused(capsys, words, f'this needs the package {package}: pip install "mnp[verify]"')
 
 
 # --- the command ---------------------------------------------------------------------------------------
@@ -416,7 +416,5 @@ def test_a_checkpoint_or_an_output_that_cannot_be_used_is_one_line(tmp_path, cap
         (good, tmp_path / "no" / "such" / "folder" / "x", "cannot be written"),
         (good, ".", ".: is a folder: give the name of a file"),
     ):
-        assert main(["export", str(path), "--to", "safetensors", "--out", str(to)]) == 2
-        err = capsys.readouterr().err
-        assert says in err and err.count("\n") == 1
+        refused(capsys, ["export", path, "--to", "safetensors", "--out", to], says)
     assert not out.exists()
