@@ -89,17 +89,20 @@ def remove_partial_files(*folders):
                 path.unlink()
 
 
-def read_json(path, what):
-    """Read a JSON object of a bounded size; MnpError, one line with the path, for anything else."""
-    path = Path(path)
+def read_bytes(path, what, most):
+    """Read a file of at most so many bytes; MnpError, one line with the path, if that fails."""
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
+        if Path(path).stat().st_size > most:
             raise MnpError(f"{path}: is too large to be {what}")
-        value = json.loads(path.read_bytes())
-    except MnpError:
-        raise
+        return Path(path).read_bytes()
     except OSError as error:
         raise MnpError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def read_json(path, what):
+    """Read a JSON object of a bounded size; MnpError, one line with the path, for anything else."""
+    try:
+        value = json.loads(read_bytes(path, what, MAX_JSON_BYTES))
     except (ValueError, RecursionError):
         raise MnpError(f"{path}: is not {what} (invalid JSON)") from None
     if not isinstance(value, dict):

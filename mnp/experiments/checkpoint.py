@@ -9,13 +9,12 @@ checked in both versions.
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 
 from mnp.errors import MnpError
 from mnp.experiments.config import short_repr
-from mnp.files import atomic_write
+from mnp.files import atomic_write, read_bytes
 from mnp.nn import Network
 from mnp.nn.network import LAYER_TYPES
 
@@ -63,18 +62,11 @@ def load_checkpoint(path):
 
     Raises MnpError, one line, for a file that is missing, damaged, of another version, or no checkpoint.
     """
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise MnpError(f"{path}: is too large to be a checkpoint")
-        data = path.read_bytes()
-    except OSError as error:
-        raise MnpError(f"{path}: cannot be read ({error.strerror or error})") from None
+    data = read_bytes(path, "a checkpoint", MAX_BYTES)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             # A compressed or overlapping archive could claim any size; ours is as large as its entries.
-            if sum(info.file_size for info in archive.zip.infolist()) > size:
+            if sum(info.file_size for info in archive.zip.infolist()) > len(data):
                 raise ValueError("its entries claim more bytes than the file has")
             if archive.zip.testzip() is not None:  # np.load itself checks the CRC only of what it reads
                 raise ValueError("a checksum does not fit")

@@ -11,6 +11,7 @@ files and gives bit-identical results.
 
 import contextlib
 import dataclasses
+import functools
 import operator
 import time
 from pathlib import Path
@@ -340,9 +341,6 @@ class Runner:
         if epochs_left <= 0:
             return
 
-        def lr(iteration):
-            return self.learning_rate(round, iteration)
-
         with Progress(epochs_left * self.per_epoch, round.label, epoch=self.per_epoch) as progress:
             for _ in range(epochs_left):
                 result = train_epoch(
@@ -352,7 +350,7 @@ class Runner:
                     self.data.train_labels,
                     batch_size=self.experiment.train.batch_size,
                     rng=state.rng,
-                    lr=lr,
+                    lr=functools.partial(self.learning_rate, round),
                     augment=self.task.augment,
                     progress=progress,
                 )
