@@ -445,11 +445,6 @@ def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path, mon
         carry_out(UNTRAINED, out, data=tmp_path / "no data")
 
 
-def test_data_that_are_not_there(tmp_path):
-    with pytest.raises(MnpError, match="mnp fetch lfw"):
-        carry_out(TINY, tmp_path / "out", data=tmp_path)
-
-
 def test_a_layer_that_is_no_maxout_layer(folder, tmp_path):
     wrong = dataclasses.replace(TINY, prune=PruneRecipe(layers=("fc8",)))
     with pytest.raises(MnpError, match="'fc8' is not a maxout layer"):

@@ -10,7 +10,7 @@ from one_line import one_line
 
 from mnp.data import lfw
 from mnp.errors import MnpError
-from mnp.experiments.config import differences, digest, from_dict, override, to_dict
+from mnp.experiments.config import differences, digest, from_dict, override, to_dict, to_toml
 from mnp.experiments.recipes import (
     RANKINGS,
     VARIANTS,
@@ -41,11 +41,14 @@ def test_named_recipes_have_the_sizes_that_they_promise():
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_recipe_survives_json(name):
+def test_a_recipe_survives_its_files(tmp_path, name):
     e = get_experiment(name)
     assert e.name == name and e.about
-    again = experiment_from(json.loads(json.dumps(to_dict(e))))
-    assert again == e and digest(again) == digest(e)
+    (tmp_path / "r.json").write_text(json.dumps(to_dict(e)))
+    (tmp_path / "r.toml").write_text(to_toml(e), encoding="utf-8")
+    for file in ("r.json", "r.toml"):
+        again = get_experiment(str(tmp_path / file))
+        assert again == e and digest(again) == digest(e)
 
 
 def test_the_folder_is_named_by_name_and_hash_and_every_field_counts():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fresh_python import python_path
 from one_line import one_line
-from tiny_runs import COMPARE, GRADUAL, NEURONS, assert_same_bits, carry_out
+from tiny_runs import GRADUAL, NEURONS, assert_same_bits, carry_out
 
 import mnp.data
 from mnp import files
@@ -202,15 +202,6 @@ def test_gradual_pruning_reaches_its_size_and_zeros_stay_zeros(complete):
     for net in nets:
         for name, mask in net.masks().items():
             assert not net.params()[name][~mask].any()
-
-
-def test_compare_meets_at_equal_sizes(tmp_path):
-    rows, _ = carry_out(COMPARE, tmp_path / "c")
-    size = {(r["arm"], r["step"]): r["nonzero"] for r in rows}
-    of_arm = {arm: [r["nonzero"] for r in rows if r["arm"] == arm] for arm in ("neurons", "weights", "after")}
-    assert of_arm["weights"][:2] == of_arm["neurons"] and of_arm["after"][0] == of_arm["neurons"][-1]
-    assert of_arm["after"][1:] == of_arm["weights"][2:] and len(set(size.values())) == 5
-    assert all(r["params"] == rows[0]["params"] for r in rows if r["arm"] == "weights")
 
 
 def test_all_rankings_remove_from_one_network(tmp_path):

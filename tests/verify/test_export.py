@@ -11,7 +11,7 @@ from one_line import refused
 import mnp.data
 from mnp.cli import main
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import load_network, save_checkpoint, save_network
+from mnp.experiments.checkpoint import load_network, save_network
 from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network, ReLU, lenet5
 from mnp.nn.layers import AvgPool2d, Dropout
 from mnp.pruning.surgery import apply_masks, prune_neurons, weight_names
@@ -405,16 +405,12 @@ def test_the_command_exports_and_takes_back(tmp_path, capsys, images):
 
 
 def test_a_checkpoint_or_an_output_that_cannot_be_used_is_one_line(tmp_path, capsys):
-    good, old, out = tmp_path / "net.npz", tmp_path / "old.npz", tmp_path / "x.safetensors"
+    good, missing = tmp_path / "net.npz", tmp_path / "missing.npz"
     save_network(good, lenet5(2, 2, 3, 4, rng=0))
-    (tmp_path / "cut.npz").write_bytes(good.read_bytes()[:-200])
-    save_checkpoint(old, {}, {"version": 99})
     for path, to, says in (
-        (tmp_path / "missing.npz", out, "cannot be read"),
-        (tmp_path / "cut.npz", out, "damaged"),
-        (old, out, "version 99"),
-        (good, tmp_path / "no" / "such" / "folder" / "x", "cannot be written"),
+        (missing, tmp_path / "x", "cannot be read"),
+        (good, missing / "x", "cannot be written"),
         (good, ".", ".: is a folder: give the name of a file"),
     ):
         refused(capsys, ["export", path, "--to", "safetensors", "--out", to], says)
-    assert not out.exists()
+    assert list(tmp_path.iterdir()) == [good]

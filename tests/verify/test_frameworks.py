@@ -50,12 +50,6 @@ def test_tinygrad_adapter_passes_in_part():
     assert [str(v) for v in found if v.status != "passed"] == []
 
 
-def test_adapters_offer_every_agreed_name():
-    for adapter in ("torch_kernels", "jax_kernels"):
-        text = (ADAPTERS / f"{adapter}.py").read_text(encoding="utf-8")
-        assert [name for name in reference.OUTPUTS if f"def {name}(" not in text] == []
-
-
 @pytest.mark.parametrize("tier", ["textbook", "default"])
 @pytest.mark.parametrize("kernel", list(reference.OUTPUTS))
 def test_parity_with_torch(by_torch, tier, kernel):
