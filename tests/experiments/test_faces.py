@@ -13,18 +13,19 @@ from fresh_python import python_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_line import one_line
-from tiny_faces import TINY
-from tiny_runs import assert_same_bits, carry_out, without_seconds
+from tiny_runs import assert_same_bits, carry_out, interrupt_at, without_seconds
 
 from mnp.data import lfw
 from mnp.errors import MnpError
-from mnp.experiments import lfw_data, lfw_task, runner, verification
+from mnp.experiments import lfw_data, lfw_task, verification
 from mnp.experiments.checkpoint import load_network
 from mnp.experiments.config import digest, override
 from mnp.experiments.lfw_data import check_apart, load_faces
 from mnp.experiments.lfw_folds import run_folds
 from mnp.experiments.recipes import (
+    FacesExperiment,
     FacesRecipe,
+    FacesTrainRecipe,
     PruneRecipe,
     VggRecipe,
     WeightRecipe,
@@ -35,6 +36,14 @@ from mnp.experiments.results import FACE_COLUMNS
 from mnp.kernels import textbook
 from mnp.nn import augment, vgg16
 
+TINY = FacesExperiment(  # takes seconds: VGG16 at 1/64 of its width, 32x32 images
+    "tiny-faces",
+    data=FacesRecipe(size=32, crop=160, held_out=4),
+    model=VggRecipe(width=1 / 64, neurons=16, k=2, dropout=0.1),
+    train=FacesTrainRecipe(epochs=2, batch_size=8, warmup=2, shift=1),
+    prune=PruneRecipe(epochs=1, layers=("fc6", "fc7")),
+    weights=WeightRecipe(reductions=(0.3,), epochs=1),
+)
 UNTRAINED = dataclasses.replace(
     TINY,
     name="tiny-folds",
@@ -363,25 +372,10 @@ def test_counts_of_the_ranking_are_those_of_the_whole_network(finished, photogra
         assert np.abs(counts - arrays[f"counts/{name}"]).max() <= 1  # rounding of the folded convolutions
 
 
-class StopHereError(Exception):
-    pass
-
-
-def test_an_interrupted_run_ends_with_the_same_bits(finished, folder, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_with_the_same_bits(finished, folder, tmp_path):
     out = tmp_path / "out"
-    save, calls = runner.Runner.save_progress, []
-
-    def stopping(run, round, state):
-        save(run, round, state)
-        calls.append(round.index)
-        if len(calls) in (1, 3):
-            raise StopHereError
-
-    monkeypatch.setattr(runner.Runner, "save_progress", stopping)
-    for _ in range(2):
-        with pytest.raises(StopHereError):
-            carry_out(TINY, out, data=folder)
-    monkeypatch.undo()
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(TINY, out, data=folder, on_epoch=interrupt_at(0, 2))
     rows, said = carry_out(TINY, out, data=folder)
     assert any("resuming after epoch" in line for line in said)
     assert without_seconds(rows) == without_seconds(finished[1])
@@ -394,9 +388,9 @@ def test_view_2_goes_fold_by_fold_and_goes_on_where_it_was(folder, tmp_path, mon
     def stop_at_fold_2(line):
         said.append(line)
         if line.startswith("fold 2"):
-            raise StopHereError
+            raise KeyboardInterrupt
 
-    with pytest.raises(StopHereError):
+    with pytest.raises(KeyboardInterrupt):
         run_folds(UNTRAINED, out, data=folder, backend="textbook", log=stop_at_fold_2)
     assert sorted(p.name for p in out.glob("fold-*")) == ["fold-0", "fold-1"]
     stamps = {p: p.stat().st_mtime_ns for p in out.glob("fold-*/checkpoints/*.npz")}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fresh_python import python_path
 from one_line import one_line
-from tiny_runs import GRADUAL, NEURONS, assert_same_bits, carry_out
+from tiny_runs import GRADUAL, NEURONS, assert_same_bits, carry_out, interrupt_at
 
 import mnp.data
 from mnp import files
@@ -311,20 +311,12 @@ def test_a_checkpoint_with_other_contents_than_its_round_is_repeated(complete, t
     assert_same_bits(out, complete["tiny"])
 
 
-def test_progress_that_cannot_be_is_ignored_and_the_round_starts_again(complete, tmp_path, monkeypatch):
+def test_progress_that_cannot_be_is_ignored_and_the_round_starts_again(complete, tmp_path):
     """Also when the lie is seen late: the generator and the network are fresh again."""
-    out, save = tmp_path / "out", runner.Runner.save_progress
-
-    def stops(self, round, state):
-        save(self, round, state)
-        if round.index == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(runner.Runner, "save_progress", stops)
+    out, said = tmp_path / "out", []
     with pytest.raises(KeyboardInterrupt):
-        carry_out(GRADUAL, out)
-    monkeypatch.undo()
-    said, path = [], out / "checkpoints" / "progress.npz"
+        carry_out(GRADUAL, out, on_epoch=interrupt_at(1, 2))
+    path = out / "checkpoints" / "progress.npz"
     resumed = runner.Runner(GRADUAL, out, runner.task_of(GRADUAL), "textbook", said.append)
     resumed.prepare([])
     arrays, good = load_checkpoint(path)
@@ -410,20 +402,11 @@ def other_labels(data):
     return dataclasses.replace(data, test_labels=data.test_labels[::-1].copy())
 
 
-@pytest.mark.parametrize(("change", "after"), [(brighter, "00-train-k3.npz"), (other_labels, "progress.npz")])
-def test_a_run_is_not_resumed_with_other_data(complete, tmp_path, monkeypatch, change, after):
+@pytest.mark.parametrize(("change", "stop"), [(brighter, (1, 1)), (other_labels, (0, 2))])
+def test_a_run_is_not_resumed_with_other_data(complete, tmp_path, monkeypatch, change, stop):
     """Neither after a finished round nor after a single epoch."""
-    save = runner.save_checkpoint
-
-    def stops(path, arrays, meta):
-        save(path, arrays, meta)
-        if path.name == after:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(runner, "save_checkpoint", stops)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(NEURONS, tmp_path / "out")
-    monkeypatch.setattr(runner, "save_checkpoint", save)
+        carry_out(NEURONS, tmp_path / "out", on_epoch=interrupt_at(*stop))
     before = snapshot(tmp_path / "out")
     monkeypatch.setattr(classification, "load_data", lambda *where: change(load_data(*where)))
     with one_line(r"was begun with other data .* choose another --out"):

@@ -41,6 +41,16 @@ def carry_out(experiment, out, **more):
     return function(experiment, out, backend="textbook", log=lines.append, **more), lines
 
 
+def interrupt_at(index, epoch):
+    """An `on_epoch` that interrupts a run before its state after this epoch of this round is saved."""
+
+    def on_epoch(net, round, done, result):
+        if (round.index, done) == (index, epoch):
+            raise KeyboardInterrupt
+
+    return on_epoch
+
+
 def without_seconds(rows):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
