@@ -111,26 +111,22 @@ def _part_of(name):
 
 def read_class_folders(folder):
     """Read the images in a folder for each class; the classes are numbered in the order of their names."""
-    halves = {half: folder / half for half in ("train", "test")}
-    split = all(half.is_dir() for half in halves.values())
-    places = halves if split else {"train": folder}
-    files = {half: {c.name: _images_in(c) for c in _folders_in(place)} for half, place in places.items()}
-    files = {half: {name: images for name, images in of.items() if images} for half, of in files.items()}
-    if not split:
-        files["test"] = {name: images[4::5] for name, images in files["train"].items()}
-        files["train"] = {
-            name: [image for i, image in enumerate(images) if i % 5 != 4]
-            for name, images in files["train"].items()
-        }
-    classes = sorted(files["train"])
-    if len(classes) < 2 or not set(files["test"]) <= set(classes):
-        strange = ", ".join(sorted(set(files["test"]) - set(classes)))
+    if (folder / "train").is_dir() and (folder / "test").is_dir():
+        train, test = _images_of_classes(folder / "train"), _images_of_classes(folder / "test")
+    else:
+        train = _images_of_classes(folder)
+        test = {name: images[4::5] for name, images in train.items()}
+        for images in train.values():
+            del images[4::5]
+    classes = sorted(train)
+    if len(classes) < 2 or not set(test) <= set(classes):
+        strange = ", ".join(sorted(set(test) - set(classes)))
         what = f"test has classes that train has not: {strange}" if strange else "no data were found in it"
         raise MnpError(
             f"{folder}: {what}; give a folder of four idx files, or of folders of images, one for each class"
         )
     arrays = {}
-    for half, of_class in files.items():
+    for half, of_class in (("train", train), ("test", test)):
         paths = [path for name in classes for path in of_class.get(name, [])]
         if not paths:
             raise MnpError(f"{folder}: no {half} images; a class without {half} folders needs five images")
@@ -140,12 +136,13 @@ def read_class_folders(folder):
     return Dataset(**arrays, classes=len(classes), name=own_name(folder.resolve().name))
 
 
-def _folders_in(folder):
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-
-
-def _images_in(folder):
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGES]
+def _images_of_classes(folder):
+    """{class: paths of its images} of the folders in a folder that hold any."""
+    classes = {}
+    for inner in sorted(folder.iterdir()):
+        if inner.is_dir() and not inner.name.startswith("."):
+            classes[inner.name] = [path for path in sorted(inner.iterdir()) if path.suffix.lower() in IMAGES]
+    return {name: images for name, images in classes.items() if images}
 
 
 def _read_images(paths):

@@ -151,11 +151,9 @@ def test_found_through_the_environment(tmp_path, monkeypatch):
 def test_nothing_found_says_where_it_looked_and_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("MNP_DATA", str(tmp_path / "data"))
-    with one_line(None, tmp_path / "data") as caught:
+    places, names = (tmp_path / "data", tmp_path / "cache"), [name for name, _ in mnist.FILES.values()]
+    with one_line("`mnp fetch mnist`.* --data", *places, *names):
         mnist.load()
-    message = str(caught.value)
-    assert "`mnp fetch mnist`" in message and "--data" in message and str(tmp_path / "cache") in message
-    assert all(name in message for name, _ in mnist.FILES.values())
 
 
 def test_one_missing_file_is_named_and_not_taken_from_elsewhere(tmp_path, monkeypatch):
@@ -210,10 +208,9 @@ def test_a_packed_file_is_read_before_a_plain_one(tmp_path):
 @pytest.mark.parametrize("name", ["emnist-letters-{}", "kmnist_{}", "copy of {}"])
 def test_other_names_are_listed_beside_those_that_are_wanted(tmp_path, name):
     write_set(tmp_path, rename=name)
-    with one_line("no mnist files in", name.format("train-labels-idx1-ubyte.gz")) as caught:
+    wanted = "wanted: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images"
+    with one_line("no mnist files in", name.format("train-labels-idx1-ubyte.gz"), wanted):
         mnist.load(tmp_path)
-    message = str(caught.value)
-    assert "wanted: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images" in message
 
 
 def test_other_data_of_the_official_size_are_rejected(tmp_path, monkeypatch):

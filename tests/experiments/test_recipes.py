@@ -124,9 +124,8 @@ def test_override_reads_every_type(assignment, value):
     ],
 )
 def test_override_refuses_in_one_line(assignment, words):
-    with pytest.raises(MnpError) as caught:
+    with one_line(None, words):
         override(DIGITS, assignment)
-    assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_changes_are_judged_together_and_can_be_told_again():

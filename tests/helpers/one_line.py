@@ -12,7 +12,7 @@ from mnp.errors import MnpError
 def one_line(match=None, *parts):
     """What is done within ends in an MnpError of one line that fits the pattern and holds all parts."""
     with pytest.raises(MnpError, match=match) as caught:
-        yield caught
+        yield
     message = str(caught.value)
     assert "\n" not in message
     for part in parts:

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from one_line import refused
+from one_line import one_line, refused
 
 import mnp.data
 from mnp.cli import main
@@ -153,9 +153,8 @@ def test_onnx_of_any_names_and_any_last_layer(what, tmp_path):
 def test_onnx_of_layers_that_do_not_fit_together_is_rejected_in_one_line(tmp_path):
     pytest.importorskip("onnx")
     for layers in ([dense("a", 4, 3), dense("b", 5, 2)], [dense("a", 4, 3), conv()]):
-        with pytest.raises(MnpError, match="layers may not fit together") as told:
+        with one_line("layers may not fit together"):
             export(Network(layers), "onnx", tmp_path / "x.onnx")
-        assert "\n" not in str(told.value)
 
 
 # --- PyTorch -------------------------------------------------------------------------------------------

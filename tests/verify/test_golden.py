@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from one_line import one_line
 
 from mnp.cli import main
 from mnp.errors import MnpError
@@ -226,9 +227,8 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 )
 def test_every_other_file_is_rejected_in_one_line(data):
     pytest.importorskip("safetensors")
-    with pytest.raises(MnpError, match=r"x.st: is no whole safetensors file") as told:
+    with one_line(r"^x.st: is no whole safetensors file.{,300}$"):
         safetensors_file.from_bytes(data, "x.st")
-    assert "\n" not in str(told.value) and len(str(told.value)) < 400
 
 
 def test_types_that_cannot_be_written_or_read_are_reported():
