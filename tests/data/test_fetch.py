@@ -317,16 +317,11 @@ def test_fetch_lfw_from_the_official_site(small_lfw, tmp_path, monkeypatch):
     to = tmp_path / "data" / "lfw"
     assert sorted(p.name for p in to.iterdir()) == sorted(["lfw-deepfunneled.tgz", *fetch.LISTS])
     assert lfw_archive.read_jpegs(to / "lfw-deepfunneled.tgz") == dict(sorted(drawn_lfw.drawings().items()))
+    drawn_lfw.pack(drawn_lfw.drawings({"Ada": 1}), to / "lfw-deepfunneled.tgz")
+    assert run("lfw") == 0  # a wrong archive is replaced
+    assert len(lfw_archive.read_jpegs(to / "lfw-deepfunneled.tgz")) == 60
     (tmp_path / "served" / "site.tar.gz").unlink()
     assert run("lfw") == 0  # what is there and right is kept
-
-
-def test_a_wrong_archive_is_replaced_by_the_right_one(small_lfw, tmp_path):
-    to = tmp_path / "to"
-    site(tmp_path / "served" / "site.tar.gz", drawn_lfw.drawings())
-    drawn_lfw.pack(drawn_lfw.drawings({"Ada": 1}), to / "lfw-deepfunneled.tgz")
-    assert run("lfw", "--to", to) == 0
-    assert len(lfw_archive.read_jpegs(to / "lfw-deepfunneled.tgz")) == 60
 
 
 @pytest.mark.parametrize("inside", ["images_deepfunneled", "lfw-deepfunneled/lfw-deepfunneled"])
