@@ -59,7 +59,7 @@ def run_seeds(experiment, seeds, out, *, jobs=1, command="", log=print, **option
 
 
 def check_one_data_set(folders):
-    """Check that the summaries of some runs, of seeds or of folds, are of the same data."""
+    """Check that the summaries of some runs are of the same data."""
     first = None
     for folder in folders:
         facts = read_json(folder / SUMMARY, "a summary").get("data")

@@ -254,24 +254,3 @@ def test_one_set_under_the_other_s_name_is_told_apart(tmp_path):
             MnpError, match=f"is a file of {other}, not of {name}; load it by the name {other}"
         ):
             mnp.data.load(name, REAL / other)
-
-
-@real("fashion-mnist")
-def test_an_excerpt_of_another_set_is_not_called_mnist(tmp_path):
-    images = idx.read_idx(REAL / "fashion-mnist" / "t10k-images-idx3-ubyte.gz", ndim=3)[:600]
-    labels = idx.read_idx(REAL / "fashion-mnist" / "t10k-labels-idx1-ubyte.gz", ndim=1)[:600]
-    write_set(tmp_path, train_images=idx_bytes(images), train_labels=idx_bytes(labels))
-    data = mnist.load(tmp_path)
-    assert data.name == "mnist (unofficial: 600 + 3 images)" and data.counts["train"] == 600
-
-
-@real("mnist")
-def test_a_flipped_bit_in_a_real_plain_file_is_found(tmp_path):
-    files = {what: REAL / "mnist" / f"t10k-{what}-ubyte.gz" for what in ("images-idx3", "labels-idx1")}
-    images, labels = (bytearray(gzip.decompress(path.read_bytes())) for path in files.values())
-    write_set(tmp_path, packed=False, test_images=images, test_labels=labels)
-    assert len(mnist.load(tmp_path).test_labels) == 10_000
-    labels[5000] ^= 1
-    write_set(tmp_path, packed=False, test_images=images, test_labels=labels)
-    with pytest.raises(MnpError, match="not its checksum"):
-        mnist.load(tmp_path)
