@@ -65,9 +65,8 @@ def added(field):
 
 def check_fields(section, path=""):
     """Check the type of every field, then the rule in its metadata; MnpError names the field."""
-    rules = {f.name: f.metadata for f in dataclasses.fields(section) if "rule" in f.metadata}
-    for name, hint in fields_of(section):
-        value = getattr(section, name)
+    for field, hint in fields_of(section):
+        name, value = field.name, getattr(section, field.name)
         if dataclasses.is_dataclass(hint):
             if type(value) is not hint:
                 raise MnpError(f"{path}{name} = {short_repr(value)} is not a {hint.__name__}")
@@ -75,25 +74,20 @@ def check_fields(section, path=""):
             continue
         if not matches_type(value, hint):
             raise MnpError(f"{path}{name} = {short_repr(value)} is not {describe_type(hint)}")
-        if name in rules:
+        if "rule" in field.metadata:
             values = value if isinstance(value, tuple) else () if value is None else (value,)
-            if not all(map(rules[name]["accepts"], values)):
-                raise MnpError(f"{path}{name} = {format_value(value)} must be {rules[name]['rule']}")
+            if not all(map(field.metadata["accepts"], values)):
+                raise MnpError(f"{path}{name} = {format_value(value)} must be {field.metadata['rule']}")
 
 
 # --- types and words ---------------------------------------------------------------------------------
 
 
 def fields_of(section):
-    """List (name, annotation) of the fields of a dataclass or of an instance of one."""
+    """List (field, annotation) of the fields of a dataclass or of an instance of one."""
     kind = section if isinstance(section, type) else type(section)
     hints = typing.get_type_hints(kind)
-    return [(f.name, hints[f.name]) for f in dataclasses.fields(kind)]
-
-
-def added_fields(section):
-    """Name and default of the fields that a later version added."""
-    return {f.name: f.default for f in dataclasses.fields(section) if f.metadata.get("added")}
+    return [(field, hints[field.name]) for field in dataclasses.fields(kind)]
 
 
 def suggest(name, names):
@@ -155,11 +149,10 @@ def matches_type(value, hint):
 def to_dict(section):
     """A dataclass as dicts and lists, ready for JSON; an int in a float field becomes a float."""
     values = {}
-    for name, hint in fields_of(section):
-        value = getattr(section, name)
-        if name in added_fields(section) and value == added_fields(section)[name]:
-            continue
-        values[name] = to_dict(value) if dataclasses.is_dataclass(hint) else to_builtin(value, hint)
+    for field, hint in fields_of(section):
+        value = getattr(section, field.name)
+        if not (field.metadata.get("added") and value == field.default):
+            values[field.name] = to_dict(value) if dataclasses.is_dataclass(hint) else to_builtin(value, hint)
     return values
 
 
@@ -178,18 +171,18 @@ def from_dict(kind, values, path="", complete=True):
     complete: no field may be missing. False takes a field's default instead, as in a recipe file, where the
     text "none" also stands for None, which TOML does not have.
     """
-    hints = dict(fields_of(kind))
     if not isinstance(values, dict):
         raise MnpError(f"{path[:-1] or 'the recipe'} = {short_repr(values)}, where a section is expected")
-    values = added_fields(kind) | {RENAMED.get(name, name): value for name, value in values.items()}
+    values = {RENAMED.get(name, name): value for name, value in values.items()}
+    names = [field.name for field in dataclasses.fields(kind)]
     for name in values:
-        if name not in hints:
-            raise MnpError(f"no field {path}{short_repr(name)}{suggest(name, hints)}")
+        if name not in names:
+            raise MnpError(f"no field {path}{short_repr(name)}{suggest(name, names)}")
     made = {}
-    for field in dataclasses.fields(kind):
-        name, hint = field.name, hints[field.name]
+    for field, hint in fields_of(kind):
+        name = field.name
         if name not in values:
-            if complete:
+            if complete and not field.metadata.get("added"):
                 raise MnpError(f"field {path}{name} is missing")
             continue
         if dataclasses.is_dataclass(hint):
@@ -233,8 +226,8 @@ def to_toml(section, path=""):
     text = f"\n[{path}]\n" if path else ""
     text += "".join(f"# {line}".rstrip() + "\n" for line in inspect.getdoc(section).split("\n"))
     sections = ""
-    for field in dataclasses.fields(section):
-        value, hint = getattr(section, field.name), dict(fields_of(section))[field.name]
+    for field, hint in fields_of(section):
+        value = getattr(section, field.name)
         if dataclasses.is_dataclass(hint):
             sections += to_toml(value, f"{path}.{field.name}" if path else field.name)
             continue
@@ -294,7 +287,7 @@ def set_field(values, kind, names, text, path=""):
         except (SyntaxError, ValueError):
             values[names[0]] = text
         return
-    hints = dict(fields_of(kind))
+    hints = {field.name: hint for field, hint in fields_of(kind)}
     name, *rest = names
     name = RENAMED.get(name, name)
     sections = [n for n, hint in hints.items() if dataclasses.is_dataclass(hint) or hint is dict]
@@ -349,10 +342,10 @@ def differences(section, base, path=""):
     [('prune.to_k', 'none', '1'), ('weights.floors', 'conv1:0.5', '')]
     """
     changes = []
-    for name, hint in fields_of(section):
-        value, other = getattr(section, name), getattr(base, name)
+    for field, hint in fields_of(section):
+        value, other = getattr(section, field.name), getattr(base, field.name)
         if dataclasses.is_dataclass(hint):
-            changes += differences(value, other, f"{path}{name}.")
+            changes += differences(value, other, f"{path}{field.name}.")
         elif value != other:
-            changes.append((f"{path}{name}", format_value(value), format_value(other)))
+            changes.append((f"{path}{field.name}", format_value(value), format_value(other)))
     return changes
