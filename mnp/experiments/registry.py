@@ -256,10 +256,7 @@ def experiment_from(values, complete=True):
 
     Only the data of faces have a `variant`, and only a model of one's own has a `builder`.
     """
-    sections = values if isinstance(values, dict) else {}
-    data, model = (
-        sections.get(name) if isinstance(sections.get(name), dict) else {} for name in ("data", "model")
-    )
+    data, model = (values[name] if isinstance(values.get(name), dict) else {} for name in ("data", "model"))
     kind = FacesExperiment if "variant" in data else OwnExperiment if "builder" in model else Experiment
     return from_dict(kind, values, complete=complete)
 
