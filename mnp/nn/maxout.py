@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.kernels.shapes import conv2d_output_size
 from mnp.nn.base import Layer, check_int, check_probability, draw_keep
-from mnp.nn.layers import Conv2d, Dense, Dropout, ReLU
+from mnp.nn.layers import Conv2d, Convolution, Dense, Dropout, ReLU
 
 
 class MaxoutCache(NamedTuple):
@@ -206,7 +205,7 @@ class MaxoutDense(Maxout):
         return self.params["weight"].size
 
 
-class MaxoutConv2d(Maxout):
+class MaxoutConv2d(Maxout, Convolution):
     """Convolution, then at every pixel the maximum over the k feature maps of each unit.
 
         z[n, u, j, p, q] = bias[u, j] + sum_{c, a, b} weight[u, j, c, a, b]
@@ -247,14 +246,10 @@ class MaxoutConv2d(Maxout):
         backend=None,
     ):
         super().__init__(backend)
-        self.in_channels = check_int("in_channels", in_channels)
         self.units = check_int("units", units)
         self.k = check_int("k", k)
-        self.kernel_size = check_int("kernel_size", kernel_size)
-        self.stride = check_int("stride", stride)
-        self.padding = check_int("padding", padding, minimum=0)
-        size = self.kernel_size
-        self._init_params((self.units, self.k), (self.in_channels, size, size), rng, init, dtype)
+        sizes = in_channels, kernel_size, stride, padding
+        self._init_filters((self.units, self.k), *sizes, rng, init, dtype)
 
     def forward(self, x, training=False, rng=None):
         x = self._check_input(x, (self.in_channels, "H", "W"))
@@ -306,13 +301,3 @@ class MaxoutConv2d(Maxout):
         if n_keep > 1:
             return [(name, MaxoutConv2d(self.in_channels, self.units, n_keep, *sizes, **common))]
         return [(name, Conv2d(self.in_channels, self.units, *sizes, **common))]
-
-    def output_shape(self, shape):
-        _, h, w = self._check_input_shape(shape, (self.in_channels, "H", "W"))
-        size = self.kernel_size
-        return (self.units, *conv2d_output_size(h, w, size, size, self.stride, self.padding))
-
-    def macs(self, shape):
-        """units * k * C * K * K * OH * OW."""
-        _, oh, ow = self.output_shape(shape)
-        return self.params["weight"].size * oh * ow
