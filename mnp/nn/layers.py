@@ -39,7 +39,7 @@ class DenseCache(NamedTuple):
 
 
 class Convolution(Layer):
-    """What the convolution layers share: square filters, their stride and padding, and the sizes that follow."""
+    """What the convolution layers share: square filters, stride and padding, and the sizes that follow."""
 
     def _init_filters(self, outputs, in_channels, kernel_size, stride, padding, rng, init, dtype):
         """Set the sizes, and params: weight (*outputs, in_channels, K, K), bias (*outputs)."""
