@@ -87,18 +87,6 @@ def test_sgd_keeps_what_is_pruned_at_zero():
 # ---- NaN ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", range(4))
-def test_the_first_nan_wins_every_maximum(place):
-    values = np.array([3.0, 1.0, 2.0, 9.0])
-    values[place] = np.nan
-    y, winner = textbook.maxpool2d_forward(values.reshape(1, 1, 2, 2), 2, 2)
-    assert np.isnan(y[0, 0, 0, 0]) and winner[0, 0, 0, 0] == place == np.argmax(values)
-    y, winner = textbook.maxout_forward(values.reshape(1, 1, 4))
-    assert np.isnan(y[0, 0]) and winner[0, 0] == place
-    values[3] = np.nan
-    assert textbook.maxout_forward(values.reshape(1, 1, 4))[1][0, 0] == place
-
-
 def test_relu_and_dropout_of_nan():
     np.testing.assert_array_equal(
         textbook.relu_forward(np.array([np.nan, -np.inf, np.inf])), [np.nan, 0, np.inf]
