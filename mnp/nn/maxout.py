@@ -50,6 +50,15 @@ class Maxout(Layer):
     def check_masks(self, masks):
         self.masked_out(masks)
 
+    def before_maximum(self):
+        """z (rows, units, k) of the last forward pass, computed again: a fused kernel does not store it."""
+        return self._z(self._saved().x)
+
+    def _flat(self):
+        """Weight and bias of an ordinary layer: k adjacent rows, or filters, are the neurons of a unit."""
+        weight = self.params["weight"]
+        return weight.reshape(-1, *weight.shape[2:]), self.params["bias"].reshape(-1)
+
 
 class MaxoutDense(Maxout):
     """Affine layer, then the maximum over the k neurons of each unit; the lowest index wins a tie.
@@ -133,10 +142,7 @@ class MaxoutDense(Maxout):
         return y
 
     def _step_by_step(self, x, relu_first, keep):
-        # A dense layer of units * k rows: k adjacent rows are the neurons of a unit.
-        weight, bias = self.params["weight"], self.params["bias"]
-        z = self.backend.dense_forward(x, weight.reshape(-1, self.in_features), bias.reshape(-1))
-        z = z.reshape(x.shape[0], self.units, self.k)
+        z = self._z(x)
         if relu_first:
             z = self.backend.relu_forward(z)
         if keep is not None:
@@ -147,13 +153,8 @@ class MaxoutDense(Maxout):
         y, winner = self.backend.maxout_forward(z)
         return z, y, winner
 
-    def before_maximum(self):
-        """z (N, units, k) of the last forward pass, computed again: a fused kernel does not store it."""
-        weight, bias = self.params["weight"], self.params["bias"]
-        z = self.backend.dense_forward(
-            self._saved().x, weight.reshape(-1, self.in_features), bias.reshape(-1)
-        )
-        return z.reshape(-1, self.units, self.k)
+    def _z(self, x):
+        return self.backend.dense_forward(x, *self._flat()).reshape(-1, self.units, self.k)
 
     def rows(self, y):
         """An array in the shape of the output as (rows, units)."""
@@ -190,7 +191,7 @@ class MaxoutDense(Maxout):
             # cache.z is after dropout, too, but where dropout made it 0 the gradient is 0 already.
             dz = self.backend.relu_backward(dz, cache.z)
         dx, dweight, dbias = self.backend.dense_backward(
-            dz.reshape(dz.shape[0], -1), cache.x, weight.reshape(-1, self.in_features), need_dx
+            dz.reshape(dz.shape[0], -1), cache.x, self._flat()[0], need_dx
         )
         self.grads["weight"] = dweight.reshape(weight.shape)
         self.grads["bias"] = dbias.reshape(weight.shape[:2])
@@ -253,7 +254,7 @@ class MaxoutConv2d(Maxout, Convolution):
 
     def forward(self, x, training=False, rng=None):
         x = self._check_input(x, (self.in_channels, "H", "W"))
-        z = self._convolve(x)
+        z = self._z(x)
         out = self.masked_out()
         if out is not None:
             z[:, out] = -np.inf
@@ -270,25 +271,16 @@ class MaxoutConv2d(Maxout, Convolution):
         dz = self.backend.maxout_backward(self.rows(dy), winner, self.k)  # (rows, units, k)
         dz = np.ascontiguousarray(dz.reshape(n, oh, ow, -1).transpose(0, 3, 1, 2))
         dx, dweight, dbias = self.backend.conv2d_backward(
-            dz, x, self._filters()[0], self.stride, self.padding, need_dx
+            dz, x, self._flat()[0], self.stride, self.padding, need_dx
         )
         self.grads["weight"] = dweight.reshape(self.params["weight"].shape)
         self.grads["bias"] = dbias.reshape(self.units, self.k)
         return dx
 
-    def _filters(self):
-        """Weight and bias of an ordinary convolution: k adjacent filters are the neurons of a unit."""
-        weight = self.params["weight"]
-        return weight.reshape(-1, *weight.shape[2:]), self.params["bias"].reshape(-1)
-
-    def _convolve(self, x):
-        """z as (rows, units, k): one row per pixel, so that the kernels of a dense maxout layer serve."""
-        z = self.backend.conv2d_forward(x, *self._filters(), self.stride, self.padding)
+    def _z(self, x):
+        """One row per pixel, (rows, units, k), so that the kernels of a dense maxout layer serve."""
+        z = self.backend.conv2d_forward(x, *self._flat(), self.stride, self.padding)
         return np.ascontiguousarray(z.transpose(0, 2, 3, 1)).reshape(-1, self.units, self.k)
-
-    def before_maximum(self):
-        """z (rows, units, k) of the last forward pass, computed again."""
-        return self._convolve(self._saved().x)
 
     def rows(self, y):
         """An array in the shape of the output as (rows, units)."""
