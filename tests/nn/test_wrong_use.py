@@ -47,10 +47,10 @@ from mnp.sparse import sparse_network
 T = {"backend": textbook, "dtype": np.float64}
 
 
-def net_and_examples(n=32, **options):
+def net_and_examples(**options):
     net = mlp((6,), k=3, classes=4, image_size=4, dropout=0.0, rng=0, **(T | options))
     rng = np.random.default_rng(1)
-    return net, rng.random((n, 1, 4, 4)).astype(net.dtype), rng.integers(0, 4, n)
+    return net, rng.random((32, 1, 4, 4)).astype(net.dtype), rng.integers(0, 4, 32)
 
 
 def train(net, optimizer, x, y, lr=0.05):
