@@ -117,12 +117,6 @@ def test_zeros_are_counted_where_they_are():
     assert sizes.nonzero == 29 + 6 + 40 + 14
 
 
-def test_biases_count_as_stored_even_when_they_are_zero():
-    net = Network([("fc", Dense(3, 2, rng=np.random.default_rng(0), backend=textbook))])
-    assert not net.params()["fc.bias"].any()
-    assert count_sizes(net, (3,)).nonzero == 8
-
-
 def test_csr_bytes_by_formula():
     # Per layer: values and int32 columns of the non-zeros, rows + 1 starts, and the dense bias.
     net = Network([("fc", MaxoutDense(300, 4, 2, rng=np.random.default_rng(0), backend=textbook))])

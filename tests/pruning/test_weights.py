@@ -90,12 +90,6 @@ def test_growing_sparsities_give_nested_masks():
     assert [int((~m).sum()) for m in masks] == [5, 15, 16, 40, 49]
 
 
-def test_global_masks_by_hand():
-    masks = weights.global_magnitude_masks({"a": np.array([1.0, 5.0]), "b": np.array([[-4.0, 2.0]])}, 0.5)
-    assert list(masks) == ["a", "b"]
-    assert masks["a"].tolist() == [False, True] and masks["b"].tolist() == [[True, False]]
-
-
 def test_global_masks_respect_earlier_masks():
     arrays = {"a": np.array([9.0, 8.0]), "b": np.array([1.0, 2.0])}
     masks = weights.global_magnitude_masks(arrays, 0.5, {"a": np.array([False, True])})

@@ -112,11 +112,11 @@ CONVOLUTIONS = [
 ]
 
 
-def convolution(case, dtype, n=3, share=0.4):
+def convolution(case, dtype, n):
     c, f, size, stride, padding, pool, pool_stride, h, w = case
     rng = np.random.default_rng(sum(case))
     conv = Conv2d(c, f, size, stride, padding, rng=rng, dtype=dtype, backend=textbook)
-    conv.params["weight"][rng.random(conv.params["weight"].shape) >= share] = 0
+    conv.params["weight"][rng.random(conv.params["weight"].shape) >= 0.4] = 0
     conv.params["bias"][:] = rng.normal(size=f)
     net = Network([("conv", conv), ("pool", MaxPool2d(pool, pool_stride, backend=textbook))])
     return net, rng.normal(size=(n, c, h, w)).astype(dtype)
@@ -124,21 +124,14 @@ def convolution(case, dtype, n=3, share=0.4):
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_plain_convolution_loops(case, dtype):
-    net, x = convolution(case, dtype)
-    sparse = sparse_network(net, ["conv"])
+@pytest.mark.parametrize("backend", [textbook, "jitted", pytest.param(like_tiled, marks=compiler)])
+def test_convolution_loops(case, dtype, backend):
+    for n in (1, 3):
+        net, x = convolution(case, dtype, n)
+        sparse = sparse_network(net, ["conv"]).with_backend(backend)
+        close(sparse.forward(x), net.forward(x))
     assert list(sparse.layers) == ["conv"]
-    close(sparse.forward(x), net.forward(x))
-    close(sparse.with_backend("jitted").forward(x), net.forward(x))
     assert sparse.output_shapes(x.shape[1:])["conv"] == net.output_shapes(x.shape[1:])["pool"]
-
-
-@compiler
-@pytest.mark.parametrize("case", CONVOLUTIONS)
-@pytest.mark.parametrize("n", [1, 3])
-def test_tiled_convolution_loops(case, n):
-    net, x = convolution(case, np.float32, n)
-    close(sparse_network(net, ["conv"]).with_backend(like_tiled).forward(x), net.forward(x))
 
 
 def test_flat_images_follow_their_formula():
