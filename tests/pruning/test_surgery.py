@@ -267,14 +267,10 @@ def test_a_pruned_weight_goes_on_learning_and_comes_back():
 
 
 def test_splicing_goes_on_with_the_same_bits_from_saved_state():
-    def start():
-        net = small_net()
-        optimizer = SplicingSGD(net)
-        optimizer.set_masks({"fc1.weight": magnitude_mask(optimizer.dense["fc1.weight"], 0.5)})
-        train_steps(net, optimizer, seed=1)
-        return net, optimizer
-
-    net, optimizer = start()
+    net = small_net()
+    optimizer = SplicingSGD(net)
+    optimizer.set_masks({"fc1.weight": magnitude_mask(optimizer.dense["fc1.weight"], 0.5)})
+    train_steps(net, optimizer, seed=1)
     saved = [{n: a.copy() for n, a in d.items()} for d in (optimizer.dense, optimizer.velocity, net.masks())]
     train_steps(net, optimizer, seed=2)
     other = small_net(seed=9)

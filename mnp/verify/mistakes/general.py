@@ -91,7 +91,9 @@ def table(kernel):
     if kernel not in reference.IN_PLACE:
         for order in itertools.permutations(names):
             if order != names:
-                mistakes[f"returned in another order: {', '.join(order)}"] = _reordered(names, order)
+                mistakes[f"returned in another order: {', '.join(order)}"] = lambda _, right, order=order: {
+                    name: right[other] for name, other in zip(names, order, strict=True)
+                }
         words = "memory read in C order, whatever the strides: np.ascontiguousarray makes it so"
         mistakes[words] = MemoryInCOrder(kernel)
     return mistakes
@@ -105,7 +107,3 @@ def _changed(name, how):
         return {name: None if value is None else how(value, args)}
 
     return mistake
-
-
-def _reordered(names, order):
-    return lambda _, right: {name: right[other] for name, other in zip(names, order, strict=True)}
