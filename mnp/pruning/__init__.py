@@ -41,12 +41,7 @@ from mnp.pruning.surgery import (
     weight_names,
     winners,
 )
-from mnp.pruning.weights import (
-    cubic_schedule,
-    global_magnitude_masks,
-    iterative_schedule,
-    magnitude_mask,
-)
+from mnp.pruning.weights import cubic_schedule, global_magnitude_masks, iterative_schedule, magnitude_mask
 
 __all__ = [
     "MEASURES",

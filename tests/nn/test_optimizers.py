@@ -1,4 +1,4 @@
-"""SGD by hand, what masks promise, and the learning-rate policies."""
+"""The learning-rate policies, and wrong use of SGD."""
 
 import numpy as np
 import pytest
@@ -6,22 +6,6 @@ from one_line import one_line
 
 from mnp.kernels import textbook
 from mnp.nn import SGD, Dense, Network, learning_rate
-
-
-def test_two_steps_by_hand():
-    """w = 1, gradient 2 both times, momentum 0.5, decay 0.1, lr 0.1 and then 1."""
-    net = Network([("fc", Dense(1, 1, dtype=np.float64, backend=textbook))])
-    net["fc"].params["weight"][:] = 1
-    net["fc"].grads = {"weight": np.array([[2.0]]), "bias": np.array([0.0])}
-    optimizer = SGD(net, momentum=0.5, weight_decay=0.1)
-    optimizer.step(0.1)
-    assert optimizer.velocity["fc.weight"].item() == pytest.approx(2.1)
-    assert net.params()["fc.weight"].item() == pytest.approx(0.79)
-    optimizer.step(1.0)
-    assert optimizer.velocity["fc.weight"].item() == pytest.approx(1.05 + 2 + 0.079)
-    assert net.params()["fc.weight"].item() == pytest.approx(0.79 - 3.129)
-    assert net["fc"].grads["weight"].item() == 2 and net.params()["fc.bias"].item() == 0
-
 
 OPTIMIZER = SGD(Network([("fc", Dense(4, 3, rng=0, backend=textbook))]))
 

@@ -5,17 +5,7 @@ import pytest
 from numpy.random import default_rng
 
 from mnp.kernels import textbook
-from mnp.nn import (
-    SGD,
-    BatchNorm2d,
-    Conv2d,
-    Dense,
-    Flatten,
-    Network,
-    ReLU,
-    fold_batchnorm,
-    loss_and_grads,
-)
+from mnp.nn import SGD, BatchNorm2d, Conv2d, Dense, Flatten, Network, ReLU, fold_batchnorm, loss_and_grads
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional

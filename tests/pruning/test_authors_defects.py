@@ -27,15 +27,9 @@ def test_a_the_copy_loop_leaves_rows_zero():
     assert weight[:, :, 0].tolist() == [[1, 3], [5, 6], [7, 8]]
     assert np.array_equal(bias, -weight[:, :, 0])
     assert (weight != 0).all()
-
-
-def test_a_at_the_published_size_most_rows_stay_zero():
-    weight = np.ones((64, 4, 1), dtype=int)
-    keep = np.tile([1, 2, 3], (64, 1))
-    theirs = copy_to_wrong_rows(weight, keep).reshape(-1)
-    assert (len(theirs), np.count_nonzero(theirs)) == (192, 66)
-    ours, _ = take_neurons(weight, np.ones((64, 4), dtype=int), keep)
-    assert np.count_nonzero(ours) == 192
+    # At the published size, 64 units of 4, only 66 of 192 rows are written.
+    theirs = copy_to_wrong_rows(np.ones((64, 4, 1), dtype=int), np.tile([1, 2, 3], (64, 1)))
+    assert (theirs.size, np.count_nonzero(theirs)) == (192, 66)
 
 
 def test_b_the_table_remembers_neurons_that_are_gone():

@@ -64,14 +64,9 @@ def test_mnp_run_makes_the_decisions_of_plain_pytorch(digits, seed, tmp_path):
         if theirs.counts is not None:
             assert np.array_equal(arrays["counts/fc3"], theirs.counts), f"{path.name}: win counts"
             assert np.array_equal(arrays["keep/fc3"], theirs.keep), f"{path.name}: neurons kept"
+            assert theirs.counts.std() > 10 and theirs.counts.sum() == EXAMPLES * UNITS, "worth pruning"
         compare_state(with_prefix(arrays, "state"), theirs.state, path.name, ONE_EXAMPLE)
-
-
-class Losses(list):
-    """Collects the loss of every step."""
-
-    def __call__(self, iteration, loss, wrong, batch):
-        self.append(loss)
+    assert np.mean(rounds[-1].losses[-5:]) < 0.6 * np.mean(rounds[0].losses[:5]), "it learns"
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -90,22 +85,14 @@ def test_in_float64_the_two_runs_are_one(digits, seed):
             assert np.array_equal(counts, theirs.counts) and np.array_equal(keep, theirs.keep)
             net = prune_neurons(net, "fc3", keep)
         optimizer = SGD(net, PLAN.momentum, PLAN.weight_decay)
-        losses = Losses()
+        losses = []
         for _ in range(epochs[stage]):
-            how = {"batch_size": PLAN.batch_size, "rng": rng, "progress": losses}
-            train_epoch(
-                net, optimizer, images, labels, lr=lambda i: learning_rate("inv", PLAN.lr, i, 0), **how
-            )
+            how = {
+                "batch_size": PLAN.batch_size,
+                "rng": rng,
+                "lr": lambda i: learning_rate("inv", PLAN.lr, i, 0),
+            }
+            progress = lambda i, loss, wrong, size, losses=losses: losses.append(loss)  # noqa: E731
+            train_epoch(net, optimizer, images, labels, progress=progress, **how)
         assert np.allclose(losses, theirs.losses, rtol=1e-10)
         compare_state(net.params(), theirs.state, f"stage {stage}", 1e-10)
-
-
-def test_the_oracle_prunes_something_worth_pruning(digits):
-    """The comparison would be empty if all win counts were equal, or no neuron had to go."""
-    rounds = oracle.run(*digits, PLAN, 0, torch.float32)
-    assert [r.k for r in rounds] == [4, 3, 2, 1]
-    assert np.mean(rounds[-1].losses[-5:]) < 0.6 * np.mean(rounds[0].losses[:5]), "it learns"
-    for r in rounds[1:]:
-        assert r.counts.sum() == EXAMPLES * UNITS and r.counts.std() > 10
-        assert r.keep.shape == (UNITS, r.k)
-        assert len(np.unique(r.keep, axis=0)) > 1 or r.k == 1

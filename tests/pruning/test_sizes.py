@@ -24,15 +24,7 @@ from mnp.nn import (
     vgg16,
 )
 from mnp.pruning import apply_masks, count_sizes, magnitude_mask, weight_names
-from mnp.pruning.sizes import (
-    COUNTED,
-    LayerSize,
-    Sizes,
-    compression,
-    csr_bytes,
-    reduction,
-    without_maxout,
-)
+from mnp.pruning.sizes import COUNTED, LayerSize, Sizes, compression, csr_bytes, reduction, without_maxout
 from mnp.sparse import sparse_network
 
 
