@@ -166,12 +166,7 @@ class MaxoutDense(Maxout):
         if n_keep > 1:
             options = {"relu": self.relu, "dropout": self.dropout, **common}
             return [(name, MaxoutDense(self.in_features, self.units, n_keep, **options))]
-        layers = [(name, Dense(self.in_features, self.units, **common))]
-        if self.relu:
-            layers.append((f"{name}_relu", ReLU(backend=self.backend)))
-        if self.dropout > 0:
-            layers.append((f"{name}_dropout", Dropout(self.dropout, backend=self.backend)))
-        return layers
+        return without_maximum(name, self.in_features, self.units, self.relu, self.dropout, **common)
 
     def backward(self, dy, need_dx=True):
         cache = self._saved()
@@ -204,6 +199,16 @@ class MaxoutDense(Maxout):
     def macs(self, shape):
         """units * k * in_features."""
         return self.params["weight"].size
+
+
+def without_maximum(name, in_features, neurons, relu, dropout, **options):
+    """What is left of a maxout layer without its maximum: a list of (name, layer), a Dense first."""
+    layers = [(name, Dense(in_features, neurons, **options))]
+    if relu:
+        layers.append((f"{name}_relu", ReLU(backend=options["backend"])))
+    if dropout:
+        layers.append((f"{name}_dropout", Dropout(dropout, backend=options["backend"])))
+    return layers
 
 
 class MaxoutConv2d(Maxout, Convolution):

@@ -15,7 +15,7 @@ from mnp.experiments.checkpoint import load_checkpoint, with_prefix
 from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
 from mnp.experiments.runner import run
 from mnp.kernels import textbook
-from mnp.nn import SGD, learning_rate, lenet5, train_epoch
+from mnp.nn import fit, learning_rate, lenet5
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import collect_win_counts, prune_neurons
@@ -72,9 +72,8 @@ def test_mnp_run_makes_the_decisions_of_plain_pytorch(digits, seed, tmp_path):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_in_float64_the_two_runs_are_one(digits, seed):
     images, labels = digits[0].astype(np.float64), digits[1]
-    net, epochs = None, PLAN.epochs
-    rounds = oracle.run(images, labels, PLAN, seed)
-    for stage, theirs in enumerate(rounds):
+    net = None
+    for stage, theirs in enumerate(oracle.run(images, labels, PLAN, seed)):
         rng = oracle.generator(seed, stage)
         if net is None:
             options = {"dropout": PLAN.dropout, "rng": rng, "dtype": np.float64, "backend": textbook}
@@ -84,15 +83,17 @@ def test_in_float64_the_two_runs_are_one(digits, seed):
             keep = keep_top(rank_neurons(counts), n_keep=net["fc3"].k - 1)
             assert np.array_equal(counts, theirs.counts) and np.array_equal(keep, theirs.keep)
             net = prune_neurons(net, "fc3", keep)
-        optimizer = SGD(net, PLAN.momentum, PLAN.weight_decay)
         losses = []
-        for _ in range(epochs[stage]):
-            how = {
-                "batch_size": PLAN.batch_size,
-                "rng": rng,
-                "lr": lambda i: learning_rate("inv", PLAN.lr, i, 0),
-            }
-            progress = lambda i, loss, wrong, size, losses=losses: losses.append(loss)  # noqa: E731
-            train_epoch(net, optimizer, images, labels, progress=progress, **how)
+        fit(
+            net,
+            (images, labels),
+            epochs=PLAN.epochs[stage],
+            lr=lambda i: learning_rate("inv", PLAN.lr, i, 0),
+            batch_size=PLAN.batch_size,
+            momentum=PLAN.momentum,
+            weight_decay=PLAN.weight_decay,
+            rng=rng,
+            progress=lambda i, loss, wrong, size, losses=losses: losses.append(loss),
+        )
         assert np.allclose(losses, theirs.losses, rtol=1e-10)
         compare_state(net.params(), theirs.state, f"stage {stage}", 1e-10)
