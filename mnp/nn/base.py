@@ -81,10 +81,7 @@ class Layer:
 
     def copy(self):
         """Return a copy: every array copied, the cache and the gradients left behind."""
-        layer = type(self)(**self.config(), backend=self.backend)
-        for kind in ("params", "buffers", "masks"):
-            setattr(layer, kind, {name: array.copy() for name, array in getattr(self, kind).items()})
-        return layer
+        return copy.deepcopy(self)
 
     def __deepcopy__(self, memo):
         layer = memo[id(self)] = object.__new__(type(self))

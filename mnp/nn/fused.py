@@ -39,17 +39,10 @@ class ConvPool:
     def backward(self, dy, need_dx=True):
         """Equal to conv.backward(pool.backward(dy))."""
         conv, pool = self.conv, self.pool
-        winner = pool._saved().winner
+        winner, x = pool._saved().winner, conv._saved().x
+        sizes = conv.stride, conv.padding, pool.size, pool.stride
         dx, conv.grads["weight"], conv.grads["bias"] = conv.backend.conv2d_maxpool2d_backward(
-            dy,
-            winner,
-            conv._saved().x,
-            conv.params["weight"],
-            conv.stride,
-            conv.padding,
-            pool.size,
-            pool.stride,
-            need_dx,
+            dy, winner, x, conv.params["weight"], *sizes, need_dx
         )
         return dx
 

@@ -38,7 +38,30 @@ class DenseCache(NamedTuple):
     x: np.ndarray  # (N, in), the input
 
 
-class Conv2d(Layer):
+class Convolution(Layer):
+    """What the convolution layers share: square filters, stride and padding, and the sizes that follow."""
+
+    def _init_filters(self, outputs, in_channels, kernel_size, stride, padding, rng, init, dtype):
+        """Set the sizes, and params: weight (*outputs, in_channels, K, K), bias (*outputs)."""
+        self.in_channels = check_int("in_channels", in_channels)
+        self.kernel_size = size = check_int("kernel_size", kernel_size)
+        self.stride = check_int("stride", stride)
+        self.padding = check_int("padding", padding, minimum=0)
+        self._init_params(outputs, (self.in_channels, size, size), rng, init, dtype)
+
+    def output_shape(self, shape):
+        _, h, w = self._check_input_shape(shape, (self.in_channels, "H", "W"))
+        size = self.kernel_size
+        outputs = len(self.params["weight"])
+        return (outputs, *conv2d_output_size(h, w, size, size, self.stride, self.padding))
+
+    def macs(self, shape):
+        """Number of weights * OH * OW."""
+        _, oh, ow = self.output_shape(shape)
+        return self.params["weight"].size * oh * ow
+
+
+class Conv2d(Convolution):
     """2-D convolution (cross-correlation) of a batch of images with `out_channels` filters.
 
         y[n, f, p, q] = bias[f] + sum_{c, i, j} weight[f, c, i, j]
@@ -67,13 +90,9 @@ class Conv2d(Layer):
         backend=None,
     ):
         super().__init__(backend)
-        self.in_channels = check_int("in_channels", in_channels)
         self.out_channels = check_int("out_channels", out_channels)
-        self.kernel_size = check_int("kernel_size", kernel_size)
-        self.stride = check_int("stride", stride)
-        self.padding = check_int("padding", padding, minimum=0)
-        size = self.kernel_size
-        self._init_params((self.out_channels,), (self.in_channels, size, size), rng, init, dtype)
+        sizes = in_channels, kernel_size, stride, padding
+        self._init_filters((self.out_channels,), *sizes, rng, init, dtype)
 
     def check(self, x):
         """Return x if it is (N, in_channels, H, W) of the weights' dtype; raise otherwise."""
@@ -96,26 +115,12 @@ class Conv2d(Layer):
         )
         return dx
 
-    def output_shape(self, shape):
-        _, h, w = self._check_input_shape(shape, (self.in_channels, "H", "W"))
-        oh, ow = conv2d_output_size(h, w, self.kernel_size, self.kernel_size, self.stride, self.padding)
-        return (self.out_channels, oh, ow)
-
-    def macs(self, shape):
-        """F * C * K * K * OH * OW."""
-        _, oh, ow = self.output_shape(shape)
-        return self.params["weight"].size * oh * ow
-
 
 class _Pool2d(Layer):
     def __init__(self, size, stride=None, *, backend=None):
         super().__init__(backend)
         self.size = check_int("size", size)
         self.stride = self.size if stride is None else check_int("stride", stride)
-
-    def check(self, x):
-        """Return x if it is a batch of images; raise otherwise."""
-        return self._check_input(x, ("C", "H", "W"))
 
     def output_shape(self, shape):
         c, h, w = self._check_input_shape(shape, ("C", "H", "W"))
@@ -135,7 +140,7 @@ class MaxPool2d(_Pool2d):
     """
 
     def forward(self, x, training=False, rng=None):
-        x = self.check(x)
+        x = self._check_input(x, ("C", "H", "W"))
         y, winner = self.backend.maxpool2d_forward(x, self.size, self.stride)
         self.cache = PoolCache(winner, x.shape)
         return y
@@ -155,7 +160,7 @@ class AvgPool2d(_Pool2d):
     """
 
     def forward(self, x, training=False, rng=None):
-        x = self.check(x)
+        x = self._check_input(x, ("C", "H", "W"))
         y = self.backend.avgpool2d_forward(x, self.size, self.stride)
         self.cache = ShapeCache(x.shape)
         return y

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.kernels.shapes import conv2d_output_size
 from mnp.nn.base import Layer, check_int, check_probability, draw_keep
-from mnp.nn.layers import Conv2d, Dense, Dropout, ReLU
+from mnp.nn.layers import Conv2d, Convolution, Dense, Dropout, ReLU
 
 
 class MaxoutCache(NamedTuple):
@@ -50,6 +49,15 @@ class Maxout(Layer):
 
     def check_masks(self, masks):
         self.masked_out(masks)
+
+    def before_maximum(self):
+        """z (rows, units, k) of the last forward pass, computed again: a fused kernel does not store it."""
+        return self._z(self._saved().x)
+
+    def _flat(self):
+        """Weight and bias of an ordinary layer: k adjacent rows, or filters, are the neurons of a unit."""
+        weight = self.params["weight"]
+        return weight.reshape(-1, *weight.shape[2:]), self.params["bias"].reshape(-1)
 
 
 class MaxoutDense(Maxout):
@@ -134,10 +142,7 @@ class MaxoutDense(Maxout):
         return y
 
     def _step_by_step(self, x, relu_first, keep):
-        # A dense layer of units * k rows: k adjacent rows are the neurons of a unit.
-        weight, bias = self.params["weight"], self.params["bias"]
-        z = self.backend.dense_forward(x, weight.reshape(-1, self.in_features), bias.reshape(-1))
-        z = z.reshape(x.shape[0], self.units, self.k)
+        z = self._z(x)
         if relu_first:
             z = self.backend.relu_forward(z)
         if keep is not None:
@@ -148,13 +153,8 @@ class MaxoutDense(Maxout):
         y, winner = self.backend.maxout_forward(z)
         return z, y, winner
 
-    def before_maximum(self):
-        """z (N, units, k) of the last forward pass, computed again: a fused kernel does not store it."""
-        weight, bias = self.params["weight"], self.params["bias"]
-        z = self.backend.dense_forward(
-            self._saved().x, weight.reshape(-1, self.in_features), bias.reshape(-1)
-        )
-        return z.reshape(-1, self.units, self.k)
+    def _z(self, x):
+        return self.backend.dense_forward(x, *self._flat()).reshape(-1, self.units, self.k)
 
     def rows(self, y):
         """An array in the shape of the output as (rows, units)."""
@@ -166,12 +166,7 @@ class MaxoutDense(Maxout):
         if n_keep > 1:
             options = {"relu": self.relu, "dropout": self.dropout, **common}
             return [(name, MaxoutDense(self.in_features, self.units, n_keep, **options))]
-        layers = [(name, Dense(self.in_features, self.units, **common))]
-        if self.relu:
-            layers.append((f"{name}_relu", ReLU(backend=self.backend)))
-        if self.dropout > 0:
-            layers.append((f"{name}_dropout", Dropout(self.dropout, backend=self.backend)))
-        return layers
+        return without_maximum(name, self.in_features, self.units, self.relu, self.dropout, **common)
 
     def backward(self, dy, need_dx=True):
         cache = self._saved()
@@ -191,7 +186,7 @@ class MaxoutDense(Maxout):
             # cache.z is after dropout, too, but where dropout made it 0 the gradient is 0 already.
             dz = self.backend.relu_backward(dz, cache.z)
         dx, dweight, dbias = self.backend.dense_backward(
-            dz.reshape(dz.shape[0], -1), cache.x, weight.reshape(-1, self.in_features), need_dx
+            dz.reshape(dz.shape[0], -1), cache.x, self._flat()[0], need_dx
         )
         self.grads["weight"] = dweight.reshape(weight.shape)
         self.grads["bias"] = dbias.reshape(weight.shape[:2])
@@ -206,7 +201,17 @@ class MaxoutDense(Maxout):
         return self.params["weight"].size
 
 
-class MaxoutConv2d(Maxout):
+def without_maximum(name, in_features, neurons, relu, dropout, **options):
+    """What is left of a maxout layer without its maximum: a list of (name, layer), a Dense first."""
+    layers = [(name, Dense(in_features, neurons, **options))]
+    if relu:
+        layers.append((f"{name}_relu", ReLU(backend=options["backend"])))
+    if dropout:
+        layers.append((f"{name}_dropout", Dropout(dropout, backend=options["backend"])))
+    return layers
+
+
+class MaxoutConv2d(Maxout, Convolution):
     """Convolution, then at every pixel the maximum over the k feature maps of each unit.
 
         z[n, u, j, p, q] = bias[u, j] + sum_{c, a, b} weight[u, j, c, a, b]
@@ -247,18 +252,14 @@ class MaxoutConv2d(Maxout):
         backend=None,
     ):
         super().__init__(backend)
-        self.in_channels = check_int("in_channels", in_channels)
         self.units = check_int("units", units)
         self.k = check_int("k", k)
-        self.kernel_size = check_int("kernel_size", kernel_size)
-        self.stride = check_int("stride", stride)
-        self.padding = check_int("padding", padding, minimum=0)
-        size = self.kernel_size
-        self._init_params((self.units, self.k), (self.in_channels, size, size), rng, init, dtype)
+        sizes = in_channels, kernel_size, stride, padding
+        self._init_filters((self.units, self.k), *sizes, rng, init, dtype)
 
     def forward(self, x, training=False, rng=None):
         x = self._check_input(x, (self.in_channels, "H", "W"))
-        z = self._convolve(x)
+        z = self._z(x)
         out = self.masked_out()
         if out is not None:
             z[:, out] = -np.inf
@@ -275,25 +276,16 @@ class MaxoutConv2d(Maxout):
         dz = self.backend.maxout_backward(self.rows(dy), winner, self.k)  # (rows, units, k)
         dz = np.ascontiguousarray(dz.reshape(n, oh, ow, -1).transpose(0, 3, 1, 2))
         dx, dweight, dbias = self.backend.conv2d_backward(
-            dz, x, self._filters()[0], self.stride, self.padding, need_dx
+            dz, x, self._flat()[0], self.stride, self.padding, need_dx
         )
         self.grads["weight"] = dweight.reshape(self.params["weight"].shape)
         self.grads["bias"] = dbias.reshape(self.units, self.k)
         return dx
 
-    def _filters(self):
-        """Weight and bias of an ordinary convolution: k adjacent filters are the neurons of a unit."""
-        weight = self.params["weight"]
-        return weight.reshape(-1, *weight.shape[2:]), self.params["bias"].reshape(-1)
-
-    def _convolve(self, x):
-        """z as (rows, units, k): one row per pixel, so that the kernels of a dense maxout layer serve."""
-        z = self.backend.conv2d_forward(x, *self._filters(), self.stride, self.padding)
+    def _z(self, x):
+        """One row per pixel, (rows, units, k), so that the kernels of a dense maxout layer serve."""
+        z = self.backend.conv2d_forward(x, *self._flat(), self.stride, self.padding)
         return np.ascontiguousarray(z.transpose(0, 2, 3, 1)).reshape(-1, self.units, self.k)
-
-    def before_maximum(self):
-        """z (rows, units, k) of the last forward pass, computed again."""
-        return self._convolve(self._saved().x)
 
     def rows(self, y):
         """An array in the shape of the output as (rows, units)."""
@@ -306,13 +298,3 @@ class MaxoutConv2d(Maxout):
         if n_keep > 1:
             return [(name, MaxoutConv2d(self.in_channels, self.units, n_keep, *sizes, **common))]
         return [(name, Conv2d(self.in_channels, self.units, *sizes, **common))]
-
-    def output_shape(self, shape):
-        _, h, w = self._check_input_shape(shape, (self.in_channels, "H", "W"))
-        size = self.kernel_size
-        return (self.units, *conv2d_output_size(h, w, size, size, self.stride, self.padding))
-
-    def macs(self, shape):
-        """units * k * C * K * K * OH * OW."""
-        _, oh, ow = self.output_shape(shape)
-        return self.params["weight"].size * oh * ow

@@ -16,8 +16,8 @@ Further keyword arguments are those of the layers:
 from mnp.errors import MnpError
 from mnp.nn.base import as_generator, check_int
 from mnp.nn.batchnorm import BatchNorm2d
-from mnp.nn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
-from mnp.nn.maxout import MaxoutConv2d, MaxoutDense
+from mnp.nn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from mnp.nn.maxout import MaxoutConv2d, MaxoutDense, without_maximum
 from mnp.nn.network import Network
 
 
@@ -207,12 +207,7 @@ def _maxout_or_dense(name, width, units, k, maxout, relu, dropout, options):
     if maxout and k != 1:
         return [(name, MaxoutDense(width, units, k, relu=relu, dropout=dropout, **options))], units
     neurons = check_int("units", units) * check_int("k", k)
-    layers = [(name, Dense(width, neurons, **options))]
-    if relu:
-        layers.append((f"{name}_relu", ReLU(backend=options["backend"])))
-    if dropout:
-        layers.append((f"{name}_dropout", Dropout(dropout, backend=options["backend"])))
-    return layers, neurons
+    return without_maximum(name, width, neurons, relu, dropout, **options), neurons
 
 
 def _flat_width(layers, channels, image_size):

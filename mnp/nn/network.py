@@ -360,7 +360,7 @@ class Network:
         """Number of logits: the width of the last dense layer; None if there is none."""
         for layer in reversed(self.layers.values()):
             if isinstance(layer, (Dense, MaxoutDense)):
-                return layer.out_features if isinstance(layer, Dense) else layer.units
+                return len(layer.params["weight"])
         return None
 
     def output_shapes(self, input_shape):

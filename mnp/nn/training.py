@@ -103,11 +103,10 @@ def fit(
 
 def _announce_compilation():
     """Context manager: says on sys.stderr, once, that kernels are compiled, if they are."""
-    compiling = sys.modules.get("mnp.kernels.compiling")  # not there: this backend does not compile
-    notify = getattr(compiling, "notify_compilation", None)
-    return (
-        notify(lambda line: print(line, file=sys.stderr, flush=True)) if notify else contextlib.nullcontext()
-    )
+    compiling = sys.modules.get("mnp.kernels.compiling")
+    if compiling is None:  # this backend does not compile
+        return contextlib.nullcontext()
+    return compiling.notify_compilation(lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def _training_arrays(data):

@@ -164,10 +164,10 @@ def errors_of_arms(results, k=None):
     return {arm: [row["error"] for row in rows] for arm, rows in ends_of_arms(results, k).items()}
 
 
-def paired_table(results, reference, k=None):
+def paired_table(results, reference):
     """Parameters and error of every arm, and the paired difference from the arm `reference`."""
-    errors, rows = errors_of_arms(results, k), []
-    for arm, of_arm in ends_of_arms(results, k).items():
+    errors, rows = errors_of_arms(results), []
+    for arm, of_arm in ends_of_arms(results).items():
         cells = arm_label(arm), f"{of_arm[0]['nonzero']:,}", format_sd(*mean_sd_se(errors[arm])[:2])
         difference = format_interval(*paired_interval(errors[arm], errors[reference]))
         rows.append((*cells, "" if arm == reference else difference))

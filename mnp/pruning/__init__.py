@@ -18,6 +18,7 @@ Decisions are functions on arrays; surgery applies them to a Network and returns
 
 import importlib
 
+from mnp.kernels.textbook import win_counts
 from mnp.pruning.neurons import keep_ever_winning, keep_top, take_neurons, wins_lost
 from mnp.pruning.relevance import (
     activation_sums,
@@ -27,7 +28,6 @@ from mnp.pruning.relevance import (
     rank_neurons,
     reversed_counts,
     weight_norm,
-    win_counts,
 )
 from mnp.pruning.splicing import splice_mask, splice_thresholds, splice_thresholds_std
 from mnp.pruning.surgery import (
@@ -41,12 +41,7 @@ from mnp.pruning.surgery import (
     weight_names,
     winners,
 )
-from mnp.pruning.weights import (
-    cubic_schedule,
-    global_magnitude_masks,
-    iterative_schedule,
-    magnitude_mask,
-)
+from mnp.pruning.weights import cubic_schedule, global_magnitude_masks, iterative_schedule, magnitude_mask
 
 __all__ = [
     "MEASURES",

@@ -4,24 +4,12 @@ A *unit* is one maxout output; its k *neurons* are the linear pieces of which th
 Every measure below has the shape (units, k) and the same sense: **larger means keep**. Only neurons of
 one unit are compared with each other, so the measures need no common scale across units or layers.
 
-The paper's measure is `win_counts`; the others are for comparison.
+The paper's measure is the kernel `win_counts`; those of this file are for comparison.
 """
 
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.kernels.textbook import win_counts
-
-__all__ = [
-    "activation_sums",
-    "margin_sums",
-    "mean_activation",
-    "random_relevance",
-    "rank_neurons",
-    "reversed_counts",
-    "weight_norm",
-    "win_counts",
-]
 
 
 def rank_neurons(relevance):

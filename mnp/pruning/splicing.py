@@ -76,11 +76,9 @@ def splice_thresholds(weight, sparsity, margin=0.1):
     (3.0, 3.0)
     """
     weight = check_weight("weight", weight)
-    if not 0 <= margin < 1:
-        raise MnpError(f"margin {margin} is outside [0, 1): it is half the gap between the two thresholds")
     zeros = count_zeros(sparsity, weight.size)
     edge = float(np.partition(np.abs(weight).ravel(), zeros)[zeros])
-    return (1 - margin) * edge, (1 + margin) * edge
+    return _around(edge, margin)
 
 
 def splice_thresholds_std(weight, factor, margin=0.1):
@@ -107,7 +105,11 @@ def splice_thresholds_std(weight, factor, margin=0.1):
     (3.0, 3.0)
     """
     size = np.abs(check_weight("weight", weight))
+    edge = max(0.0, float(size.mean(dtype=np.float64) + factor * size.std(dtype=np.float64)))
+    return _around(edge, margin)
+
+
+def _around(edge, margin):
     if not 0 <= margin < 1:
         raise MnpError(f"margin {margin} is outside [0, 1): it is half the gap between the two thresholds")
-    edge = max(0.0, float(size.mean(dtype=np.float64) + factor * size.std(dtype=np.float64)))
     return (1 - margin) * edge, (1 + margin) * edge

@@ -147,10 +147,8 @@ def sgd_step(draw):
         yield note, {"weights": weights, "grads": grads, "velocities": velocities, "masks": masks, **step}
     for note in LAYOUTS:  # a copy that is changed instead of the array itself would show here
         arrays = {name: (draw.grid(3, 4),) for name in ("weights", "grads", "velocities")}
-        yield (
-            note,
-            {**arrays, "masks": (draw.keep(0.5, 3, 4),), "lr": 0.5, "momentum": 0.5, "weight_decay": 0.25},
-        )
+        step = {"lr": 0.5, "momentum": 0.5, "weight_decay": 0.25}
+        yield note, {**arrays, "masks": (draw.keep(0.5, 3, 4),), **step}
 
 
 def dense_maxout_forward(draw):

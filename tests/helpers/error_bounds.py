@@ -103,6 +103,28 @@ def bounds(kernel, args, near=0):
     return found
 
 
+def assert_within(module, kernel, args, near=0, winners=True):
+    """Run a float32 kernel and hold its outputs to the bounds; whole numbers must be the definition's.
+
+    Returns the outputs by name. Without `winners` these may differ, as `bounds` says.
+    """
+    if kernel == "sgd_step":  # works in place
+        got = {name: tuple(a.copy() for a in args[name]) for name in reference.OUTPUTS[kernel]}
+        module.sgd_step(**(args | got))
+    else:
+        got = reference.named(kernel, getattr(module, kernel)(**args))
+    expected = reference.call(kernel, args)
+    for name, limits in bounds(kernel, args, near).items():
+        output = got[name], expected[name], limits
+        for g, e, limit in zip(*output, strict=True) if isinstance(limits, tuple) else [output]:
+            assert g.dtype == np.float32 and np.shape(g) == np.shape(e), f"{kernel} {name}"
+            over = np.abs(np.asarray(g, np.float64) - e) - limit
+            assert (over <= 0).all(), f"{kernel} {name}: {over.max():.3g} above the bound"
+    for name in {"counts", "winner"} & got.keys() if winners else ():
+        np.testing.assert_array_equal(got[name], expected[name])
+    return got
+
+
 def _terms(over, args):
     """How many numbers are added up for one element of an output."""
     weight, dy = (np.shape(args.get(name)) for name in ("weight", "dy"))

@@ -30,9 +30,9 @@ class Sizes(NamedTuple):
 
 
 @st.composite
-def sizes(draw, most=7):
+def sizes(draw):
     """Sizes for which at least one window fits, in the convolution and in the pooling."""
-    some = st.integers(1, most)
+    some = st.integers(1, 7)
     height, width, padding = draw(some), draw(some), draw(st.integers(0, 2))
     return Sizes(
         n=draw(st.integers(1, 4)),
@@ -60,24 +60,21 @@ def laid_out(array, layout):
         roomy[tuple(slice(None, None, 2) for _ in array.shape)] = array
         return roomy[tuple(slice(None, None, 2) for _ in array.shape)]
     if layout == "reversed":
-        return array[tuple(slice(None, None, -1) for _ in array.shape)].copy()[
-            tuple(slice(None, None, -1) for _ in array.shape)
-        ]
+        return np.flip(np.flip(array).copy())
     return array
 
 
-def draw(rng, shape, coarse=False, layout="C"):
-    """Float32; coarse ones are small integers, so that ties are many and sums exact."""
+def draw(rng, shape, coarse=False, layout="C", dtype=np.float32):
+    """Random floats; coarse ones are small integers, so that ties are many and sums exact."""
     values = rng.integers(-2, 3, shape) if coarse else rng.standard_normal(shape)
-    return laid_out(np.asarray(values).astype(np.float32), layout)
+    return laid_out(np.asarray(values).astype(dtype), layout)
 
 
 def arguments(kernel, s, rng, dtype=np.float64, layout="C", coarse=False):
-    """Draw the arguments of one kernel; coarse values are few, so that ties are many."""
+    """Draw the arguments of one kernel; see `draw`."""
 
     def floats(*shape):
-        values = rng.integers(-2, 3, shape) if coarse else rng.standard_normal(shape)
-        return laid_out(np.asarray(values).astype(dtype), layout)
+        return draw(rng, shape, coarse, layout, dtype)
 
     def integers(high, *shape):
         return laid_out(rng.integers(0, high, shape), layout)

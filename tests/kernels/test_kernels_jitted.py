@@ -55,21 +55,6 @@ def test_large_images_are_unfolded_in_bands(channels, monkeypatch):
         assert_results_close(call(jitted, kernel, args), call(textbook, kernel, args), bound, kernel)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_nan_goes_through_every_maximum(dtype):
-    for place in range(4):
-        x = np.array([[[[3.0, 1.0], [2.0, 9.0]]]], dtype=dtype)
-        x[0, 0, place // 2, place % 2] = np.nan
-        for size, stride in ((2, 2), (2, 1)):  # the loop of its own and the general one
-            y, winner = jitted.maxpool2d_forward(x, size, stride)
-            assert np.isnan(y[0, 0, 0, 0]) and winner[0, 0, 0, 0] == place
-        y, winner = jitted.maxout_forward(x.reshape(1, 1, 4))
-        assert np.isnan(y[0, 0]) and winner[0, 0] == place
-    both = np.array([[[1.0, np.nan, np.nan, 7.0]]], dtype=dtype)
-    assert jitted.maxout_forward(both)[1][0, 0] == 1
-    assert np.isnan(jitted.relu_forward(np.array([np.nan], dtype=dtype)))[0]
-
-
 def test_nan_in_an_image_reaches_only_the_windows_that_see_it():
     for channels in (1, 16):
         x = np.ones((2, channels, 6, 6))

@@ -1,4 +1,4 @@
-"""Output sizes, default and named kernel modules, and calls with shapes and types that do not fit."""
+"""What textbook and jitted have in common: output sizes, NaN, and what they refuse; names of the backends."""
 
 import numpy as np
 import pytest
@@ -14,14 +14,22 @@ BOTH = [textbook, jitted]
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(h=st.integers(1, 12), k=st.integers(1, 6), stride=st.integers(1, 4), padding=st.integers(0, 3))
-def test_conv2d_output_size_counts_the_windows_that_fit(h, k, stride, padding):
-    starts = [top for top in range(0, h + 2 * padding, stride) if top + k <= h + 2 * padding]
-    if starts:
-        assert conv2d_output_size(h, h, k, k, stride, padding) == (len(starts), len(starts))
+@given(
+    sides=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    kernel=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    stride=st.integers(1, 4),
+    padding=st.integers(0, 3),
+)
+def test_conv2d_output_size_counts_the_windows_that_fit(sides, kernel, stride, padding):
+    counts = tuple(
+        len([at for at in range(0, n + 2 * padding, stride) if at + k <= n + 2 * padding])
+        for n, k in zip(sides, kernel, strict=True)
+    )
+    if all(counts):
+        assert conv2d_output_size(*sides, *kernel, stride, padding) == counts
     else:
         with pytest.raises(ShapeError, match="does not fit"):
-            conv2d_output_size(h, h, k, k, stride, padding)
+            conv2d_output_size(*sides, *kernel, stride, padding)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -43,13 +51,6 @@ def test_a_stride_of_nothing_or_negative_padding(wrong):
     for size, stride in ((0, 1), (2, 0)):
         with pytest.raises(ShapeError, match="both must be >= 1"):
             pool2d_output_size(4, 4, size, stride)
-
-
-def test_lenet_and_vgg_by_hand():
-    assert conv2d_output_size(28, 28, 5, 5, 1, 0) == (24, 24)
-    assert pool2d_output_size(24, 24, 2, 2) == (12, 12)
-    assert conv2d_output_size(224, 224, 3, 3, 1, 1) == (224, 224)
-    assert pool2d_output_size(13, 13, 3, 2) == (6, 6)
 
 
 def test_names_of_the_tiers():
@@ -161,8 +162,18 @@ def test_other_mistakes_say_what_to_do(module):
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("h, w", [(2, 5), (5, 2)])
-def test_an_image_one_pixel_too_small_is_refused_in_either_direction(h, w):
-    with pytest.raises(ShapeError, match="does not fit"):
-        conv2d_output_size(h, w, 3, 3, stride=1, padding=0)
-    assert min(conv2d_output_size(h + 1, w + 1, 3, 3, stride=1, padding=0)) == 1
+@pytest.mark.parametrize("module", BOTH)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_first_nan_wins_every_maximum(module, dtype):
+    for place in range(4):
+        values = np.array([3.0, 1.0, 2.0, 9.0], dtype=dtype)
+        values[[place, 3]] = np.nan
+        for size, stride in (
+            (2, 2),
+            (2, 1),
+        ):  # jitted has a loop of its own for one, a general one for the other
+            y, winner = module.maxpool2d_forward(values.reshape(1, 1, 2, 2), size, stride)
+            assert np.isnan(y[0, 0, 0, 0]) and winner[0, 0, 0, 0] == place
+        y, winner = module.maxout_forward(values.reshape(1, 1, 4))
+        assert np.isnan(y[0, 0]) and winner[0, 0] == place
+    assert np.isnan(module.relu_forward(np.array([np.nan], dtype=dtype)))[0]

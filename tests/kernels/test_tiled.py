@@ -2,10 +2,10 @@
 
 from hashlib import sha256
 
-import error_bounds
 import numba
 import numpy as np
 import pytest
+from error_bounds import assert_within
 from fresh_python import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,17 +68,6 @@ def test_convolution_with_pooling(n, channels, filters, kernel, rows, columns, p
         np.testing.assert_array_equal(array, old)
 
 
-def assert_within_bounds(kernel, named):
-    """A single sum may cancel to nearly nothing: what counts is what it was made from."""
-    got = reference.named(kernel, getattr(tiled, kernel)(**named))
-    expected, limits = reference.call(kernel, named), error_bounds.bounds(kernel, named)
-    for name, limit in limits.items():
-        assert got[name].dtype == np.float32 and (np.abs(got[name] - expected[name]) <= limit).all(), name
-    if "winner" in got:
-        np.testing.assert_array_equal(got["winner"], expected["winner"])
-    return got
-
-
 @FEW
 @given(
     n=st.sampled_from([1, 2, 5, 6, 7, 13, 130]),
@@ -97,9 +86,9 @@ def test_dense_with_maxout(n, features, units, k, relu, dropped, coarse, layout,
     bias, dy = draw(rng, (units, k), coarse), draw(rng, (n, units), coarse, layout)
     named = {"x": x, "weight": weight, "relu": relu}
     named |= {"keep": rng.random((n, units, k)) < 0.7, "p": 0.25} if dropped else {}
-    got = assert_within_bounds("dense_maxout_forward", named | {"bias": bias})
+    got = assert_within(tiled, "dense_maxout_forward", named | {"bias": bias})
     named |= {"dy": dy, **got}
-    gradients = assert_within_bounds("dense_maxout_backward", named)
+    gradients = assert_within(tiled, "dense_maxout_backward", named)
     without = tiled.dense_maxout_backward(**named, need_dx=False)
     assert without[0] is None
     np.testing.assert_array_equal(without[1], gradients["dweight"])

@@ -4,9 +4,9 @@ With `-p plain_tiles` and NUMBA_DISABLE_JIT=1 the loops run without a compiler, 
 with their bounds checked; without them the same cases judge the machine code.
 """
 
-import error_bounds
 import numpy as np
 import pytest
+from error_bounds import assert_within
 
 from mnp.errors import MnpError
 from mnp.kernels import jitted, textbook, tiled
@@ -41,18 +41,6 @@ def no_fallback(monkeypatch):
         monkeypatch.setattr(module, "short_filters", finite)
 
 
-def within(kernel, args, near=0):
-    """Run a kernel and hold its outputs to the bounds; winners must be the definition's."""
-    got = reference.named(kernel, getattr(tiled, kernel)(**args))
-    expected, limits = reference.call(kernel, args), error_bounds.bounds(kernel, args, near)
-    for name, limit in limits.items():
-        assert got[name].dtype == np.float32 and got[name].shape == expected[name].shape
-        assert (np.abs(got[name] - expected[name]) <= limit).all(), f"{kernel} {name}"
-    if "winner" in got:
-        np.testing.assert_array_equal(got["winner"], expected["winner"])
-    return got
-
-
 # images, channels, filters, kernel, height, width, padding
 POOLED = [
     (2, 1, 7, (5, 5), 10, 11, 0),
@@ -78,11 +66,13 @@ def test_convolution_with_pooling(no_fallback, monkeypatch, n, c, f, kernel, h, 
     rng = np.random.default_rng(c + f)
     args = {"x": floats(rng, n, c, h, w), "weight": floats(rng, f, c, *kernel), "bias": floats(rng, f)}
     args |= {"stride": 1, "padding": padding, "size": 2, "pool_stride": 2}
-    got = within("conv2d_maxpool2d_forward", args, near=kernel[0])
+    got = assert_within(tiled, "conv2d_maxpool2d_forward", args, near=kernel[0])
     args.pop("bias")
     dy = floats(rng, *got["y"].shape) * (rng.random(got["y"].shape) < 0.8)
     for winner in (got["winner"], got["winner"].astype(np.int64)):
-        whole = within("conv2d_maxpool2d_backward", {"dy": dy, "winner": winner, **args}, near=kernel[0])
+        whole = assert_within(
+            tiled, "conv2d_maxpool2d_backward", {"dy": dy, "winner": winner, **args}, near=kernel[0]
+        )
     without = tiled.conv2d_maxpool2d_backward(dy, got["winner"], **args, need_dx=False)
     assert without[0] is None
     np.testing.assert_array_equal(without[1], whole["dweight"])
@@ -104,10 +94,10 @@ def test_plain_convolution(no_fallback, n, c, f, h, w, padding):
     rng = np.random.default_rng(c + f)
     args = {"x": floats(rng, n, c, h, w), "weight": floats(rng, f, c, 3, 3), "bias": floats(rng, f)}
     args |= {"stride": 1, "padding": padding}
-    y = within("conv2d_forward", args, near=3)["y"]
+    y = assert_within(tiled, "conv2d_forward", args, near=3)["y"]
     args.pop("bias")
     dy = floats(rng, *y.shape)
-    whole = within("conv2d_backward", {"dy": dy, **args}, near=3)
+    whole = assert_within(tiled, "conv2d_backward", {"dy": dy, **args}, near=3)
     without = tiled.conv2d_backward(dy, **args, need_dx=False)
     assert without[0] is None
     np.testing.assert_array_equal(without[1], whole["dweight"])
@@ -152,15 +142,15 @@ def test_dense_and_maxout(no_fallback, n, features, units, k, relu, dropped):
     x, weight = floats(rng, n, features), floats(rng, units, k, features)
     args = {"x": x, "weight": weight, "bias": floats(rng, units, k), "relu": relu}
     args |= {"keep": rng.random((n, units, k)) < 0.7, "p": 0.25} if dropped else {}
-    got = within("dense_maxout_forward", args)
+    got = assert_within(tiled, "dense_maxout_forward", args)
     args.pop("bias")
     args |= {"dy": floats(rng, n, units), **got}
-    whole = within("dense_maxout_backward", args)
+    whole = assert_within(tiled, "dense_maxout_backward", args)
     assert tiled.dense_maxout_backward(**args, need_dx=False)[0] is None
     flat = weight.reshape(units * k, features)
-    within("dense_forward", {"x": x, "weight": flat, "bias": floats(rng, units * k)})
+    assert_within(tiled, "dense_forward", {"x": x, "weight": flat, "bias": floats(rng, units * k)})
     dy = floats(rng, n, units * k)
-    within("dense_backward", {"dy": dy, "x": x, "weight": flat})
+    assert_within(tiled, "dense_backward", {"dy": dy, "x": x, "weight": flat})
     assert whole["dbias"].shape == (units, k)
 
 

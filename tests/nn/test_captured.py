@@ -8,16 +8,7 @@ import pytest
 from mnp.errors import MnpError
 from mnp.kernels import tiled
 from mnp.kernels.shapes import ShapeError
-from mnp.nn import (
-    SGD,
-    Conv2d,
-    Layer,
-    MaxPool2d,
-    Network,
-    ReLU,
-    lenet5,
-    loss_and_grads,
-)
+from mnp.nn import SGD, Conv2d, Layer, MaxPool2d, Network, ReLU, lenet5, loss_and_grads
 from mnp.nn.captured import CapturedNetwork
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons

@@ -197,18 +197,6 @@ def test_starting_weights():
     np.testing.assert_array_equal(wide.astype(np.float32), caffe["weight"])
 
 
-def test_maxout_dense_by_hand():
-    """Three neurons a unit, one input: z = (2, -1, 2) x and bias (0, 0, 0); the tie goes to neuron 0."""
-    layer = MaxoutDense(1, 1, 3, dtype=F64, backend=textbook)
-    layer.params["weight"][0, :, 0] = [2, -1, 2]
-    np.testing.assert_array_equal(layer.forward(np.array([[1.0], [-1.0], [0.0]])), [[2], [1], [0]])
-    assert layer.cache.winner.tolist() == [[0], [1], [0]]
-    dx = layer.backward(np.array([[10.0], [100.0], [1000.0]]))
-    np.testing.assert_array_equal(dx, [[20], [-100], [2000]])
-    np.testing.assert_array_equal(layer.grads["weight"][0, :, 0], [10, -100, 0])
-    np.testing.assert_array_equal(layer.grads["bias"][0], [1010, 100, 0])
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     n=st.integers(1, 5),

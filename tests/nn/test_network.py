@@ -27,15 +27,15 @@ from mnp.pruning import apply_masks
 from mnp.verify.gradcheck import numerical_gradient
 
 
-def small(backend=textbook, dtype=np.float64, seed=0):
+def small(backend=textbook, seed=0):
     """A LeNet in little, with every kind of layer that it has, and a layer more."""
-    rest = {"rng": default_rng(seed), "dtype": dtype, "backend": backend}
-    net = Network(
+    rest = {"rng": default_rng(seed), "dtype": np.float64, "backend": backend}
+    return Network(
         [
             ("conv1", Conv2d(1, 2, 3, padding=1, **rest)),
             ("pool1", MaxPool2d(2, backend=backend)),
             ("conv2", Conv2d(2, 3, 2, **rest)),
-            ("bn2", BatchNorm2d(3, dtype=dtype, backend=backend)),
+            ("bn2", BatchNorm2d(3, dtype=np.float64, backend=backend)),
             ("relu2", ReLU(backend=backend)),
             ("flatten", Flatten(backend=backend)),
             ("fc3", MaxoutDense(12, 4, 3, relu=True, dropout=0.25, **rest)),
@@ -43,12 +43,11 @@ def small(backend=textbook, dtype=np.float64, seed=0):
             ("drop4", Dropout(0.1, backend=backend)),
         ]
     )
-    return net
 
 
-def batch(n=5, dtype=np.float64, seed=1):
+def batch(n=5, seed=1):
     rng = default_rng(seed)
-    return rng.normal(size=(n, 1, 6, 6)).astype(dtype), rng.integers(0, 3, n)
+    return rng.normal(size=(n, 1, 6, 6)), rng.integers(0, 3, n)
 
 
 @pytest.mark.parametrize("backend", [textbook, fused_by_hand.make()], ids=["plain", "fused"])
@@ -240,29 +239,32 @@ def test_a_list_that_makes_no_network_is_one_line(layers, message):
         Network(layers)
 
 
-def test_mistakes_in_a_run_name_the_layer():
-    net = small()
-    with pytest.raises(MnpError, match="empty batch"):
-        net.forward(np.zeros((0, 1, 6, 6)))
-    with pytest.raises(
-        ShapeError, match=r"layer 'conv1': .*expects x of shape .N, 1, H, W., got .5, 2, 6, 6."
-    ):
-        net.forward(np.zeros((5, 2, 6, 6)))
-    with pytest.raises(ShapeError, match=r"layer 'fc3': .*expects x of shape .N, 12.,? got .5, 27."):
-        net.forward(np.zeros((5, 1, 8, 8)))
-    with pytest.raises(ShapeError, match="layer 'fc3'"):
-        net.output_shapes((1, 8, 8))
-    with pytest.raises(MnpError, match=r"layer 'drop4': .*needs a forward first"):
-        small().backward(np.zeros((5, 3)))
-    with pytest.raises(MnpError, match=r"layer 'fc3': .*random generator"):
-        net.forward(batch()[0], training=True)
-    with pytest.raises(MnpError, match="no layer 'fc9'"):
-        net["fc9"]
-    fused = small(fused_by_hand.make())
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda net: net.forward(np.zeros((0, 1, 6, 6))), MnpError, "empty batch"),
+        (
+            lambda net: net.forward(np.zeros((5, 2, 6, 6))),
+            ShapeError,
+            "layer 'conv1': .*of shape .N, 1, H, W.",
+        ),
+        (
+            lambda net: net.forward(np.zeros((5, 1, 8, 8))),
+            ShapeError,
+            "layer 'fc3': .*shape .N, 12.,? got .5, 27.",
+        ),
+        (lambda net: net.output_shapes((1, 8, 8)), ShapeError, "layer 'fc3'"),
+        (lambda net: net.backward(np.zeros((5, 3))), MnpError, "layer 'drop4': .*needs a forward first"),
+        (lambda net: net.forward(batch()[0], training=True), MnpError, "layer 'fc3': .*random generator"),
+        (lambda net: net["fc9"], MnpError, "no layer 'fc9'"),
+        (lambda net: net.layers.update(fc9=RELU), AttributeError, "update"),
+    ],
+)
+def test_mistakes_in_a_run_name_the_layer(call, error, says):
+    with pytest.raises(error, match=says):
+        call(small())
     with pytest.raises(ShapeError, match=r"layer 'conv1\+pool1'"):
-        fused.forward(np.zeros((5, 2, 6, 6)))
-    with pytest.raises(TypeError):
-        net.layers["fc9"] = ReLU(backend=textbook)
+        small(fused_by_hand.make()).forward(np.zeros((5, 2, 6, 6)))
 
 
 def test_summary_is_a_table_of_what_count_params_counts():

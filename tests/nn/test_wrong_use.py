@@ -1,6 +1,7 @@
 """Mistakes that used to give wrong results silently, or a traceback: one line each, or the right result."""
 
 import copy
+import functools
 import pickle
 import types
 
@@ -47,10 +48,10 @@ from mnp.sparse import sparse_network
 T = {"backend": textbook, "dtype": np.float64}
 
 
-def net_and_examples(n=32, **options):
+def net_and_examples(**options):
     net = mlp((6,), k=3, classes=4, image_size=4, dropout=0.0, rng=0, **(T | options))
     rng = np.random.default_rng(1)
-    return net, rng.random((n, 1, 4, 4)).astype(net.dtype), rng.integers(0, 4, n)
+    return net, rng.random((32, 1, 4, 4)).astype(net.dtype), rng.integers(0, 4, 32)
 
 
 def train(net, optimizer, x, y, lr=0.05):
@@ -65,18 +66,16 @@ def unchanged(net, action, match):
     assert all(np.array_equal(array, before[name]) for name, array in net.params().items())
 
 
-def gradual(net):
-    return GradualPruning(net, Target(net.count_params() // 2), ramp=4, every=1)
-
-
-def gradual_splicing(net):
-    return GradualPruning(net, Target(net.count_params() // 2), ramp=4, every=1, splice=True)
+def gradual(net, splice=False):
+    return GradualPruning(net, Target(net.count_params() // 2), ramp=4, every=1, splice=splice)
 
 
 # An optimiser of another network.
 
+OPTIMIZERS = [SGD, SplicingSGD, gradual, functools.partial(gradual, splice=True)]
 
-@pytest.mark.parametrize("make", [SGD, SplicingSGD, gradual, gradual_splicing])
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
 def test_an_optimiser_made_before_pruning_or_masking_is_rejected_before_its_first_step(make):
     net, x, y = net_and_examples()
     optimizer = make(net)
@@ -102,7 +101,7 @@ def test_in_a_loop_by_hand_too():
     unchanged(net, lambda: optimizer.step(0.1), "no backward pass since the last step")
 
 
-@pytest.mark.parametrize("make", [SGD, SplicingSGD, gradual, gradual_splicing])
+@pytest.mark.parametrize("make", OPTIMIZERS)
 def test_a_network_that_shares_the_arrays_through_another_backend_is_the_same(make):
     nets = []
     for other in (False, True):
@@ -254,11 +253,16 @@ def test_a_seed_is_accepted_wherever_a_generator_is():
 # Neurons that are masked out.
 
 
-def masked_neurons(net, name, *neurons):
-    mask = np.ones(net.params()[f"{name}.weight"].shape, bool)
-    for unit, j in neurons:
-        mask[unit, j] = False
+def mask_without(net, *neurons):
+    """Mask of the first layer's weight without some neurons (unit, neuron)."""
+    mask = np.ones(net.params()["fc1.weight"].shape, bool)
+    for neuron in neurons:
+        mask[neuron] = False
     return mask
+
+
+def without(net, *neurons):
+    return apply_masks(net, {"fc1.weight": mask_without(net, *neurons)})
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -266,15 +270,11 @@ def masked_neurons(net, name, *neurons):
 def test_a_neuron_that_is_masked_out_cannot_win(relu, training):
     net, x, _ = net_and_examples(relu=relu)
     net.params()["fc1.bias"][:] = -10  # every other neuron is negative: a masked one with z = 0 would win
-    masked = apply_masks(net, {"fc1.weight": masked_neurons(net, "fc1", (0, 1), (2, 0), (2, 2))})
+    masked = without(net, (0, 1), (2, 0), (2, 2))
     counts = collect_win_counts(masked, "fc1", x, training=training, rng=0)
     assert counts[0, 1] == counts[2, 0] == counts[2, 2] == 0 and (counts.sum(axis=1) == len(x)).all()
-    small = prune_neurons(
-        apply_masks(net, {"fc1.weight": masked_neurons(net, "fc1", *((u, 1) for u in range(6)))}),
-        "fc1",
-        np.tile([0, 2], (6, 1)),
-    )
-    gone = apply_masks(net, {"fc1.weight": masked_neurons(net, "fc1", *((u, 1) for u in range(6)))})
+    gone = without(net, *((u, 1) for u in range(6)))
+    small = prune_neurons(gone, "fc1", np.tile([0, 2], (6, 1)))
     np.testing.assert_array_equal(gone(x), small(x))
     loss_and_grads(gone, x, np.zeros(len(x), int))
     assert not net.masks() and not gone["fc1"].grads["weight"][:, 1].any()
@@ -282,7 +282,7 @@ def test_a_neuron_that_is_masked_out_cannot_win(relu, training):
 
 def test_masked_out_neurons_rank_last_and_stay_out_in_every_form():
     net, x, _ = net_and_examples()
-    masked = apply_masks(net, {"fc1.weight": masked_neurons(net, "fc1", (0, 0), (1, 2))})
+    masked = without(net, (0, 0), (1, 2))
     for measure in ("win_counts", "reversed", "random", "weight_norm", "mean_activation"):
         order = rank_neurons(measure_relevance(masked, "fc1", measure, x, rng=0))
         assert order[0, -1] == 0 and order[1, -1] == 2
@@ -295,7 +295,7 @@ def test_masked_out_neurons_rank_last_and_stay_out_in_every_form():
 
 def test_a_unit_without_any_neuron_is_rejected_and_one_with_a_bias_is_a_constant():
     net, x, _ = net_and_examples(relu=False)
-    weight = masked_neurons(net, "fc1", (3, 0), (3, 1), (3, 2))
+    weight = mask_without(net, (3, 0), (3, 1), (3, 2))
     bias = np.ones((6, 3), bool)
     bias[3] = False
     unchanged(net, lambda: net.set_masks({"fc1.weight": weight, "fc1.bias": bias}), "every neuron of unit 3")
@@ -305,9 +305,7 @@ def test_a_unit_without_any_neuron_is_rejected_and_one_with_a_bias_is_a_constant
     net.params()["fc1.bias"][3] = [1, 5, 2]
     constant = apply_masks(net, {"fc1.weight": weight})
     assert (constant.forward(x, until="fc1")[:, 3] == 5).all()
-    one = apply_masks(
-        net, {"fc1.weight": masked_neurons(net, "fc1", (0, 1)), "fc1.bias": np.ones((6, 3), bool)}
-    )
+    one = apply_masks(net, {"fc1.weight": mask_without(net, (0, 1)), "fc1.bias": np.ones((6, 3), bool)})
     assert one["fc1"].masked_out() is None
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from one_line import one_line
 
-from mnp.errors import MnpError
 from mnp.pruning import neurons
 
 
@@ -16,22 +16,33 @@ def test_keep_top_by_hand():
     assert neurons.keep_top(order, 3).dtype == np.int64
 
 
-@pytest.mark.parametrize("n_keep", [0, -1, 4])
-def test_keep_top_refuses_impossible_counts(n_keep):
-    with pytest.raises(MnpError, match="at least 1 and at most all 3"):
-        neurons.keep_top(np.array([[0, 1, 2]]), n_keep)
-
-
-@pytest.mark.parametrize("order", [[[0, 0, 1]], [[0, 1, 3]], [[1, 2, 3]]])
-def test_keep_top_refuses_what_is_no_ranking(order):
-    with pytest.raises(MnpError, match="permutation"):
-        neurons.keep_top(np.array(order), 1)
-
-
-@pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 0)])
-def test_keep_top_refuses_other_shapes(shape):
-    with pytest.raises(MnpError, match="one ranking per unit"):
-        neurons.keep_top(np.zeros(shape, dtype=int), 1)
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        *((lambda n=n: neurons.keep_top([[0, 1, 2]], n), "at least 1 and at most all 3") for n in (0, -1, 4)),
+        (lambda: neurons.keep_top([[0, 0, 1]], 1), "permutation"),
+        (lambda: neurons.keep_top([[0, 1, 3]], 1), "permutation"),
+        (lambda: neurons.keep_top([0, 1, 2], 1), "one ranking per unit"),
+        (lambda: neurons.keep_top(np.zeros((2, 0), int), 1), "one ranking per unit"),
+        (lambda: neurons.keep_ever_winning(np.zeros((2, 2))), "integer win counts"),
+        (lambda: neurons.keep_ever_winning(np.zeros((0, 2), int)), "integer win counts"),
+        (lambda: neurons.wins_lost([1, 2, 3], [[0]]), "integer win counts"),
+        (lambda: neurons.take_neurons(np.zeros((6, 4)), np.zeros(6), [[0]]), r"\(units, k, in\)"),
+        (lambda: neurons.take_neurons(np.zeros((2, 3, 4)), np.zeros((3, 2)), [[0]] * 2), r"\(units, k, in\)"),
+        (lambda: neurons.check_keep([[0, 1]], 2, 3), "one row for each of the 2 units"),
+        (lambda: neurons.check_keep([0, 1], 2, 3), "one row for each"),
+        (lambda: neurons.check_keep([[], []], 2, 3), "one row for each"),
+        (lambda: neurons.check_keep([[0], [1, 2]], 2, 3), "rows of different lengths"),
+        (lambda: neurons.check_keep([[0.0], [1.0]], 2, 3), "pass integers"),
+        (lambda: neurons.check_keep([[0], [3]], 2, 3), "holds neuron 3"),
+        (lambda: neurons.check_keep([[-1], [0]], 2, 3), "holds neuron -1"),
+        (lambda: neurons.check_keep([[0, 0], [0, 1]], 2, 3), "no neuron twice"),
+        (lambda: neurons.check_keep([[1, 0], [0, 1]], 2, 3), "ascend"),
+    ],
+)
+def test_wrong_use_is_one_line(call, says):
+    with one_line(says):
+        call()
 
 
 def test_keep_winning_by_hand():
@@ -53,14 +64,6 @@ def test_wins_lost_by_hand():
     assert neurons.wins_lost(counts.astype(np.uint8), np.array([[1], [1]])).tolist() == [9, 0]
 
 
-@pytest.mark.parametrize("counts", [np.zeros((2, 2)), np.zeros(3, dtype=int), np.zeros((0, 2), dtype=int)])
-def test_counts_must_be_counts(counts):
-    with pytest.raises(MnpError, match="integer win counts"):
-        neurons.keep_ever_winning(counts)
-    with pytest.raises(MnpError, match="integer win counts"):
-        neurons.wins_lost(counts, np.array([[0]]))
-
-
 def test_take_neurons_by_hand():
     weight = np.arange(12).reshape(2, 3, 2)
     bias = np.arange(6).reshape(2, 3) * 10
@@ -69,33 +72,4 @@ def test_take_neurons_by_hand():
     assert b.tolist() == [[0, 20], [40, 50]]
     assert w.dtype == weight.dtype and b.dtype == bias.dtype
     assert not np.shares_memory(w, weight) and not np.shares_memory(b, bias)
-
-
-@pytest.mark.parametrize(
-    "keep, message",
-    [
-        ([[0, 1]], "one row for each of the 2 units"),
-        ([0, 1], "one row for each"),
-        ([[0.0], [1.0]], "pass integers"),
-        ([[], []], "one row for each"),
-        ([[0], [3]], "holds neuron 3"),
-        ([[-1], [0]], "holds neuron -1"),
-        ([[0, 0], [0, 1]], "no neuron twice"),
-        ([[1, 0], [0, 1]], "ascend"),
-    ],
-)
-def test_a_wrong_keep_is_explained(keep, message):
-    with pytest.raises(MnpError, match=message):
-        neurons.take_neurons(np.zeros((2, 3, 4)), np.zeros((2, 3)), np.array(keep))
-
-
-def test_take_neurons_refuses_other_shapes():
-    with pytest.raises(MnpError, match=r"\(units, k, in\)"):
-        neurons.take_neurons(np.zeros((6, 4)), np.zeros(6), np.array([[0]]))
-    with pytest.raises(MnpError, match=r"\(units, k, in\)"):
-        neurons.take_neurons(np.zeros((2, 3, 4)), np.zeros((3, 2)), np.array([[0]] * 2))
-
-
-def test_check_keep_accepts_every_integer_type():
-    keep = neurons.check_keep(np.array([[0, 2]], dtype=np.uint8), 1, 3)
-    assert keep.dtype == np.int64 and keep.tolist() == [[0, 2]]
+    assert neurons.take_neurons(weight, bias, np.array([[2], [0]], np.uint8))[1].tolist() == [[20], [30]]

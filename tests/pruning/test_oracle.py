@@ -15,7 +15,7 @@ from mnp.experiments.checkpoint import load_checkpoint, with_prefix
 from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
 from mnp.experiments.runner import run
 from mnp.kernels import textbook
-from mnp.nn import SGD, learning_rate, lenet5, train_epoch
+from mnp.nn import fit, learning_rate, lenet5
 from mnp.pruning.neurons import keep_top
 from mnp.pruning.relevance import rank_neurons
 from mnp.pruning.surgery import collect_win_counts, prune_neurons
@@ -64,22 +64,16 @@ def test_mnp_run_makes_the_decisions_of_plain_pytorch(digits, seed, tmp_path):
         if theirs.counts is not None:
             assert np.array_equal(arrays["counts/fc3"], theirs.counts), f"{path.name}: win counts"
             assert np.array_equal(arrays["keep/fc3"], theirs.keep), f"{path.name}: neurons kept"
+            assert theirs.counts.std() > 10 and theirs.counts.sum() == EXAMPLES * UNITS, "worth pruning"
         compare_state(with_prefix(arrays, "state"), theirs.state, path.name, ONE_EXAMPLE)
-
-
-class Losses(list):
-    """Collects the loss of every step."""
-
-    def __call__(self, iteration, loss, wrong, batch):
-        self.append(loss)
+    assert np.mean(rounds[-1].losses[-5:]) < 0.6 * np.mean(rounds[0].losses[:5]), "it learns"
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_in_float64_the_two_runs_are_one(digits, seed):
     images, labels = digits[0].astype(np.float64), digits[1]
-    net, epochs = None, PLAN.epochs
-    rounds = oracle.run(images, labels, PLAN, seed)
-    for stage, theirs in enumerate(rounds):
+    net = None
+    for stage, theirs in enumerate(oracle.run(images, labels, PLAN, seed)):
         rng = oracle.generator(seed, stage)
         if net is None:
             options = {"dropout": PLAN.dropout, "rng": rng, "dtype": np.float64, "backend": textbook}
@@ -89,23 +83,17 @@ def test_in_float64_the_two_runs_are_one(digits, seed):
             keep = keep_top(rank_neurons(counts), n_keep=net["fc3"].k - 1)
             assert np.array_equal(counts, theirs.counts) and np.array_equal(keep, theirs.keep)
             net = prune_neurons(net, "fc3", keep)
-        optimizer = SGD(net, PLAN.momentum, PLAN.weight_decay)
-        losses = Losses()
-        for _ in range(epochs[stage]):
-            how = {"batch_size": PLAN.batch_size, "rng": rng, "progress": losses}
-            train_epoch(
-                net, optimizer, images, labels, lr=lambda i: learning_rate("inv", PLAN.lr, i, 0), **how
-            )
+        losses = []
+        fit(
+            net,
+            (images, labels),
+            epochs=PLAN.epochs[stage],
+            lr=lambda i: learning_rate("inv", PLAN.lr, i, 0),
+            batch_size=PLAN.batch_size,
+            momentum=PLAN.momentum,
+            weight_decay=PLAN.weight_decay,
+            rng=rng,
+            progress=lambda i, loss, wrong, size, losses=losses: losses.append(loss),
+        )
         assert np.allclose(losses, theirs.losses, rtol=1e-10)
         compare_state(net.params(), theirs.state, f"stage {stage}", 1e-10)
-
-
-def test_the_oracle_prunes_something_worth_pruning(digits):
-    """The comparison would be empty if all win counts were equal, or no neuron had to go."""
-    rounds = oracle.run(*digits, PLAN, 0, torch.float32)
-    assert [r.k for r in rounds] == [4, 3, 2, 1]
-    assert np.mean(rounds[-1].losses[-5:]) < 0.6 * np.mean(rounds[0].losses[:5]), "it learns"
-    for r in rounds[1:]:
-        assert r.counts.sum() == EXAMPLES * UNITS and r.counts.std() > 10
-        assert r.keep.shape == (UNITS, r.k)
-        assert len(np.unique(r.keep, axis=0)) > 1 or r.k == 1

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from one_line import one_line
 
 from mnp.errors import MnpError
 from mnp.pruning import checks, splicing, weights
@@ -48,25 +49,11 @@ def test_sparsity_lies_in_0_1(sparsity):
             call()
 
 
-def test_magnitude_mask_by_hand():
-    weight = np.array([[0.1, -0.4], [0.3, -0.2]])
-    assert weights.magnitude_mask(weight, 0).all()
-    assert weights.magnitude_mask(weight, 0.25).tolist() == [[False, True], [True, True]]
-    assert weights.magnitude_mask(weight, 0.5).tolist() == [[False, True], [True, False]]
-    assert weights.magnitude_mask(weight, 0.75).tolist() == [[False, True], [False, False]]
-    assert weights.magnitude_mask(weight, 0.5).dtype == bool
-
-
 def test_ties_keep_the_lowest_flat_index():
     weight = np.array([[2.0, -2.0], [2.0, 2.0]])
-    assert weights.magnitude_mask(weight, 0.5).tolist() == [[True, True], [False, False]]
     assert weights.magnitude_mask(np.asfortranarray(weight), 0.5).tolist() == [[True, True], [False, False]]
-    assert weights.magnitude_mask(np.zeros(5), 0.4).tolist() == [True, True, True, False, False]
-
-
-def test_a_sparsity_that_leaves_nothing_is_refused():
-    with pytest.raises(MnpError, match="all 3 weights"):
-        weights.magnitude_mask(np.ones(3), 0.9)
+    masks = weights.global_magnitude_masks({"b": np.ones(2), "a": np.ones(2)}, 0.25)  # the first name
+    assert masks["b"].tolist() == [True, True] and masks["a"].tolist() == [True, False]
 
 
 @settings(max_examples=60, deadline=None)
@@ -78,7 +65,7 @@ def test_magnitude_mask_has_the_exact_count_and_the_largest(weight, sparsity):
             weights.magnitude_mask(weight, sparsity)
         return
     mask = weights.magnitude_mask(weight, sparsity)
-    assert mask.shape == weight.shape and np.count_nonzero(~mask) == zeros
+    assert mask.dtype == bool and mask.shape == weight.shape and np.count_nonzero(~mask) == zeros
     flat = weight.ravel()
     by_definition = sorted(range(flat.size), key=lambda i: -abs(flat[i]))[: flat.size - zeros]
     assert sorted(by_definition) == np.flatnonzero(mask.ravel()).tolist()
@@ -103,33 +90,10 @@ def test_growing_sparsities_give_nested_masks():
     assert [int((~m).sum()) for m in masks] == [5, 15, 16, 40, 49]
 
 
-def test_global_masks_by_hand():
-    masks = weights.global_magnitude_masks({"a": np.array([1.0, 5.0]), "b": np.array([[-4.0, 2.0]])}, 0.5)
-    assert list(masks) == ["a", "b"]
-    assert masks["a"].tolist() == [False, True] and masks["b"].tolist() == [[True, False]]
-
-
-def test_global_ties_keep_the_array_named_first():
-    masks = weights.global_magnitude_masks({"b": np.ones(2), "a": np.ones(2)}, 0.25)
-    assert masks["b"].tolist() == [True, True] and masks["a"].tolist() == [True, False]
-
-
 def test_global_masks_respect_earlier_masks():
     arrays = {"a": np.array([9.0, 8.0]), "b": np.array([1.0, 2.0])}
     masks = weights.global_magnitude_masks(arrays, 0.5, {"a": np.array([False, True])})
     assert masks["a"].tolist() == [False, True] and masks["b"].tolist() == [False, True]
-
-
-def test_global_masks_name_the_layer_they_would_empty():
-    with pytest.raises(MnpError, match="every weight of small"):
-        weights.global_magnitude_masks({"large": np.ones(4), "small": np.full(2, 0.1)}, 0.5)
-
-
-def test_global_masks_refuse_unknown_names_and_nothing():
-    with pytest.raises(MnpError, match="no weight 'c'"):
-        weights.global_magnitude_masks({"a": np.ones(2)}, 0.5, {"c": np.ones(2, dtype=bool)})
-    with pytest.raises(MnpError, match="at least one array"):
-        weights.global_magnitude_masks({}, 0.5)
 
 
 @pytest.mark.parametrize("mask", [np.ones(3, dtype=bool), np.ones((2, 1), dtype=bool), np.ones(2)])
@@ -140,23 +104,6 @@ def test_a_mask_of_another_shape_or_type_is_refused(mask):
         lambda: splicing.splice_mask(weight, mask, 0.5, 1.0),
     ):
         with pytest.raises(MnpError, match=r"it must be bool \(2,\)"):
-            call()
-
-
-@pytest.mark.parametrize("weight", [np.array([1, 2]), np.zeros((0, 3))])
-def test_weights_must_be_floats_and_there(weight):
-    with pytest.raises(MnpError, match="at least one weight"):
-        weights.magnitude_mask(weight, 0.5)
-
-
-def test_nan_has_no_magnitude():
-    bad = np.array([1.0, np.nan])
-    for call in (
-        lambda: weights.magnitude_mask(bad, 0.5),
-        lambda: splicing.splice_mask(bad, np.ones(2, dtype=bool), 0, 1),
-        lambda: splicing.splice_thresholds_std(bad, 0.5),
-    ):
-        with pytest.raises(MnpError, match="holds NaN"):
             call()
 
 
@@ -182,17 +129,6 @@ def test_cubic_schedule_by_hand():
     assert steps[11] - steps[10] > steps[19] - steps[18]
 
 
-def test_schedules_refuse_bad_input():
-    with pytest.raises(MnpError, match="at least one"):
-        weights.iterative_schedule(0.5, 0)
-    with pytest.raises(MnpError, match="must rise"):
-        weights.iterative_schedule(0.5, 3, initial=0.6)
-    with pytest.raises(MnpError, match="must rise"):
-        weights.cubic_schedule(0, 0, 1, 0.9, 0.5)
-    with pytest.raises(MnpError, match="begin before it ends"):
-        weights.cubic_schedule(0, 5, 5, 0.0, 0.5)
-
-
 def test_splicing_brings_a_weight_back():
     mask = np.array([True, True, False, False, False])
     weight = np.array([0.8, 1.0, 1.0, 1.1, -7.0])
@@ -206,17 +142,6 @@ def test_splicing_at_its_borders():
     assert splicing.splice_mask(np.array([0.9]), all_in, 0.9, 1.1).tolist() == [True]  # not below lower
     assert splicing.splice_mask(np.array([1.1]), all_out, 0.9, 1.1).tolist() == [True]  # reaches upper
     assert splicing.splice_mask(np.array([0.0]), all_out, 0.0, 0.0).tolist() == [True]
-
-
-@pytest.mark.parametrize("lower, upper", [(-0.1, 1), (1.0, 0.5), (float("nan"), 1), (0, float("nan"))])
-def test_splicing_thresholds_are_ordered(lower, upper):
-    with pytest.raises(MnpError, match="0 <= lower <= upper"):
-        splicing.splice_mask(np.ones(2), np.ones(2, dtype=bool), lower, upper)
-
-
-def test_splicing_never_empties_a_layer():
-    with pytest.raises(MnpError, match="every weight"):
-        splicing.splice_mask(np.ones(2), np.ones(2, dtype=bool), 2.0, 3.0)
 
 
 def test_splice_thresholds_by_hand():
@@ -239,9 +164,36 @@ def test_without_a_margin_splicing_selects_by_magnitude(values, sparsity):
     assert np.array_equal(spliced, weights.magnitude_mask(weight, sparsity))
 
 
-@pytest.mark.parametrize("margin", [-0.1, 1.0])
-def test_margins_lie_in_0_1(margin):
-    with pytest.raises(MnpError, match="margin"):
-        splicing.splice_thresholds(np.ones(3), 0.5, margin)
-    with pytest.raises(MnpError, match="margin"):
-        splicing.splice_thresholds_std(np.ones(3), 0.5, margin)
+ONES, KEPT, BAD = np.ones(2), np.ones(2, dtype=bool), np.array([1.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: weights.magnitude_mask(np.ones(3), 0.9), "all 3 weights"),
+        (lambda: weights.magnitude_mask(np.array([1, 2]), 0.5), "at least one weight"),
+        (lambda: weights.magnitude_mask(np.zeros((0, 3)), 0.5), "at least one weight"),
+        (lambda: weights.magnitude_mask(BAD, 0.5), "holds NaN"),
+        (lambda: splicing.splice_mask(BAD, KEPT, 0, 1), "holds NaN"),
+        (lambda: splicing.splice_thresholds_std(BAD, 0.5), "holds NaN"),
+        (lambda: weights.global_magnitude_masks({"a": np.ones(4), "b": ONES / 9}, 0.5), "every weight of b"),
+        (lambda: weights.global_magnitude_masks({"a": ONES}, 0.5, {"c": KEPT}), "no weight 'c'"),
+        (lambda: weights.global_magnitude_masks({}, 0.5), "at least one array"),
+        (lambda: weights.iterative_schedule(0.5, 0), "at least one"),
+        (lambda: weights.iterative_schedule(0.5, 3, initial=0.6), "must rise"),
+        (lambda: weights.cubic_schedule(0, 0, 1, 0.9, 0.5), "must rise"),
+        (lambda: weights.cubic_schedule(0, 5, 5, 0.0, 0.5), "begin before it ends"),
+        (lambda: splicing.splice_mask(ONES, KEPT, -0.1, 1), "0 <= lower <= upper"),
+        (lambda: splicing.splice_mask(ONES, KEPT, 1.0, 0.5), "0 <= lower <= upper"),
+        (lambda: splicing.splice_mask(ONES, KEPT, np.nan, 1), "0 <= lower <= upper"),
+        (lambda: splicing.splice_mask(ONES, KEPT, 0, np.nan), "0 <= lower <= upper"),
+        (lambda: splicing.splice_mask(ONES, KEPT, 2.0, 3.0), "every weight"),
+        (lambda: splicing.splice_thresholds(ONES, 0.5, -0.1), "margin"),
+        (lambda: splicing.splice_thresholds(ONES, 0.5, 1.0), "margin"),
+        (lambda: splicing.splice_thresholds_std(ONES, 0.5, -0.1), "margin"),
+        (lambda: splicing.splice_thresholds_std(ONES, 0.5, 1.0), "margin"),
+    ],
+)
+def test_wrong_use_is_one_line(call, says):
+    with one_line(says):
+        call()

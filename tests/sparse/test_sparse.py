@@ -112,11 +112,11 @@ CONVOLUTIONS = [
 ]
 
 
-def convolution(case, dtype, n=3, share=0.4):
+def convolution(case, dtype, n):
     c, f, size, stride, padding, pool, pool_stride, h, w = case
     rng = np.random.default_rng(sum(case))
     conv = Conv2d(c, f, size, stride, padding, rng=rng, dtype=dtype, backend=textbook)
-    conv.params["weight"][rng.random(conv.params["weight"].shape) >= share] = 0
+    conv.params["weight"][rng.random(conv.params["weight"].shape) >= 0.4] = 0
     conv.params["bias"][:] = rng.normal(size=f)
     net = Network([("conv", conv), ("pool", MaxPool2d(pool, pool_stride, backend=textbook))])
     return net, rng.normal(size=(n, c, h, w)).astype(dtype)
@@ -124,21 +124,14 @@ def convolution(case, dtype, n=3, share=0.4):
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_plain_convolution_loops(case, dtype):
-    net, x = convolution(case, dtype)
-    sparse = sparse_network(net, ["conv"])
+@pytest.mark.parametrize("backend", [textbook, "jitted", pytest.param(like_tiled, marks=compiler)])
+def test_convolution_loops(case, dtype, backend):
+    for n in (1, 3):
+        net, x = convolution(case, dtype, n)
+        sparse = sparse_network(net, ["conv"]).with_backend(backend)
+        close(sparse.forward(x), net.forward(x))
     assert list(sparse.layers) == ["conv"]
-    close(sparse.forward(x), net.forward(x))
-    close(sparse.with_backend("jitted").forward(x), net.forward(x))
     assert sparse.output_shapes(x.shape[1:])["conv"] == net.output_shapes(x.shape[1:])["pool"]
-
-
-@compiler
-@pytest.mark.parametrize("case", CONVOLUTIONS)
-@pytest.mark.parametrize("n", [1, 3])
-def test_tiled_convolution_loops(case, n):
-    net, x = convolution(case, np.float32, n)
-    close(sparse_network(net, ["conv"]).with_backend(like_tiled).forward(x), net.forward(x))
 
 
 def test_flat_images_follow_their_formula():
@@ -186,8 +179,8 @@ def test_the_bits_do_not_depend_on_the_threads():
 # Networks.
 
 
-def pruned_lenet(sparsity=0.9, dtype=np.float32, k=2):
-    net = lenet5(3, 4, 8, k, 5, backend=textbook, rng=0, image_size=16, dtype=dtype)
+def pruned_lenet(sparsity=0.9, dtype=np.float32):
+    net = lenet5(3, 4, 8, 2, 5, backend=textbook, rng=0, image_size=16, dtype=dtype)
     for name, array in net.params().items():
         if name.endswith("bias"):
             array[...] = np.random.default_rng(1).normal(size=array.shape)
@@ -270,46 +263,40 @@ def test_sparse_layers_are_layers():
     assert sparse.count_params() == 0 and set(sparse.buffers()) >= {"fc3.values", "fc3.columns", "fc3.starts"}
 
 
-def test_sparse_networks_are_for_inference():
-    sparse = sparse_network(pruned_lenet())
-    x = np.zeros((2, 1, 16, 16), dtype=np.float32)
-    with pytest.raises(MnpError, match=r"'conv1': .* is for inference"):
-        sparse.forward(x, training=True)
-    with pytest.raises(MnpError, match=r"'fc4': .* is for inference"):
-        sparse.backward(np.zeros((2, 5), dtype=np.float32))
-
-
-def test_sparse_networks_refuse_bad_input():
-    net = pruned_lenet()
-    with pytest.raises(MnpError, match="fc9"):
-        sparse_network(net, ["fc9"])
-    with pytest.raises(MnpError, match="'pool1' is a MaxPool2d: it has no weight"):
-        sparse_network(net, ["pool1"])
-    sparse = sparse_network(net)
-    with pytest.raises(ShapeError, match="conv1"):
-        sparse.forward(np.zeros((2, 2, 16, 16), dtype=np.float32))
-    with pytest.raises(ShapeError, match="does not fit"):
-        sparse.forward(np.zeros((2, 1, 4, 4), dtype=np.float32))
-    with pytest.raises(ShapeError, match=r"SparseDense.*\(N, 4\)"):
-        sparse["fc3"].forward(np.zeros((2, 5), dtype=np.float32))
-    with pytest.raises(MnpError, match=r"astype\(np\.float32\)"):
-        sparse.forward(np.zeros((2, 1, 16, 16)))
+def zeros(*shape, dtype=np.float32):
+    return np.zeros(shape, dtype)
 
 
 @pytest.mark.parametrize(
-    "make, message",
+    ("call", "error", "says"),
     [
-        (lambda: SparseDense(3, 4, 13, backend=textbook), "13 non-zeros in 4x3"),
-        (lambda: SparseDense(2**16, 2**15, 0, backend=textbook), "int32"),
-        (lambda: SparseDense(3, 4, -1, backend=textbook), "nonzero"),
-        (lambda: SparseDense(3, 4, 2, k=3, backend=textbook), "k=3 does not divide the 4"),
-        (lambda: SparseConv2d(1, 1, 2, 5, backend=textbook), "5 non-zeros in 1x4"),
-        (lambda: SparseConv2d(1, 1, 2, 1, pool=0, backend=textbook), "pool"),
+        (
+            lambda net: net.forward(zeros(2, 1, 16, 16), training=True),
+            MnpError,
+            "'conv1': .* is for inference",
+        ),
+        (lambda net: net.backward(zeros(2, 5)), MnpError, "'fc4': .* is for inference"),
+        (lambda net: net.forward(zeros(2, 2, 16, 16)), ShapeError, "conv1"),
+        (lambda net: net.forward(zeros(2, 1, 4, 4)), ShapeError, "does not fit"),
+        (lambda net: net["fc3"].forward(zeros(2, 5)), ShapeError, r"SparseDense.*\(N, 4\)"),
+        (lambda net: net.forward(zeros(2, 1, 16, 16, dtype=float)), MnpError, r"astype\(np\.float32\)"),
+        (lambda net: sparse_network(net, ["fc9"]), MnpError, "fc9"),
+        (
+            lambda net: sparse_network(pruned_lenet(), ["pool1"]),
+            MnpError,
+            "'pool1' is a MaxPool2d: it has no",
+        ),
+        (lambda net: SparseDense(3, 4, 13, backend=textbook), MnpError, "13 non-zeros in 4x3"),
+        (lambda net: SparseDense(2**16, 2**15, 0, backend=textbook), MnpError, "int32"),
+        (lambda net: SparseDense(3, 4, -1, backend=textbook), MnpError, "nonzero"),
+        (lambda net: SparseDense(3, 4, 2, k=3, backend=textbook), MnpError, "k=3 does not divide the 4"),
+        (lambda net: SparseConv2d(1, 1, 2, 5, backend=textbook), MnpError, "5 non-zeros in 1x4"),
+        (lambda net: SparseConv2d(1, 1, 2, 1, pool=0, backend=textbook), MnpError, "pool"),
     ],
 )
-def test_sparse_layers_refuse_impossible_sizes(make, message):
-    with pytest.raises(MnpError, match=message):
-        make()
+def test_wrong_use_says_what_is_wrong(call, error, says):
+    with pytest.raises(error, match=says):
+        call(sparse_network(pruned_lenet()))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ import time
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from fresh_machines import ROOT, copy_tree
+
 DEBIAN = "python3-minimal,libpython3-stdlib,libstdc++6,libgomp1"
 WHEELS = [f"manylinux_2_{n}_aarch64" for n in (28, 27, 26, 17)] + ["manylinux2014_aarch64"]
 # What QEMU does not pretend; LLVM finds out from it for which CPU it compiles.
@@ -73,16 +74,6 @@ def make_root(root):
     (root / "cpuinfo").write_text(CPUINFO)
 
 
-def copy_tree(root):
-    """The committed files and the changed ones, as they are now."""
-    for name in ("mnp", "run"):
-        shutil.rmtree(root / name, ignore_errors=True)
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
-    for name in filter(None, files.decode().split("\0")):
-        (root / "mnp" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, root / "mnp" / name)
-
-
 def run(words, **how):
     """Run a command; give (seconds, exit status, lines of output)."""
     began = time.perf_counter()
@@ -110,7 +101,9 @@ def main():
     root = options.root.resolve()
     if not (root / "packages").exists():
         make_root(root)
-    copy_tree(root)
+    for name in ("mnp", "run"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    copy_tree(root / "mnp")
     versions = [path.name.removesuffix(".dist-info") for path in sorted(root.glob("packages/*.dist-info"))]
     found = {
         "command": "python tests/tools/aarch64.py --root FOLDER --json notebooks/results/aarch64.json",

@@ -60,6 +60,14 @@ def lowest(version):
     return bounds | WHEELS.get(version, {})
 
 
+def copy_tree(target):
+    """The committed files and the changed ones, as they are now."""
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
+    for name in filter(None, files.decode().split("\0")):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+
+
 class Machine:
     """A fresh copy of the tree with an interpreter; `do` runs a command there and notes how it went."""
 
@@ -68,10 +76,7 @@ class Machine:
         self.tree, self.home = folder / "tree", folder / "home"
         for path in (self.tree, self.home, folder / "bin", folder / "work"):
             path.mkdir(parents=True)
-        files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
-        for name in filter(None, files.decode().split("\0")):
-            (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, self.tree / name)
+        copy_tree(self.tree)
         (folder / "bin" / "python3").symlink_to(python)
         kept = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "SSL_", "LANG", "TMPDIR"))}
         self.environment = {

@@ -132,26 +132,6 @@ def is_row(meta):
     return bool(to_csv([meta["row"]]) and format_table([meta["row"]]))
 
 
-def read_tensors(path):
-    return safetensors_file.from_bytes(path.read_bytes())
-
-
-def read_recipe(path):
-    return registry.read_experiment(path.parent)
-
-
-def is_recipe(e):
-    return to_dict(e) is not None and len(config.digest(e)) == 8
-
-
-def read_seeds(path):
-    return seeds.read_seeds(path.parent)
-
-
-def are_seeds(found):
-    return all(type(s) is int and s >= 0 for s in found)
-
-
 def readers(reader):
     """The readers of this file, by name; `reader` is `fuzz.Reader`."""
     net = network()
@@ -177,11 +157,26 @@ def readers(reader):
         "sparse": lying(sparse_files, lambda p: file.load_sparse(p, "textbook"), runs_sparse),
         "step": lying([step], lambda p: read_round(one, p), is_row),
         "progress": lying([progress], lambda p: read_progress(one, p), can_resume),
-        "safetensors": reader([tensors], read_tensors, are_small, made=lying_safetensors),
+        "safetensors": reader(
+            [tensors],
+            lambda p: safetensors_file.from_bytes(p.read_bytes()),
+            are_small,
+            made=lying_safetensors,
+        ),
         "state": reader([tensors], read_state, is_finite, made=lying_safetensors, name="file.safetensors"),
-        "recipe": reader(recipes, read_recipe, is_recipe, made=lying_json, name=registry.RECIPE),
+        "recipe": reader(
+            recipes,
+            lambda p: registry.read_experiment(p.parent),
+            lambda e: to_dict(e) is not None and len(config.digest(e)) == 8,
+            made=lying_json,
+            name=registry.RECIPE,
+        ),
         "seeds": reader(
-            [b'{"seeds": [0, 1, 2]}'], read_seeds, are_seeds, made=lying_json, name=registry.SEEDS
+            [b'{"seeds": [0, 1, 2]}'],
+            lambda p: seeds.read_seeds(p.parent),
+            lambda found: all(type(s) is int and s >= 0 for s in found),
+            made=lying_json,
+            name=registry.SEEDS,
         ),
         "cache": cache_reader(reader),
     }

@@ -39,7 +39,7 @@ MEMORY = 6 << 30
 
 # which tests judge which files: the first prefix that fits
 TESTS = {
-    "mnp/kernels/textbook/": "test_kernels_textbook test_kernels_shapes",
+    "mnp/kernels/textbook/": "test_kernels_textbook test_kernels_shapes test_layers test_network",
     "mnp/kernels/jitted/": "test_kernels_jitted test_kernels_shapes",
     "mnp/kernels/tiled/parallel.py": "test_tiled",
     "mnp/kernels/tiled/": "test_tiles_in_python",

@@ -243,7 +243,7 @@ def test_what_needs_no_guess_is_told_and_nothing_is_guessed(kernel, function, sa
 
 @pytest.mark.parametrize("words", general.FORGOTTEN)
 def test_a_forgotten_argument_is_named(words):
-    argument, _ = general.FORGOTTEN[words]
+    (argument,) = general.FORGOTTEN[words]
     for kernel in reference.OUTPUTS:
         if argument in inspect.signature(reference.function(kernel)).parameters and "dropout" not in kernel:
             with np.errstate(all="ignore"):

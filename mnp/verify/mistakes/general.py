@@ -8,6 +8,7 @@ import numpy as np
 from mnp.verify import reference
 from mnp.verify.candidate import copy_keeping_layout
 from mnp.verify.judge import INTEGERS
+from mnp.verify.mistakes.change import changed
 
 
 def _batch(args):
@@ -24,17 +25,17 @@ FACTORS = {
     "twice too large": lambda a: 2.0,
     "half as large": lambda a: 0.5,
 }
-FORGOTTEN = {  # words -> an argument, and what it is to a kernel that knows nothing of it
-    "padding forgotten": ("padding", 0),
-    "stride forgotten": ("stride", 1),
-    "bias forgotten": ("bias", np.zeros_like),
-    "weight forgotten": ("weight", np.ones_like),
-    "mean forgotten": ("mean", np.zeros_like),
-    "eps forgotten": ("eps", 0.0),
-    "ReLU forgotten": ("relu", False),
-    "dropout forgotten": ("keep", None),
-    "dropout's scaling forgotten": ("p", 0.0),
-    "the winner ignored: the first neuron or pixel gets all": ("winner", np.zeros_like),
+FORGOTTEN = {  # words -> an argument, and what it is to a kernel that knows nothing of it; see `changed`
+    "padding forgotten": {"padding": 0},
+    "stride forgotten": {"stride": 1},
+    "bias forgotten": {"bias": lambda bias: np.zeros_like(bias)},
+    "weight forgotten": {"weight": lambda weight: np.ones_like(weight)},
+    "mean forgotten": {"mean": lambda mean: np.zeros_like(mean)},
+    "eps forgotten": {"eps": 0.0},
+    "ReLU forgotten": {"relu": False},
+    "dropout forgotten": {"keep": None},
+    "dropout's scaling forgotten": {"p": 0.0},
+    "the winner ignored: the first neuron or pixel gets all": {"winner": lambda winner: 0 * winner},
 }
 CHANGES = {
     "the sign of {}": np.negative,
@@ -78,9 +79,9 @@ def table(kernel):
     """
     mistakes, names = {}, reference.OUTPUTS[kernel]
     arguments = inspect.signature(reference.function(kernel)).parameters
-    for words, (name, value) in FORGOTTEN.items():
-        if name in arguments:
-            mistakes[words] = _replaced(kernel, name, value)
+    for words, change in FORGOTTEN.items():
+        if change.keys() <= arguments.keys():
+            mistakes[words] = changed(kernel, **change)
     for name in names:
         if name not in INTEGERS:
             for words, how in CHANGES.items():
@@ -90,17 +91,12 @@ def table(kernel):
     if kernel not in reference.IN_PLACE:
         for order in itertools.permutations(names):
             if order != names:
-                mistakes[f"returned in another order: {', '.join(order)}"] = _reordered(names, order)
+                mistakes[f"returned in another order: {', '.join(order)}"] = lambda _, right, order=order: {
+                    name: right[other] for name, other in zip(names, order, strict=True)
+                }
         words = "memory read in C order, whatever the strides: np.ascontiguousarray makes it so"
         mistakes[words] = MemoryInCOrder(kernel)
     return mistakes
-
-
-def _replaced(kernel, name, value):
-    def mistake(args, right):
-        return reference.call(kernel, {**args, name: value(args[name]) if callable(value) else value})
-
-    return mistake
 
 
 def _changed(name, how):
@@ -111,7 +107,3 @@ def _changed(name, how):
         return {name: None if value is None else how(value, args)}
 
     return mistake
-
-
-def _reordered(names, order):
-    return lambda _, right: {name: right[other] for name, other in zip(names, order, strict=True)}

@@ -7,23 +7,20 @@ import numpy as np
 from mnp.verify.mistakes.change import changed, scaled
 
 
-def _softmax(logits, axis=1):
-    exps = np.exp(logits - logits.max(axis=axis, keepdims=True))
+def _softmax(logits, axis=1, shift=None):
+    """Probabilities; `shift`, a function of the logits, is taken off in place of the largest of each row."""
+    exps = np.exp(logits - (shift(logits) if shift else logits.max(axis=axis, keepdims=True)))
     return exps / exps.sum(axis=axis, keepdims=True)
 
 
-def _by_softmax(shift=lambda logits: logits.max(axis=1, keepdims=True), eps=0.0):
-    """The loss as the logarithm of the softmax, which may be zero: `shift` is taken off, `eps` added."""
-
-    def probabilities(logits):
-        exps = np.exp(logits - shift(logits))
-        return exps / exps.sum(axis=1, keepdims=True)
+def _by_softmax(shift=None, eps=0.0):
+    """The loss as the logarithm of the softmax, which may be zero, so that `eps` is added."""
 
     def loss(logits, labels):
-        return -np.log(probabilities(logits)[np.arange(len(labels)), labels] + eps).mean()
+        return -np.log(_softmax(logits, shift=shift)[np.arange(len(labels)), labels] + eps).mean()
 
     def dlogits(logits, labels):
-        return (probabilities(logits) - _targets(logits, labels)) / len(labels)
+        return (_softmax(logits, shift=shift) - _targets(logits, labels)) / len(labels)
 
     return {"loss": loss, "dlogits": dlogits}
 

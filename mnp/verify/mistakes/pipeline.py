@@ -87,10 +87,6 @@ def _largest(values, share):
     return masks
 
 
-def _turned_round(side, sparsity):
-    return {name: ~mask for name, mask in Textbook(side.golden).masks(sparsity).items()}
-
-
 STAGES = {  # words -> the method of `Textbook`, gone wrong
     "win_counts": {
         "wins counted in training mode, after ReLU and dropout: model.eval() before": _in_training,
@@ -127,7 +123,9 @@ STAGES = {  # words -> the method of `Textbook`, gone wrong
         "one threshold for all layers instead of one for each": lambda side, s: global_magnitude_masks(
             side.golden.weights(), s
         ),
-        "the masks turned round: True means kept": _turned_round,
+        "the masks turned round: True means kept": lambda side, s: {
+            name: ~mask for name, mask in Textbook(side.golden).masks(s).items()
+        },
         "values compared instead of magnitudes": _largest(lambda w: w, lambda size, zeros: size - zeros),
         "sparsity taken as the share that stays": _largest(np.abs, lambda size, zeros: zeros),
     },
