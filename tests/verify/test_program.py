@@ -82,13 +82,39 @@ def test_the_command_line_writes_and_checks_them(tmp_path, capsys):
         refused(capsys, argv)
 
 
-# --- mistakes: some of the seeded mutants of tests/mutants, in C --------------------------------------------
+# --- mistakes: the seeded mutants of tests/mutants, in C ----------------------------------------------------
 
 FLIPPED = "AT4(weight, f, c, KH - 1 - i, KW - 1 - j)"
+CUT = "if (h < 0 || h >= H || w < 0 || w >= W) continue;"
 MUTANTS = {  # name: (kernel, {text: what stands there instead}, words of the guess)
+    "01_padding_off_by_one": (
+        "conv2d_forward",
+        {"- padding": "- padding + (padding > 0)"},
+        "padding off by one",
+    ),
     "02_flipped_kernel": ("conv2d_forward", {"AT4(weight, f, c, i, j)": FLIPPED}, "flipped kernel"),
+    "03_conv_bias_per_channel": ("conv2d_forward", {"= bias.data[f]": "= bias.data[f] * x.shape[1]"}, "bias"),
     "04_flipped_kernel_in_dx": ("conv2d_backward", {"AT4(weight, f, c, i, j)": FLIPPED}, "kernel in dx"),
+    "06_conv_dbias_mean": (
+        "conv2d_backward",
+        {"dbias.data[f] += d": "dbias.data[f] += d / (x.shape[0] * dy.shape[2] * dy.shape[3])"},
+        "a mean where a sum is agreed",
+    ),
+    "07_padding_not_cut_off": (
+        "conv2d_backward",
+        {
+            "AT4(dx, n, c, h, w) += d * AT4(weight, f, c, i, j);": "",
+            CUT: "if (h + padding < H && w + padding < W)"
+            f" AT4(dx, n, c, h + padding, w + padding) += d * AT4(weight, f, c, i, j); {CUT}",
+        },
+        "padding not cut off",
+    ),
     "08_pool_last_index_ties": ("maxpool2d_forward", {"value > best": "value >= best"}, "wrong tie rule"),
+    "09_winner_column_major": (
+        "maxpool2d_forward",
+        {"oh * stride + i, ow * stride + j": "oh * stride + j, ow * stride + i"},
+        "column-major",
+    ),
     "15_maxout_last_index_ties": ("maxout_forward", {"value > best": "value >= best"}, "wrong tie rule"),
     "16_maxout_gradient_shared": (
         "maxout_backward",

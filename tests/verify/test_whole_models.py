@@ -196,11 +196,21 @@ MISTAKES = {  # name: (stage that shows it first, {text: what stands there inste
 HERE = "net.maxout.neurons(net.features(images))"
 
 
-JAX_MISTAKES = {  # in what runs on JAX in another way
+JAX_MISTAKES = {
     "amax": ("gradients", {"first_max(z) @": "z.max(2) @"}, "shared between ties (amax)"),
     "dropout not scaled": ("forward", {"z / 0.5": "z"}, "dropout: scaling forgotten"),
     "sum for mean": ("loss", {"-picked.mean()": "-picked.sum()"}, "a sum where a mean is agreed"),
     "no decay": ("training", {" + 5e-4 * w": ""}, "weight decay forgotten"),
+    "counting after the ReLU": (
+        "win_counts",
+        {"z = neurons(params, images)\n    return": "z = jax.nn.relu(neurons(params, images))\n    return"},
+        "wins counted after the ReLU",
+    ),
+    "last of ties": (
+        "rank",
+        {"jnp.argsort(-counts, axis=1, stable=True)": "jnp.argsort(counts, axis=1, stable=True)[:, ::-1]"},
+        "of equal counts the last comes first",
+    ),
 }
 
 
