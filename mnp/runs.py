@@ -113,7 +113,7 @@ def run(
             rows = runner.run(experiment, out, **options, **callbacks)
         log("\n" + format_table(rows))
         made = several.make_results({experiment.seed: rows}, experiment, out, repeat)
-    save_results(experiment, made, results, None if seeds else out, log)
+    save_results(experiment, made, results, out, log)
     if figures:
         draw_figures(out, log)
     return rows
@@ -158,7 +158,7 @@ def repeat_command(experiment, changes=(), seeds=None, backend=None, results=Non
 
 
 def save_results(experiment, made, folder, out, log):
-    """Say on which data the results are; write FOLDER/<recipe>.json and, of one run of faces, its pairs.
+    """Say on which data the results are; write FOLDER/<recipe>.json and, of faces, each run's pairs.
 
     A variant of a named recipe, or a run on an excerpt of the data, has its own name: it must not
     replace the recipe's own results. Nor may fewer seeds replace more.
@@ -182,10 +182,12 @@ def save_results(experiment, made, folder, out, log):
         )
     atomic_write(path, to_json(made))
     log(f"results: {path}")
-    if out is not None and (Path(out) / PAIRS).exists():
-        path = path.with_name(f"{name}-{PAIRS}")
-        atomic_write(path, (Path(out) / PAIRS).read_bytes())
-        log(f"results: {path}")
+    for part in ("", *(f"seed-{seed}" for seed in made["seeds"])):  # of one run, or of several seeds
+        pairs = Path(out, part, PAIRS)
+        if pairs.exists():
+            path = path.with_name("-".join(filter(None, (name, part, PAIRS))))
+            atomic_write(path, pairs.read_bytes())
+            log(f"results: {path}")
 
 
 def draw_figures(folder, log):

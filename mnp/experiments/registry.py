@@ -50,6 +50,7 @@ FACES_WEIGHTS = WeightRecipe(
 TINY_TRAIN = TrainRecipe(
     epochs=10, lr=0.03, policy="cosine", weight_decay=1e-3, augment="mnp.nn.augment:shift_by_one"
 )
+TINY_PRUNE = PruneRecipe(epochs=10, lr=0.03, policy="cosine", layers=("conv1", "conv2", "fc3"))
 TINY = {  # name: filters, filters, units
     "mnist-tiny-50": (6, 10, 40),
     "mnist-tiny-100": (4, 8, 24),
@@ -155,7 +156,7 @@ EXPERIMENTS = {
                 plan="controls",
                 model=ModelRecipe(*widths[:2], neurons=4 * widths[2], k=4, conv_k=4, dropout=0.0),
                 train=TINY_TRAIN,
-                prune=PruneRecipe(epochs=10, lr=0.03, policy="cosine", layers=("conv1", "conv2", "fc3")),
+                prune=TINY_PRUNE,
             )
             for name, widths in TINY.items()
         ),
@@ -199,6 +200,23 @@ EXPERIMENTS = {
                 lr=0.03,
                 policy="cosine",
                 dropout=0.0,
+            ),
+        ),
+        Experiment(
+            "mnist-tiny-record",
+            "mnist-tiny-100 to k = 2, then few weights: LeNet-5's 431,080 by 111, by 280 and by 500",
+            model=ModelRecipe(4, 8, neurons=4 * 24, k=4, conv_k=4, dropout=0.0),
+            train=TINY_TRAIN,
+            prune=replace(TINY_PRUNE, to_k=2),
+            weights=WeightRecipe(
+                remaining=(3884, 1540, 862),
+                schedule="gradual",
+                scope="global",
+                epochs=20,
+                ramp_epochs=10,
+                lr=0.03,
+                policy="cosine",
+                weight_decay=1e-4,
             ),
         ),
         FacesExperiment(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mnp.errors import MnpError
+from mnp.experiments import verification
 from mnp.experiments.results import (
     SEEDS_TABLE,
     TABLE,
@@ -22,7 +23,7 @@ from mnp.tables import text_table
 
 FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the repository's root
 RECIPES = ("mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record")
-RECORDS = (*RECIPES, "mnist-tiny-100")
+RECORDS = (*RECIPES, "mnist-tiny-50", "mnist-tiny-100", "mnist-tiny-200", "mnist-tiny-record")
 LEFT = ("operation", "method", "network", "removed", "arXiv")  # columns of words; the others are numbers
 RUN = ("round", "operation", "parameters", "reduction", "no maxout", "error before", "error after")
 PAIRED = "change: against the unpruned network of the same seed, in percentage points"
@@ -242,7 +243,8 @@ def own_records(folder=None, names=RECORDS):
                 "source": results["command"],
             }
             model = results["recipe"]["model"]
-            biases = model["conv1"] + model["conv2"] + model["neurons"] // model["k"] * line["k"] + 10
+            k, maps = line["k"], line["k"] if model.get("conv_k", 1) > 1 else 1
+            biases = (model["conv1"] + model["conv2"]) * maps + model["neurons"] // model["k"] * k + 10
             record["weights_compression"] = base_weights / (line["nonzero"] - biases)
             record["macs"] = float(
                 np.mean([r["nonzero_macs"] for r in results["rows"] if r["step"] == line["step"]])
@@ -329,3 +331,21 @@ def faces_table(results):
     more, pairs = table_of(columns, results["against_unpruned"])
     pairs[0] = ("", "", "")
     return header + more, [(*a, *b) for a, b in zip(rows, pairs, strict=True)]
+
+
+def sums_table(name):
+    """Accuracy of each seed's network, and of all of them: the sum of distances, each over its threshold.
+
+    For the rounds of the unpruned network that is trained first and of pruning by win counts.
+    """
+    results, rows = read_results(name), []
+    of_seeds = {f"seed {seed}": find_file(f"{name}-seed-{seed}-pairs.npz") for seed in results["seeds"]}
+    first = [row for row in results["rows"] if row["seed"] == results["seeds"][0]]
+    for row, label in zip(first, verification.pair_labels(next(iter(of_seeds.values()))), strict=True):
+        if row["arm"] in ("", "win_counts"):
+            pairs = [verification.read_pairs(path, label) for path in of_seeds.values()]
+            alone = [np.mean(verification.called_same(p) == p["same"]) for p in pairs]
+            together = np.mean([p["distances"] / p["threshold"] for p in pairs], axis=0) < 1
+            shares = *alone, np.mean(alone), np.mean(together == pairs[0]["same"])
+            rows.append((describe_round(row | {"arm": ""}), *(f"{100 * share:.2f}" for share in shares)))
+    return ("operation", *of_seeds, "mean", "sum"), rows

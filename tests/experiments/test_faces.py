@@ -490,4 +490,7 @@ def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, m
     assert point == (accepted[~same].mean(), accepted[same].mean()) and (x[-1], y[-1]) == (1, 1)
     with pytest.raises(MnpError, match="has 2 rounds"):
         roc_of_run(results["rows"][:1], path)
+    assert main([*words, "--seeds", "2", "--no-figures", "--set", *settings]) == 0
+    pairs = {path.name[-16:] for path in (tmp_path / "results").glob("*seed*")}
+    assert pairs == {"seed-0-pairs.npz", "seed-1-pairs.npz"}
     assert main(["list"]) == 0 and "lfw-view2" in capsys.readouterr().out
