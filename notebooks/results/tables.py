@@ -9,9 +9,10 @@ import re
 import sys
 from pathlib import Path
 
-from mnp.experiments import verification
-from mnp.experiments.results import describe_round, mean_sd_se
+from mnp.experiments.registry import TINY
+from mnp.experiments.results import describe_round, mean_sd_se, paired_interval
 from mnp.notebooks import results as stored
+from mnp.plotting.style import arm_label
 from mnp.tables import markdown_table
 
 HERE = Path(__file__).parent
@@ -135,29 +136,61 @@ def retrained_table(results):
     return stored.paired_table(results | {"rows": usual + results["rows"]}, f"nothing removed, {name}")
 
 
-def faces_controls_table(results):
-    """Each round beside the unpruned network that was trained for as long, and McNemar's test of the two."""
-    path, rows = HERE / "lfw-controls-pairs.npz", []
-    labels = verification.pair_labels(path)
-    arms = ([row for row in results["rows"] if row["arm"] == arm] for arm in ("win_counts", "unpruned"))
-    for both in zip(*arms, strict=True):
-        pairs = [verification.read_pairs(path, labels[row["step"]]) for row in both]
-        after, before = (verification.called_same(p) == p["same"] for p in pairs)
-        lost, won, p = verification.mcnemar(before, after)
-        accuracy = (stored.format_sd(row["accuracy"], row["accuracy_se"]) for row in both)
-        cells = [describe_round(both[0] | {"arm": ""}), f"{both[0]['nonzero']:,}", *accuracy]
-        rows.append([*cells, str(lost), str(won), number(p)])
-    columns = ["operation", "parameters", "accuracy, %", "nothing removed, %", "lost", "won", "p"]
-    return columns, rows
+def tiny_table():
+    """Maxout in every layer, pruned to an ordinary network, beside that network from new weights."""
+    sources, rows = [read(name) for name in TINY], []
+    for results in sources:
+        arms = stored.ends_of_arms(results)
+        errors = stored.errors_of_arms(results)
+        end = arms["win_counts"][0]
+        rows.append(
+            [
+                "-".join(map(str, TINY[results["recipe"]["name"]])),
+                *(f"{end['params']:,}", f"{read('published')['lenet5_parameters'] / end['params']:.0f}x"),
+                f"{end['macs']:,}",
+                *(stored.format_sd(*mean_sd_se(errors[arm])[:2]) for arm in arms),
+                stored.format_interval(*paired_interval(errors["win_counts"], errors["small"])),
+            ]
+        )
+    columns = [
+        "network",
+        "parameters",
+        "compression",
+        "multiply-adds",
+        *(f"{arm_label(arm)}, %" for arm in arms),
+    ]
+    return with_command(table([*columns, "win counts - small"], rows), *sources)
 
 
-def ranking_sentence():
-    """The errors that six rankings end at."""
-    results = read("mnist-ranking")
-    ends = ", ".join(
-        f"{stored.arm_label(line['arm'])} {error(line)}" for line in results["aggregate"] if line["k"] == 1
+def equal_size_table():
+    """Networks pruned to two neurons per unit, beside an ordinary one of the same size from new weights."""
+    rows = []
+    for pruned, small in (("mnist-tiny-100", "mnist-tiny-50"), ("mnist-tiny-200", "mnist-tiny-100")):
+        ends = {
+            f"`{pruned}`, k = 2": stored.ends_of_arms(read(pruned), 2)["win_counts"],
+            f"`{small}`, small from new weights": stored.ends_of_arms(read(small))["small"],
+        }
+        errors = [[row["error"] for row in of_end] for of_end in ends.values()]
+        changes = stored.format_interval(*paired_interval(*errors)), ""
+        for (name, of_end), of_seeds, change in zip(ends.items(), errors, changes, strict=True):
+            sizes = f"{of_end[0]['params']:,}", f"{of_end[0]['macs']:,}"
+            rows.append([name, *sizes, stored.format_sd(*mean_sd_se(of_seeds)[:2]), change])
+    return table(["network", "parameters", "multiply-adds", "error, %", "difference"], rows)
+
+
+def record_sentence():
+    """How few numbers are left in the end, and at which error."""
+    results, base = read("mnist-tiny-record"), read("published")["lenet5_parameters"]
+    first, *lines = results["aggregate"]
+    ends = "; ".join(
+        f"{base / line['nonzero']:.0f} times fewer ({line['nonzero']:,.0f}) {error(line)}"
+        for line in lines
+        if line["kind"] == "gradual"
     )
-    return f"Test error at k = 1 in %, {len(results['seeds'])} seeds of `mnist-ranking`: {ends}."
+    return (
+        f"Fewer numbers than LeNet-5's {base:,}, test error in %, {len(results['seeds'])} seeds of "
+        f"`mnist-tiny-record`, which begins with {first['params']:,.0f} and shifts training images: {ends}."
+    )
 
 
 def opponents(row):
@@ -211,6 +244,19 @@ def mnist_table():
                 )
     columns = ["recipe", "round", "parameters", "not zero", "reduction", "error %, mean ± sd"]
     return with_command(table([*columns, "change, 95 % interval"], rows), *map(read, stored.RECIPES))
+
+
+def record_rounds(results):
+    """Size of each round, and its error beside the unpruned network that `mnist-tiny-100` trains on."""
+    unpruned, rows = stored.errors_of_arms(read("mnist-tiny-100"))["unpruned"], []
+    for of_round in stored.rounds_of_arms(results)[""].values():
+        row, errors = of_round[0], [row["error"] for row in of_round]
+        compression = read("published")["lenet5_parameters"] / row["nonzero"]
+        sizes = f"{row['params']:,}", f"{row['nonzero']:,}", f"{compression:.0f}x"
+        difference = stored.format_interval(*paired_interval(errors, unpruned))
+        rows.append([describe_round(row), *sizes, stored.format_sd(*mean_sd_se(errors)[:2]), difference])
+    columns = ["operation", "parameters", "not zero", "compression", "error, %"]
+    return [*columns, "difference from nothing removed"], rows
 
 
 def records():
@@ -409,7 +455,7 @@ def trust_table():
 
 TABLES = {
     "claims": claims_table,
-    "ranking": ranking_sentence,
+    "record": record_sentence,
     "speed": speed_table,
     "mnist": mnist_table,
     "mnist-caffe-controls": lambda: table_of("mnist-caffe-controls", controls_table),
@@ -420,12 +466,12 @@ TABLES = {
     "mnist-combined-controls": lambda: table_of(
         "mnist-combined-controls", lambda results: stored.rounds_table(results, "win_counts", "unpruned")
     ),
-    "mnist-tiny-100": lambda: table_of(
-        "mnist-tiny-100", lambda results: stored.paired_table(results, "small")
-    ),
+    "mnist-tiny": tiny_table,
+    "mnist-tiny-equal": equal_size_table,
     "mnist-tiny-100-rounds": lambda: table(
         *stored.rounds_table(read("mnist-tiny-100"), "win_counts", "unpruned")
     ),
+    "mnist-tiny-record": lambda: table_of("mnist-tiny-record", record_rounds),
     **{
         name: lambda name=name: table_of(name, lambda results: stored.rankings_table(results["aggregate"]))
         for name in ("mnist-relevance", "mnist-relevance-retrained")
@@ -439,7 +485,10 @@ TABLES = {
     "records": records,
     "vgg16": vgg_table,
     "lfw": lambda: table_of("lfw", stored.faces_table),
-    "lfw-controls": lambda: table_of("lfw-controls", faces_controls_table),
+    "lfw-controls": lambda: table_of(
+        "lfw-controls", lambda results: stored.rounds_table(results, "win_counts", "unpruned")
+    ),
+    "lfw-sums": lambda: table(*stored.sums_table("lfw-controls")),
     "lfw-view2": lambda: table_of("lfw-view2", stored.faces_table),
     "bench": bench_table,
     "machines": machines_table,
