@@ -239,3 +239,13 @@ def test_comparison_figures_are_white_and_labelled(folder):
     low, high = figures[3].axes[0].get_xlim()
     assert low > high  # smaller to the right
     assert len(figures[3].axes[0].lines) > 3 + len(published)  # the folds are thin lines
+
+
+def test_sums_of_distances_repeat_each_networks_accuracy(monkeypatch):
+    monkeypatch.chdir(RESULTS.parents[1])
+    header, rows = results.sums_table("lfw-controls")
+    stored = [row for row in results.read_results("lfw-controls")["rows"] if row["arm"] in ("", "win_counts")]
+    for seed, column in ((0, 1), (1, 2), (2, 3)):
+        alone = [f"{row['accuracy']:.2f}" for row in stored if row["seed"] == seed]
+        assert header[column] == f"seed {seed}" and [row[column] for row in rows] == alone
+    assert all(max(row[1:4]) < row[5] for row in rows)  # of these networks the sum is better than each
