@@ -71,7 +71,7 @@ _NAMES = {
     ),
     "mnp.runs": ("run",),
     "mnp.sparse": ("sparse_network",),
-    "mnp.experiments.checkpoint": ("load_network", "save_network"),
+    "mnp.nn.checkpoint": ("load_network", "save_network"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -344,7 +344,8 @@ def sizes(args):
 
 def print_sizes(file):
     """Print the sizes of the network in a checkpoint, with and without the units that nothing reads."""
-    from mnp.experiments.checkpoint import load_checkpoint, network_from
+    from mnp.checkpoint import load_checkpoint
+    from mnp.nn.checkpoint import network_from
     from mnp.pruning.shrink import remove_dead_units
     from mnp.pruning.sizes import count_sizes
 
@@ -517,7 +518,7 @@ def stub(args):
     argument("--data", metavar="NAME", default="digits", help="the images it takes (default: digits)"),
 )
 def vectors(args):
-    from mnp.experiments.checkpoint import load_network
+    from mnp.nn.checkpoint import load_network
     from mnp.verify.golden import write_vectors
 
     net = args.checkpoint and load_network(args.checkpoint)
@@ -539,7 +540,7 @@ def vectors(args):
     ),
 )
 def export(args):
-    from mnp.experiments.checkpoint import load_network
+    from mnp.nn.checkpoint import load_network
     from mnp.verify.export import export, from_state_dict, read_state
 
     net = load_network(args.checkpoint)

@@ -11,7 +11,7 @@ import mnp
 PACKAGE = Path(mnp.__file__).parent
 LAYERS = [  # a module imports from its own layer and from those before it
     {"mnp.errors"},
-    {"mnp.files", "mnp.tables", "mnp.process"},
+    {"mnp.files", "mnp.tables", "mnp.process", "mnp.checkpoint"},
     {"mnp.kernels", "mnp.data"},
     {"mnp.nn"},
     {"mnp.pruning"},

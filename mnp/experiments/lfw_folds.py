@@ -10,9 +10,9 @@ from types import ModuleType
 
 import numpy as np
 
+from mnp.checkpoint import save_checkpoint
 from mnp.data import lfw
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import save_checkpoint
 from mnp.experiments.config import to_dict
 from mnp.experiments.lfw_task import LfwTask
 from mnp.experiments.parallel import run_in_processes

@@ -151,13 +151,14 @@ EXPERIMENTS = {
         ),
         *(
             Experiment(
-                name,
-                f"maxout in every layer, pruned to {'-'.join(map(str, widths))}; the same from scratch",
+                name + ending,
+                f"maxout in every layer, pruned to {'-'.join(map(str, widths))}{end}; the same from scratch",
                 plan="controls",
                 model=ModelRecipe(*widths[:2], neurons=4 * widths[2], k=4, conv_k=4, dropout=0.0),
                 train=TINY_TRAIN,
-                prune=TINY_PRUNE,
+                prune=replace(TINY_PRUNE, to_k=to_k),
             )
+            for to_k, ending, end in ((1, "", ""), (2, "-k2", " with k = 2"))
             for name, widths in TINY.items()
         ),
         Experiment(
@@ -231,6 +232,15 @@ EXPERIMENTS = {
             plan="controls",
             prune=FACES_PRUNE,
             weights=FACES_WEIGHTS,
+        ),
+        *(
+            FacesExperiment(
+                f"lfw-crop-{crop}",
+                f"the first training of lfw on the middle {crop} x {crop} pixels: one of three crops",
+                data=FacesRecipe(crop=crop),
+                prune=PruneRecipe(to_k=None),
+            )
+            for crop in (96, 160)
         ),
         FacesExperiment(
             "lfw-view2",

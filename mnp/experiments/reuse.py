@@ -8,8 +8,8 @@ ran on the same backend.
 from dataclasses import replace
 from pathlib import Path
 
+from mnp.checkpoint import load_checkpoint
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import load_checkpoint
 from mnp.experiments.recipes import plan_rounds
 from mnp.experiments.registry import CHECKPOINTS, read_experiment
 from mnp.files import atomic_write

@@ -18,15 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mnp.checkpoint import load_checkpoint, save_checkpoint, with_prefix
 from mnp.data.dataset import checksum
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import (
-    load_checkpoint,
-    network_entries,
-    network_from,
-    save_checkpoint,
-    with_prefix,
-)
 from mnp.experiments.classification import Classification
 from mnp.experiments.config import to_dict
 from mnp.experiments.recipes import FacesExperiment, plan_rounds
@@ -37,6 +31,7 @@ from mnp.files import atomic_write, make_folder, to_json
 from mnp.kernels import textbook
 from mnp.nn import SGD, Maxout, Network, learning_rate, loss_and_grads, train_epoch
 from mnp.nn.base import backend_name
+from mnp.nn.checkpoint import network_entries, network_from
 from mnp.process import import_function
 from mnp.pruning.neurons import keep_top, wins_lost
 from mnp.pruning.relevance import rank_neurons

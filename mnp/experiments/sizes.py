@@ -3,9 +3,9 @@
 from itertools import product
 
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import load_network
 from mnp.experiments.registry import CHECKPOINTS
 from mnp.nn import vgg16
+from mnp.nn.checkpoint import load_network
 from mnp.pruning.sizes import compression, count_sizes, reduction, without_maxout
 from mnp.tables import text_table
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mnp.checkpoint import load_checkpoint, save_checkpoint, with_prefix
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import load_checkpoint, save_checkpoint, with_prefix
 from mnp.experiments.registry import CHECKPOINTS, PAIRS
 from mnp.experiments.results import mean_sd_se, paired_interval
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mnp.checkpoint import load_checkpoint, with_prefix
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import load_checkpoint, with_prefix
 from mnp.experiments.registry import CHECKPOINTS, PAIRS, SUMMARY
 from mnp.files import read_json
 from mnp.plotting import style

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import mnp
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import save_network
 from mnp.files import atomic_write
+from mnp.nn.checkpoint import save_network
 from mnp.verify import safetensors_file
 from mnp.verify.onnx_export import to_onnx
 from mnp.verify.state_dict import check_layer_types, from_state_dict, need, to_state_dict

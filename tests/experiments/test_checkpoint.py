@@ -19,16 +19,11 @@ from hypothesis import strategies as st
 from one_line import one_line
 
 from mnp import files
+from mnp.checkpoint import load_checkpoint, save_checkpoint
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import (
-    load_checkpoint,
-    load_network,
-    network_entries,
-    save_checkpoint,
-    save_network,
-)
 from mnp.files import lock_folder, read_json, remove_partial_files, to_json
 from mnp.nn import Network, ReLU, lenet5
+from mnp.nn.checkpoint import load_network, network_entries, save_network
 from mnp.pruning import apply_masks, magnitude_mask
 from mnp.sparse import sparse_network
 

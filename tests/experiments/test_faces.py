@@ -18,7 +18,6 @@ from tiny_runs import assert_same_bits, carry_out, interrupt_at, without_seconds
 from mnp.data import lfw
 from mnp.errors import MnpError
 from mnp.experiments import lfw_data, lfw_task, verification
-from mnp.experiments.checkpoint import load_network
 from mnp.experiments.config import digest, override
 from mnp.experiments.lfw_data import check_apart, load_faces
 from mnp.experiments.lfw_folds import run_folds
@@ -35,6 +34,7 @@ from mnp.experiments.registry import get_experiment, read_experiment
 from mnp.experiments.results import FACE_COLUMNS
 from mnp.kernels import textbook
 from mnp.nn import augment, vgg16
+from mnp.nn.checkpoint import load_network
 
 TINY = FacesExperiment(  # takes seconds: VGG16 at 1/64 of its width, 32x32 images
     "tiny-faces",
@@ -358,7 +358,7 @@ def test_features_are_image_plus_mirror_behind_fc7(photographs):
 
 
 def test_counts_of_the_ranking_are_those_of_the_whole_network(finished, photographs):
-    from mnp.experiments.checkpoint import load_checkpoint
+    from mnp.checkpoint import load_checkpoint
     from mnp.pruning import collect_win_counts
 
     out, _, _ = finished

@@ -17,11 +17,11 @@ from one_line import one_line
 from tiny_runs import GRADUAL, NEURONS, assert_same_bits, carry_out, interrupt_at
 
 import mnp.data
-from mnp import files
+from mnp import checkpoint, files
+from mnp.checkpoint import load_checkpoint, save_checkpoint
 from mnp.cli import main
 from mnp.errors import MnpError
-from mnp.experiments import checkpoint, classification, runner
-from mnp.experiments.checkpoint import load_checkpoint, load_network, save_checkpoint
+from mnp.experiments import classification, runner
 from mnp.experiments.classification import load_data
 from mnp.experiments.recipes import (
     DataRecipe,
@@ -34,6 +34,7 @@ from mnp.experiments.registry import check_run_folder, get_experiment, read_expe
 from mnp.experiments.results import COLUMNS, format_data, format_table
 from mnp.files import lock_folder
 from mnp.nn import evaluate
+from mnp.nn.checkpoint import load_network
 from mnp.pruning.surgery import prune_neurons
 
 FIRST = "step kind k params nonzero reduction compression macs bytes error_before error seconds"
@@ -305,7 +306,7 @@ def test_a_checkpoint_with_other_contents_than_its_round_is_repeated(complete, t
     shutil.copytree(complete["tiny"], out)
     path = out / "checkpoints" / "01-neurons-k2.npz"
     arrays, before = load_checkpoint(path)
-    checkpoint.save_checkpoint(path, arrays, {**before, **meta} if meta else {})
+    save_checkpoint(path, arrays, {**before, **meta} if meta else {})
     _, said = carry_out(NEURONS, out)
     assert any("01-neurons-k2.npz" in line and "is repeated" in line for line in said)
     assert_same_bits(out, complete["tiny"])

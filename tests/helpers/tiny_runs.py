@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 
-from mnp.experiments.checkpoint import load_checkpoint
+from mnp.checkpoint import load_checkpoint
 from mnp.experiments.recipes import (
     DataRecipe,
     Experiment,

@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import pytest
 
-from mnp.experiments.checkpoint import load_checkpoint
+from mnp.checkpoint import load_checkpoint
 
 RECIPE = ["data.train_images=160", "data.test_images=50", "train.epochs=1", "prune.epochs=1"]
 TEXTBOOK_BOUND = 1e-4  # of the largest weight of a layer, after twenty iterations

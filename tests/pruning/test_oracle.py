@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mnp.data
-from mnp.experiments.checkpoint import load_checkpoint, with_prefix
+from mnp.checkpoint import load_checkpoint, with_prefix
 from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
 from mnp.experiments.runner import run
 from mnp.kernels import textbook

@@ -1,15 +1,14 @@
-"""mnp.sparse.file: bytes reported are bytes on disk, and a damaged file is one line."""
+"""mnp.sparse.file: bytes reported are bytes on disk, and a file that lies is one line."""
 
 import numpy as np
 import pytest
 from one_line import one_line
 
-from mnp.errors import MnpError
+from mnp.checkpoint import load_checkpoint, save_checkpoint
 from mnp.kernels import textbook
 from mnp.nn import BatchNorm2d, Network, lenet5
 from mnp.pruning import apply_masks, count_sizes, magnitude_mask, weight_names
 from mnp.sparse import load_sparse, save_sparse, sparse_network
-from mnp.sparse.file import _pack, _unpack
 
 SHAPE = (1, 16, 16)
 
@@ -71,46 +70,27 @@ def test_a_sparse_network_and_running_statistics_can_be_saved(tmp_path):
     assert np.array_equal(loaded.forward(images()), mixed.forward(images()))
 
 
-def test_every_flipped_byte_is_noticed(tmp_path):
-    path = tmp_path / "net.npz"
-    save_sparse(path, pruned(units=4))
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for at in rng.integers(0, len(whole), 60):
-        broken = bytearray(whole)
-        broken[at] ^= 1 << rng.integers(8)
-        path.write_bytes(broken)
-        with pytest.raises(MnpError, match=r"net\.npz"):
-            load_sparse(path)
-    for length in (0, 10, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:length])
-        with pytest.raises(MnpError, match=r"net\.npz"):
-            load_sparse(path)
-    with pytest.raises(MnpError, match=r"missing\.npz"):
-        load_sparse(tmp_path / "missing.npz")
-
-
 @pytest.mark.parametrize(
     "edit",
     [
-        lambda arrays, layers, meta: arrays.pop("fc3.starts"),
-        lambda arrays, layers, meta: np.put(arrays["fc3.columns"], 0, 1 << 30),
-        lambda arrays, layers, meta: np.put(arrays["fc3.columns"], 0, -1),
-        lambda arrays, layers, meta: np.put(arrays["conv2.starts"], 1, -5),
+        lambda arrays, layers, meta: arrays.pop("state/fc3.starts"),
+        lambda arrays, layers, meta: np.put(arrays["state/fc3.columns"], 0, 1 << 30),
+        lambda arrays, layers, meta: np.put(arrays["state/fc3.columns"], 0, -1),
+        lambda arrays, layers, meta: np.put(arrays["state/conv2.starts"], 1, -5),
         lambda arrays, layers, meta: meta.pop("architecture"),
         lambda arrays, layers, meta: meta.update(architecture="conv1"),
         lambda arrays, layers, meta: layers[0].update(type="Eval"),
         lambda arrays, layers, meta: layers[0].update(command="x"),
         lambda arrays, layers, meta: layers[-1].update(out_features=1 << 40),
-        lambda arrays, layers, meta: arrays.update({"fc4.values": arrays["fc4.values"][:-1]}),
+        lambda arrays, layers, meta: arrays.update({"state/fc4.values": arrays["state/fc4.values"][:-1]}),
     ],
 )
 def test_a_lying_file_is_one_line(tmp_path, edit):
     """Its checksum is right, its contents are not."""
     path = tmp_path / "net.npz"
     save_sparse(path, pruned())
-    arrays, meta = _unpack(path.read_bytes())
+    arrays, meta = load_checkpoint(path)
     edit(arrays, meta["architecture"], meta)
-    path.write_bytes(_pack(arrays, meta))
+    save_checkpoint(path, arrays, meta)
     with one_line(r"net\.npz: "):
         load_sparse(path, textbook)

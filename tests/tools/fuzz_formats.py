@@ -13,14 +13,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from fuzz_lies import lying_array, lying_checkpoint, lying_json, lying_safetensors, npy
 
+from mnp.checkpoint import load_checkpoint, save_checkpoint
 from mnp.errors import MnpError
-from mnp.experiments import checkpoint, config, registry, seeds
+from mnp.experiments import config, registry, seeds
 from mnp.experiments.config import to_dict
 from mnp.experiments.recipes import DataRecipe, Experiment, ModelRecipe, PruneRecipe, TrainRecipe
 from mnp.experiments.registry import EXPERIMENTS
 from mnp.experiments.results import format_table, to_csv
 from mnp.experiments.runner import Runner, task_of
 from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network
+from mnp.nn.checkpoint import load_network, save_network
 from mnp.sparse import file, sparse_network
 from mnp.verify import export, safetensors_file
 
@@ -135,14 +137,14 @@ def is_row(meta):
 def readers(reader):
     """The readers of this file, by name; `reader` is `fuzz.Reader`."""
     net = network()
-    net_file = bytes_of(lambda path: checkpoint.save_network(path, net))
+    net_file = bytes_of(lambda path: save_network(path, net))
     sparse = sparse_network(net, ["conv", "maxout", "fc"])
     sparse_files = [
         bytes_of(lambda path, compact=compact: file.save_sparse(path, sparse, compact))
         for compact in (False, True)
     ]
     plain = {"a": np.arange(6, dtype=np.float32), "b/c": np.array([[True, False]]), "d": np.int64([-1, 2])}
-    plain_file = bytes_of(lambda path: checkpoint.save_checkpoint(path, plain, {"k": 4}))
+    plain_file = bytes_of(lambda path: save_checkpoint(path, plain, {"k": 4}))
     one, progress, step = tiny_run()
     tensors = export.safetensors_bytes(net)
     recipes = [json.dumps(to_dict(e)).encode() for e in EXPERIMENTS.values()]
@@ -152,8 +154,8 @@ def readers(reader):
         return export.from_state_dict(export.read_state(path), net)
 
     return {
-        "npz": lying([plain_file, net_file], lambda p: checkpoint.load_checkpoint(p)[0], are_small),
-        "checkpoint": lying([net_file], lambda p: checkpoint.load_network(p, "textbook"), is_finite),
+        "npz": lying([plain_file, net_file], lambda p: load_checkpoint(p)[0], are_small),
+        "checkpoint": lying([net_file], lambda p: load_network(p, "textbook"), is_finite),
         "sparse": lying(sparse_files, lambda p: file.load_sparse(p, "textbook"), runs_sparse),
         "step": lying([step], lambda p: read_round(one, p), is_row),
         "progress": lying([progress], lambda p: read_progress(one, p), can_resume),

@@ -11,8 +11,8 @@ from one_line import one_line, refused
 import mnp.data
 from mnp.cli import main
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import load_network, save_network
 from mnp.nn import BatchNorm2d, Conv2d, Dense, Flatten, MaxoutDense, MaxPool2d, Network, ReLU, lenet5
+from mnp.nn.checkpoint import load_network, save_network
 from mnp.nn.layers import AvgPool2d, Dropout
 from mnp.pruning.surgery import apply_masks, prune_neurons, weight_names
 from mnp.pruning.weights import magnitude_mask

@@ -10,8 +10,8 @@ from one_line import refused
 
 from mnp.cli import main
 from mnp.errors import MnpError
-from mnp.experiments.checkpoint import save_network
 from mnp.nn import mlp, vgg16
+from mnp.nn.checkpoint import save_network
 from mnp.verify import candidate, user_models
 from mnp.verify.mistakes import pipeline
 from mnp.verify.mistakes.pipeline import Guesses

@@ -13,10 +13,7 @@ import json
 import numpy as np
 
 from mnp.errors import MnpError
-from mnp.experiments.config import short_repr
 from mnp.files import atomic_write, read_bytes
-from mnp.nn import Network
-from mnp.nn.network import LAYER_TYPES
 
 FORMAT = "mnp checkpoint"
 VERSION = 2
@@ -74,7 +71,7 @@ def load_checkpoint(path):
         if any(array.dtype.kind not in KINDS for array in arrays.values()):
             raise ValueError("an array does not hold numbers")
         meta = json.loads(arrays.pop(META).tobytes())
-        if meta["format"] != FORMAT:
+        if meta.get("format") != FORMAT:
             raise ValueError("it is of another format")
         version = meta["version"]
     except Exception as error:  # whatever zipfile, numpy or json find wrong with damaged or hostile bytes
@@ -82,28 +79,9 @@ def load_checkpoint(path):
         raise MnpError(f"{path}: is damaged or no checkpoint of mnp ({reason})") from None
     if version not in VERSIONS_READ:
         raise MnpError(
-            f"{path}: is a checkpoint of version {short_repr(version)}; this program reads 1 and {VERSION}"
+            f"{path}: is a checkpoint of version {version!r:.40}; this program reads 1 and {VERSION}"
         )
     return arrays, meta
-
-
-# --- networks -----------------------------------------------------------------------------------------
-
-
-def network_entries(net):
-    """Return (arrays, meta) of a network: arrays under state/ and masks/, and the architecture.
-
-    Raises MnpError for a layer that could not be read back: its type is not in LAYER_TYPES.
-    """
-    for name, layer in net.layers.items():
-        if LAYER_TYPES.get(type(layer).__name__) is not type(layer):
-            raise MnpError(
-                f"layer {name!r} is a {type(layer).__name__}, which a checkpoint cannot express: "
-                "save the masked network that a sparse one was made from"
-            )
-    arrays = {f"state/{name}": array for name, array in net.state_dict().items()}
-    arrays |= {f"masks/{name}": mask for name, mask in net.masks().items()}
-    return arrays, {"architecture": net.architecture()}
 
 
 def with_prefix(arrays, prefix):
@@ -113,47 +91,3 @@ def with_prefix(arrays, prefix):
     {'a': 2}
     """
     return {name.removeprefix(f"{prefix}/"): a for name, a in arrays.items() if name.startswith(f"{prefix}/")}
-
-
-def network_from(arrays, meta, backend=None):
-    """Make the network of `network_entries`; arrays and masks must fit the architecture.
-
-    Raises MnpError where they do not, before anything larger than the arrays themselves is made, and for
-    NaN or infinity among them.
-    """
-    state, masks = with_prefix(arrays, "state"), with_prefix(arrays, "masks")
-    architecture = meta.get("architecture")
-    numbers = sum(array.size for array in state.values())
-    if not isinstance(architecture, list) or not all(isinstance(entry, dict) for entry in architecture):
-        raise MnpError("the checkpoint has no architecture; it was not written by save_network or a run")
-    for entry in architecture:
-        for name, value in entry.items():
-            # No dimension of a layer exceeds the number of its weights, all of which are in the file.
-            if isinstance(value, int) and abs(value) > max(numbers, 1):
-                raise MnpError(f"the checkpoint says {name} = {value}, which its arrays cannot hold")
-    try:
-        net = Network.from_architecture(architecture, state, masks, backend)
-        net.check_finite()
-        return net
-    except MnpError:
-        raise
-    except Exception as error:  # hostile values in an architecture: names, sizes, types
-        raise MnpError(f"the checkpoint's architecture cannot be built ({type(error).__name__})") from None
-
-
-def save_network(path, net, **meta):
-    """Save a network, its masks and its architecture, for `load_network`."""
-    arrays, architecture = network_entries(net)
-    save_checkpoint(path, arrays, {**meta, **architecture})
-
-
-def load_network(path, backend=None):
-    """Load the network of a checkpoint, of `save_network` or of a run.
-
-    Raises MnpError, one line with the path, for anything that is not such a file.
-    """
-    arrays, meta = load_checkpoint(path)
-    try:
-        return network_from(arrays, meta, backend)
-    except MnpError as error:
-        raise MnpError(f"{path}: {error}") from None
