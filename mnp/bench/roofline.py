@@ -15,7 +15,7 @@ import numpy as np
 from mnp.bench.cases import examples
 from mnp.bench.timing import fma_peak, interleaved, load
 from mnp.experiments import environment
-from mnp.kernels import get_backend, registers
+from mnp.kernels import fused, get_backend, registers
 
 PIECE = 1 << 14  # floats of a share of the bandwidth's loop
 
@@ -38,6 +38,11 @@ def bandwidth(seconds=1.0, size=1 << 25):
     return 3 * a.nbytes / best
 
 
+def fused_of(backend, kernel):
+    """A fused kernel of a backend, or its definition by the backend's plain ones."""
+    return getattr(backend, kernel, None) or partial(getattr(fused, kernel), backend)
+
+
 def convolution(name, x, filters, kernel, padding, pooled):
     """Forward and backward pass of a convolution, with max pooling where `pooled`, as cases."""
     rng, channels = np.random.default_rng(0), x.shape[1]
@@ -46,22 +51,18 @@ def convolution(name, x, filters, kernel, padding, pooled):
     bias = np.zeros(filters, np.float32)
 
     def forward(backend):
-        if pooled and hasattr(backend, "conv2d_maxpool2d_forward"):
-            return backend.conv2d_maxpool2d_forward(x, weight, bias, 1, padding, 2, 2)
-        y = backend.conv2d_forward(x, weight, bias, 1, padding)
-        return backend.maxpool2d_forward(y, 2, 2) if pooled else (y, None)
+        if pooled:
+            return fused_of(backend, "conv2d_maxpool2d_forward")(x, weight, bias, 1, padding, 2, 2)
+        return backend.conv2d_forward(x, weight, bias, 1, padding), None
 
     y, winner = forward(get_backend("tiled"))
     dy = rng.standard_normal(y.shape, np.float32)
 
     def backward(backend):
-        if pooled and hasattr(backend, "conv2d_maxpool2d_backward"):
-            return backend.conv2d_maxpool2d_backward(dy, winner, x, weight, 1, padding, 2, 2, need_dx)
-        dz = dy
-        if pooled:
-            size = [side + 2 * padding - kernel + 1 for side in x.shape[2:]]
-            dz = backend.maxpool2d_backward(dy, winner, (*dy.shape[:2], *size), 2, 2)
-        return backend.conv2d_backward(dz, x, weight, 1, padding, need_dx)
+        if not pooled:
+            return backend.conv2d_backward(dy, x, weight, 1, padding, need_dx)
+        kernel = fused_of(backend, "conv2d_maxpool2d_backward")
+        return kernel(dy, winner, x, weight, 1, padding, 2, 2, need_dx)
 
     outputs = y.size * (4 if pooled else 1)
     moved = x.nbytes + weight.nbytes + y.nbytes + (winner.nbytes if pooled else 0)
@@ -79,19 +80,13 @@ def dense(name, batch, features, units, k):
     weight, bias = rng.standard_normal((units, k, features), np.float32), np.zeros((units, k), np.float32)
 
     def forward(backend):
-        if hasattr(backend, "dense_maxout_forward"):
-            return backend.dense_maxout_forward(x, weight, bias)
-        z = backend.dense_forward(x, weight.reshape(-1, features), bias.reshape(-1))
-        return backend.maxout_forward(z.reshape(batch, units, k))
+        return fused_of(backend, "dense_maxout_forward")(x, weight, bias)
 
     y, winner = forward(get_backend("tiled"))
     dy = rng.standard_normal(y.shape, np.float32)
 
     def backward(backend):
-        if hasattr(backend, "dense_maxout_backward"):
-            return backend.dense_maxout_backward(dy, y, winner, x, weight)
-        dz = backend.maxout_backward(dy, winner, k).reshape(batch, -1)
-        return backend.dense_backward(dz, x, weight.reshape(-1, features))
+        return fused_of(backend, "dense_maxout_backward")(dy, y, winner, x, weight)
 
     moved = x.nbytes + weight.nbytes + y.nbytes + winner.nbytes
     yield f"{name}, forward", batch * units * k * features, moved, forward

@@ -1,7 +1,7 @@
 """Kernels: what a layer computes, as plain functions on arrays.
 
 An implementation, or backend, is a module that offers the names in `KERNELS` (and optionally those in
-`FUSED`). Three come with the package:
+`FUSED`, which `fused` defines). Three come with the package:
 
     textbook   reference: NumPy and visible loops, made to be read and stepped through
     jitted     readable loops, compiled by Numba

@@ -42,7 +42,10 @@ def stub_source(names=None, file="my_kernels.py"):
     parts = [HEADER.format(file=file)]
     for name in names or reference.KERNELS:
         function = reference.function(name)
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        tree = ast.parse(textwrap.dedent(inspect.getsource(getattr(function, "func", function)))).body[0]
+        tree.args.args = [
+            argument for argument in tree.args.args if argument.arg != "backend"
+        ]  # of fused ones
         signature, docstring = ast.unparse(tree.args), ast.get_docstring(tree, clean=False)
         message = f"{name} is yours to write"
         parts.append(

@@ -175,7 +175,7 @@ def test_rounds_are_numbered_and_follow_their_parents(name):
     assert plan[0].kind == "train" and plan[0].parent == -1
     for s in plan[1:]:
         if s.kind in ("train", "rewind"):  # from first weights again
-            assert s.depth == 0 and s.k == 1
+            assert s.depth == 0 and s.k == get_experiment(name).prune.to_k
             continue
         assert 0 <= s.parent < s.index and s.depth == plan[s.parent].depth + 1
         assert s.k == plan[s.parent].k - (s.kind == "neurons")

@@ -1,4 +1,4 @@
-"""A backend that offers the fused kernels of `mnp.verify.reference`, beside the textbook's plain ones.
+"""A backend that offers the fused kernels of `mnp.kernels.fused`, beside the textbook's plain ones.
 
 It lets the fused path of layers and networks be tested without any fast kernel; `calls` counts what was used.
 """
@@ -6,8 +6,7 @@ It lets the fused path of layers and networks be tested without any fast kernel;
 from collections import Counter
 from types import SimpleNamespace
 
-from mnp.kernels import FUSED, KERNELS, textbook
-from mnp.verify import reference
+from mnp.kernels import FUSED, KERNELS, fused, textbook
 
 
 def make():
@@ -17,7 +16,7 @@ def make():
     def counted(kernel):
         def call(*args, **more):
             calls[kernel] += 1
-            return getattr(reference, kernel)(*args, **more)
+            return getattr(fused, kernel)(textbook, *args, **more)
 
         return call
 

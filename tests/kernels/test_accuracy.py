@@ -39,8 +39,7 @@ def scaled(array, rng, kind, exponents):
 def named_arguments(kernel, sizes, rng, kind):
     """Arguments of an agreed or a fused kernel by name; sums of products of them do not overflow."""
     plain = {"conv2d_maxpool2d_forward": "conv2d_forward", "dense_maxout_forward": "dense_forward"}
-    module = textbook if hasattr(textbook, kernel) else reference
-    names = list(inspect.signature(getattr(module, kernel)).parameters)
+    names = list(inspect.signature(reference.function(kernel)).parameters)
     if kernel in KERNELS:
         args = dict(zip(names, arguments(kernel, sizes, rng, np.float32), strict=False))
     elif kernel.endswith("forward"):
@@ -52,7 +51,7 @@ def named_arguments(kernel, sizes, rng, kind):
             args |= {"relu": True, "keep": rng.random((sizes.n, sizes.units, sizes.k)) < 0.7, "p": 0.3}
     else:
         args = named_arguments(kernel.replace("backward", "forward"), sizes, rng, kind)
-        y, winner = getattr(reference, kernel.replace("backward", "forward"))(**args)
+        y, winner = reference.function(kernel.replace("backward", "forward"))(**args)
         args.pop("bias")
         args |= {"winner": winner, "dy": rng.standard_normal(y.shape).astype(np.float32)}
         args |= {"y": y.astype(np.float32)} if "dense" in kernel else {}

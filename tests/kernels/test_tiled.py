@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kernel_cases import LAYOUTS, arguments, call, copied, draw, laid_out, sizes
 from tolerances import TEXTBOOK, assert_close, assert_results_close
 
-from mnp.kernels import KERNELS, textbook, tiled
+from mnp.kernels import KERNELS, fused, textbook, tiled
 from mnp.kernels.registers import NEON
 from mnp.kernels.tiled import parallel, support
 from mnp.verify import reference
@@ -53,13 +53,16 @@ def test_convolution_with_pooling(n, channels, filters, kernel, rows, columns, p
     h, w = max(1, rows + kh - 1 - 2 * padding), max(1, columns + kw - 1 - 2 * padding)
     x, weight = draw(rng, (n, channels, h, w), coarse, layout), draw(rng, (filters, channels, kh, kw), coarse)
     bias, weight = draw(rng, filters, coarse), laid_out(weight, layout)
-    forward = reference.conv2d_maxpool2d_forward(x, weight, bias, 1, padding, 2, 2)
+    forward = fused.conv2d_maxpool2d_forward(textbook, x, weight, bias, 1, padding, 2, 2)
     dy = draw(rng, forward[0].shape, coarse, layout)
     before = [a.copy() for a in (x, weight, bias)]
     result = tiled.conv2d_maxpool2d_forward(x, weight, bias, 1, padding, 2, 2)
     assert_results_close(result, forward, TEXTBOOK["float32"], "forward")
     args = (dy, result[1], x, weight, 1, padding, 2, 2)
-    gradients, backward = (k.conv2d_maxpool2d_backward(*args) for k in (tiled, reference))
+    gradients, backward = (
+        tiled.conv2d_maxpool2d_backward(*args),
+        fused.conv2d_maxpool2d_backward(textbook, *args),
+    )
     assert_results_close(gradients, backward, TEXTBOOK["float32"], "backward")
     without = tiled.conv2d_maxpool2d_backward(*args, need_dx=False)
     assert without[0] is None
@@ -158,8 +161,8 @@ def test_where_tiles_are_switched_off_the_results_are_equal(monkeypatch):
     monkeypatch.setattr(parallel.Shared, "__call__", fails)
     assert not tiled.available()
     flat, bias = maxout[1].reshape(256, 832), maxout[2].reshape(-1)
-    winners = [reference.conv2d_maxpool2d_forward(*conv, 1, 0, 2, 2)[1]]
-    y, winner = reference.dense_maxout_forward(*maxout, True, keep, 0.5)
+    winners = [fused.conv2d_maxpool2d_forward(textbook, *conv, 1, 0, 2, 2)[1]]
+    y, winner = fused.dense_maxout_forward(textbook, *maxout, True, keep, 0.5)
     for kernel, args in (
         ("conv2d_maxpool2d_forward", (*conv, 1, 0, 2, 2)),
         ("conv2d_maxpool2d_backward", (conv_dy, *winners, *conv[:2], 1, 0, 2, 2)),

@@ -5,7 +5,7 @@ z[n, u, j] = bias[u, j] + sum_i weight[u, j, i] * x[n, i],      y[n, u] = max_j 
 
 import numpy as np
 
-from mnp.kernels import jitted
+from mnp.kernels import fused, jitted
 from mnp.kernels.tiled import dense_loops
 from mnp.kernels.tiled.support import FLOAT32, NO_BYTES, NOTHING, bytes_of, flat, flats32, floats32
 
@@ -27,34 +27,7 @@ def dense_backward(dy, x, weight, need_dx=True):
 
 
 def dense_maxout_forward(x, weight, bias, relu=False, keep=None, p=0.0):
-    """Dense layer, ReLU, dropout and maxout in one pass.
-
-        z[n, u, j] = bias[u, j] + sum_i weight[u, j, i] * x[n, i]
-        z = relu(z) if relu;  z = dropout(z, keep, p) if keep is given
-        y[n, u], winner[n, u] = max, argmax over j of z[n, u, j]
-
-    Parameters
-    ----------
-    x : (N, in) float
-    weight, bias : (units, k, in), (units, k) float
-    relu : bool
-    keep : (N, units, k) bool, or None
-        True where the neuron is not dropped; those that stay are divided by 1 - p.
-    p : float in [0, 1)
-
-    Returns
-    -------
-    y : (N, units) float
-    winner : (N, units) int
-        The lowest index wins a tie, so a unit whose neurons are all zero gives 0; the first NaN wins.
-
-    Raises ShapeError for shapes that do not fit.
-
-    >>> weight = np.array([[[1.0], [-1.0]]])                # |x|
-    >>> y, winner = dense_maxout_forward(np.array([[3.0], [-3.0]]), weight, np.zeros((1, 2)))
-    >>> print(y.tolist(), winner.tolist())
-    [[3.0], [3.0]] [[0], [1]]
-    """
+    """As `fused.dense_maxout_forward`, in one pass; sizes and dtypes as in `dense_forward`."""
     units, k = weight.shape[:2]
     fits = weight.ndim == 3 and bias.shape == (units, k) and _fits(x, weight)
     fits = fits and (keep is None or (keep.dtype == bool and keep.shape == (len(x), units, k) and 0 <= p < 1))
@@ -64,42 +37,11 @@ def dense_maxout_forward(x, weight, bias, relu=False, keep=None, p=0.0):
         winner = np.empty((len(x), units), np.uint8)
         y = _forward(arrays, (*x.shape, units, k), winner.ravel(), relu, bytes_, 1.0 - p)
         return y, winner
-    z = jitted.dense_forward(x, weight.reshape(units * k, -1), bias.reshape(-1)).reshape(-1, units, k)
-    if relu:
-        z = jitted.relu_forward(z)
-    if keep is not None:
-        z = jitted.dropout_forward(z, keep, p)
-    return jitted.maxout_forward(z)
+    return fused.dense_maxout_forward(jitted, x, weight, bias, relu, keep, p)
 
 
 def dense_maxout_backward(dy, y, winner, x, weight, relu=False, keep=None, p=0.0, need_dx=True):
-    """Gradients of `dense_maxout_forward`; only neurons that won have any.
-
-        g[n, u]          = dy[n, u] through dropout (keep, p) and ReLU at the winner; 0 where it was cut off
-        dx[n, :]         = sum_u g[n, u] * weight[u, winner[n, u], :]
-        dweight[u, j, :] = sum_{n : winner[n, u] = j} g[n, u] * x[n, :]
-        dbias[u, j]      = sum_{n : winner[n, u] = j} g[n, u]
-
-    Parameters
-    ----------
-    dy, y, winner : (N, units) float, float, int
-        y and winner as the forward call gave them: behind a ReLU, y > 0 says that the winner was not cut off.
-    x, weight : (N, in), (units, k, in) float
-    relu, keep, p
-        As in the forward call.
-    need_dx : bool
-
-    Returns
-    -------
-    dx : (N, in) or None; dweight : (units, k, in); dbias : (units, k)
-
-    Raises ShapeError for shapes that do not fit, MnpError for winners outside [0, k).
-
-    >>> x, weight, dy = np.array([[3.0], [-3.0]]), np.array([[[1.0], [-1.0]]]), np.ones((2, 1))
-    >>> dx, dweight, dbias = dense_maxout_backward(dy, np.full((2, 1), 3.0), np.array([[0], [1]]), x, weight)
-    >>> print(dx.tolist(), dweight.tolist(), dbias.tolist())
-    [[1.0], [-1.0]] [[[3.0], [-3.0]]] [[1.0, 1.0]]
-    """
+    """As `fused.dense_maxout_backward`, in one pass; sizes and dtypes as in `dense_forward`."""
     units, k = weight.shape[:2]
     pairs = (len(x), units)
     fits = weight.ndim == 3 and dy.shape == y.shape == winner.shape == pairs and _fits(x, weight)
@@ -110,15 +52,7 @@ def dense_maxout_backward(dy, y, winner, x, weight, relu=False, keep=None, p=0.0
             answer = _backward(dy, y, winners, x, weight, units, k, relu, bytes_, 1.0 - p, need_dx)
             if answer is not None:
                 return answer
-    dz = jitted.maxout_backward(dy, winner, k)
-    if keep is not None:
-        dz = jitted.dropout_backward(dz, keep, p)
-    if relu:  # y stands for its winner's value before the dropout: what that dropped has no gradient left
-        dz = jitted.relu_backward(dz, np.repeat(y[:, :, np.newaxis], k, axis=2))
-    dx, dweight, dbias = jitted.dense_backward(
-        dz.reshape(len(dz), -1), x, weight.reshape(units * k, -1), need_dx
-    )
-    return dx, dweight.reshape(weight.shape), dbias.reshape(units, k)
+    return fused.dense_maxout_backward(jitted, dy, y, winner, x, weight, relu, keep, p, need_dx)
 
 
 def _fits(x, weight):

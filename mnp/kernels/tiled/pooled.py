@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from mnp.kernels import jitted, shapes
+from mnp.kernels import fused, jitted
 from mnp.kernels.tiled import pooled_backward, pooled_forward
 from mnp.kernels.tiled.convolution import short_filters
 from mnp.kernels.tiled.parallel import threads
@@ -29,37 +29,15 @@ _CHANNELS, _WINDOWS = 8, 512
 
 
 def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride):
-    """Convolution and max pooling in one pass.
+    """As `fused.conv2d_maxpool2d_forward`, in one pass for float32, stride 1 and pooling 2/2.
 
-        y, winner = maxpool2d_forward(conv2d_forward(x, weight, bias, stride, padding), size, pool_stride)
-
-    Parameters
-    ----------
-    x : (N, C, H, W) float
-    weight, bias : (F, C, KH, KW), (F,) float
-    stride, padding, size, pool_stride : int
-        Stride 1 and pooling 2/2 in float32 run here, anything else as the two plain functions.
-
-    Returns
-    -------
-    y : (N, F, PH, PW) float
-    winner : (N, F, PH, PW) int
-        The place in its window that gave the maximum, row by row: 0 1 / 2 3. The lowest wins a tie; the
-        first NaN wins over any number. A last row or column that fills no window is left out.
-
-    Raises ShapeError for shapes that do not fit.
-
-    >>> x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
-    >>> one = np.ones((1, 1, 1, 1), np.float32)
-    >>> y, winner = conv2d_maxpool2d_forward(x, one, np.zeros(1, np.float32), 1, 0, 2, 2)
-    >>> print(y[0, 0].tolist(), winner[0, 0].tolist())
-    [[5.0, 7.0], [13.0, 15.0]] [[3, 3], [3, 3]]
+    winner is the place in its window, row by row: 0 1 / 2 3. A last row or column that fills no window is
+    left out; the first NaN wins over any number.
     """
     plan = _plan(x.shape, weight.shape, stride, padding, size, pool_stride)
     arrays = None if plan is None or bias.shape != weight.shape[:1] else flats32(x, weight, bias)
     if arrays is None:
-        y = jitted.conv2d_forward(x, weight, bias, stride, padding)
-        return jitted.maxpool2d_forward(y, size, pool_stride)
+        return fused.conv2d_maxpool2d_forward(jitted, x, weight, bias, stride, padding, size, pool_stride)
     shape, pooled, windows, short = plan
     count = x.shape[0]
     # For one image, the alignment would take longer than it saves.
@@ -75,33 +53,10 @@ def conv2d_maxpool2d_forward(x, weight, bias, stride, padding, size, pool_stride
 
 
 def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool_stride, need_dx=True):
-    """Gradients of `conv2d_maxpool2d_forward`.
+    """As `fused.conv2d_maxpool2d_backward`, in one pass for float32, stride 1 and pooling 2/2.
 
-        dz = maxpool2d_backward(dy, winner, z.shape, size, pool_stride)        z: the convolution's output
-        dx, dweight, dbias = conv2d_backward(dz, x, weight, stride, padding, need_dx)
-
-    dz is three quarters zeros, which are never multiplied.
-
-    Parameters
-    ----------
-    dy, winner : (N, F, PH, PW) float, int
-    x, weight : (N, C, H, W), (F, C, KH, KW) float
-        As in the forward call.
-    need_dx : bool
-        False for the first layer of a network, whose input gradient is not needed.
-
-    Returns
-    -------
-    dx : like x, or None; dweight : like weight; dbias : (F,)
-        Sums over examples are taken in an order that depends on the shapes and the winners only.
-
-    Raises ShapeError for shapes that do not fit, MnpError for winners outside the window.
-
-    >>> x, one = np.ones((1, 1, 2, 2), np.float32), np.ones((1, 1, 1, 1), np.float32)
-    >>> dy, winner = np.full((1, 1, 1, 1), 3.0, np.float32), np.array([[[[2]]]])
-    >>> dx, dweight, dbias = conv2d_maxpool2d_backward(dy, winner, x, one, 1, 0, 2, 2)
-    >>> print(dx[0, 0].tolist(), dweight.item(), dbias.item())
-    [[0.0, 0.0], [3.0, 0.0]] 3.0 3.0
+    dz is three quarters zeros, which are never multiplied. Sums over examples are taken in an order that
+    depends on the shapes and the winners only.
     """
     plan = _plan(x.shape, weight.shape, stride, padding, size, pool_stride)
     answer = None
@@ -111,10 +66,8 @@ def conv2d_maxpool2d_backward(dy, winner, x, weight, stride, padding, size, pool
         if dy.shape == winner.shape == pooled:
             answer = _backward(dy, bytes_of(winner, 4), x, weight, shape, int(padding), need_dx)
     if answer is None:  # other shapes, or a mistake, which these functions name
-        oh, ow = shapes.conv2d_output_size(*x.shape[2:], *weight.shape[2:], stride, padding)
-        z_shape = (*dy.shape[:2], oh, ow)
-        dz = jitted.maxpool2d_backward(dy, winner, z_shape, size, pool_stride)
-        answer = jitted.conv2d_backward(dz, x, weight, stride, padding, need_dx)
+        sizes = stride, padding, size, pool_stride
+        answer = fused.conv2d_maxpool2d_backward(jitted, dy, winner, x, weight, *sizes, need_dx)
     return answer
 
 
