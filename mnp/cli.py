@@ -38,7 +38,7 @@ def whole(minimum):
     return convert
 
 
-SEED = argument("--seed", type=whole(0), default=0, help="draw other numbers (default 0)")
+SEED = argument("--seed", type=whole(0), default=0, help="random seed of the inputs (default 0)")
 SET = argument(
     "--set",
     nargs="+",
@@ -63,7 +63,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
     def error(self, message):
-        raise MnpError(f"{message} (`{self.prog} --help` says more)")
+        raise MnpError(f"{message} (see `{self.prog} --help`)")
 
 
 def main(argv=None):
@@ -151,7 +151,13 @@ def operand_from(args, name, option, belongs):
         "name", choices=("mnist", "fashion-mnist", "kmnist", "emnist-letters", "lfw"), help="the data set"
     ),
     argument("--to", type=Path, metavar="DIR", help="where the files are put (default: the cache)"),
-    argument("--from", type=Path, metavar="DIR", dest="source", help="copy them from here"),
+    argument(
+        "--from",
+        type=Path,
+        metavar="DIR",
+        dest="source",
+        help="copy the files from DIR instead of downloading them",
+    ),
     argument(
         "--variant", choices=("deepfunneled", "funneled", "original"), default="deepfunneled", help="of LFW"
     ),
@@ -176,7 +182,7 @@ def list_recipes(args):
         plan = plan_rounds(e)
         epochs = sum(round.epochs for round in plan)
         print(f"{e.name:{width}}  {e.about}")
-        print(f"{'':{width}}  {len(plan)} rounds, {epochs} epochs, data: {e.data.name}")
+        print(f"{'':{width}}  {len(plan)} round{'s' * (len(plan) > 1)}, {epochs} epochs, data: {e.data.name}")
 
 
 @command(
@@ -187,8 +193,8 @@ def list_recipes(args):
     argument(
         "--data",
         metavar="PATH",
-        help="the recipe's data, or your own: an .npz file, a folder of four idx files or of a folder of "
-        "images for each class (default: $MNP_DATA, then the cache)",
+        help="the recipe's data, or your own: an .npz file, a folder of four idx files, or a folder with "
+        "one subfolder of images per class (default: $MNP_DATA, then the cache)",
     ),
     argument("--seed", type=whole(0), metavar="S", help="the (first) seed (default: the recipe's, 0)"),
     argument("--seeds", type=whole(1), metavar="N", help="run N seeds, S to S + N - 1, and aggregate them"),
@@ -197,7 +203,7 @@ def list_recipes(args):
         type=whole(1),
         default=1,
         metavar="J",
-        help="seeds or folds at the same time, in processes; same results",
+        help="number of seeds or folds to run in parallel; the results are the same",
     ),
     argument(
         "--backend",
@@ -209,7 +215,7 @@ def list_recipes(args):
         "--threads",
         type=whole(1),
         metavar="T",
-        help="of Numba's kernels; changes no bit (default: all processors)",
+        help="number of Numba threads; does not change results (default: all processors)",
     ),
     SET,
     argument(
@@ -272,7 +278,7 @@ def experiment_in(args):
     if not args.resume or args.out is None:
         raise MnpError("name a RECIPE (`mnp list` shows them), or resume a run: --resume --out DIR")
     if args.seed is not None or args.seeds is not None or args.set:
-        raise MnpError("--seed, --seeds and --set belong to a RECIPE; --resume takes all that from --out")
+        raise MnpError("--seed, --seeds and --set need a RECIPE; --resume reads them from --out")
     return read_experiment(args.out), read_seeds(args.out)
 
 
@@ -292,7 +298,7 @@ def recipe(args):
 
 @command(
     "figures",
-    "draw the figures of a finished run into its folder; nothing is computed again",
+    "draw the figures of a finished run into its folder, without training again",
     argument("folder", metavar="RUNDIR", help="the folder that `mnp run` wrote"),
 )
 def figures(args):
@@ -303,9 +309,13 @@ def figures(args):
 
 @command(
     "report",
-    "write one HTML page about a finished run, or about several side by side",
+    "write an HTML report on a finished run, or on several side by side",
     argument("folders", metavar="RUNDIR", nargs="+", help="folders that `mnp run` wrote"),
-    argument("--out", metavar="FILE", help="default: report.html in the folder; of several runs, here"),
+    argument(
+        "--out",
+        metavar="FILE",
+        help="default: report.html in RUNDIR; for several runs, in the working directory",
+    ),
 )
 def report(args):
     from mnp.runs import REPORT, write_report
@@ -319,8 +329,8 @@ def report(args):
 
 @command(
     "sizes",
-    "count a network layer by layer; without FILE the full-size VGG16 before and after neuron pruning, by "
-    "formula, the reduction against the network without maxout",
+    "show the parameters and multiply-adds of each layer of a network; without FILE, the size of VGG16 "
+    "before and after neuron pruning",
     argument("file", nargs="?", metavar="FILE", help="checkpoint of a run"),
     argument("--results", metavar="DIR", help="also write DIR/vgg16-sizes.json"),
 )
@@ -409,28 +419,28 @@ def bench(args):
 
 @command(
     "check",
-    "test a module of kernels, complete or in part, against the textbook; exit status 0 only if all passes",
+    "test a module of kernels, complete or in part, against the textbook; exit status 0 only if all pass",
     argument("module", nargs="?", metavar="MODULE_OR_FILE", help="a dotted name, or a Python file"),
     argument(
         "--command",
         metavar="WORDS",
         help='in place of a module: a program in any language, such as "node mine.js"; '
-        "`mnp stub --language` writes one to begin with",
+        "`mnp stub --language` writes a template",
     ),
     argument(
         "--model",
         metavar="FILE:FUNCTION",
-        help="in place of a module: a function that returns a whole network in PyTorch or JAX, and what lies "
-        "beside it in the file; python -c 'help(\"mnp.verify.models\")' says more",
+        help="in place of a module: a function that returns a whole network in PyTorch or JAX, and optional "
+        "functions in the same file; see python -c 'help(\"mnp.verify.models\")'",
     ),
     argument(
         "--golden",
         metavar="DIR",
-        help="the network that --model is: golden vectors of it, which `mnp vectors --checkpoint` writes "
+        help="golden vectors of the network in --model, from `mnp vectors --checkpoint` "
         "(default: a small maxout LeNet)",
     ),
     argument("--only", metavar="NAME", nargs="+", action="extend", help="test these kernels only"),
-    argument("--network", action="store_true", help="then run one pruning round with the module"),
+    argument("--network", action="store_true", help="also run one pruning round with the module"),
     SEED,
     argument(
         "--seconds", type=float, default=120.0, help="time limit of a kernel with all its cases (default 120)"
@@ -453,8 +463,8 @@ def check(args):
     ]
     if len(given) != 1 or (args.model and (args.only or args.network)) or (args.golden and not args.model):
         raise MnpError(
-            "name a MODULE_OR_FILE, a --command or a --model, which has no --only and no --network, but"
-            " --golden (`mnp check --help` says more)"
+            "give one of MODULE_OR_FILE, --command, --model; --only and --network exclude --model, --golden "
+            "requires it (see `mnp check --help`)"
         )
     only = [name for words in args.only or [] for name in words.replace(",", " ").split()]
     return 0 if report(given[0], only, args.network, args.seed, args.seconds, args.golden) else 1
@@ -463,7 +473,7 @@ def check(args):
 @command(
     "stub",
     "write the kernel interface as a module to fill in: signatures and docstrings",
-    argument("names", metavar="NAME", nargs="*", help="kernels (default: all plain ones)"),
+    argument("names", metavar="NAME", nargs="*", help="kernels (default: all but the fused ones)"),
     argument("--out", metavar="FILE", help="write to a new file instead of the screen"),
     argument(
         "--language",
@@ -471,7 +481,7 @@ def check(args):
         default="python",
         help="of the file (default: python); a program is checked by `mnp check --command`",
     ),
-    argument("--example", action="store_true", help="of another language: with five or more kernels written"),
+    argument("--example", action="store_true", help="implement five or more of the kernels (not for Python)"),
 )
 def stub(args):
     from mnp.files import cannot_write
@@ -480,11 +490,11 @@ def stub(args):
     if args.language == "python":
         if args.example:
             raise MnpError(
-                "--example belongs to another --language; mnp.kernels.textbook is Python's example"
+                "--example needs --language c, javascript or rust; for Python see mnp.kernels.textbook"
             )
         source = stub_source(args.names, Path(args.out or "my_kernels.py").name)
     elif args.names:
-        raise MnpError(f"{args.names[0]}: NAMEs belong to Python; another --language is one file as a whole")
+        raise MnpError(f"{args.names[0]}: NAME works with --language python only; leave it out")
     else:
         source = program_source(args.language, args.example)
     if args.out is None:
@@ -513,9 +523,9 @@ def stub(args):
     argument(
         "--checkpoint",
         metavar="FILE",
-        help="the network that is trained and pruned, from its numbers on (default: a small maxout LeNet)",
+        help="checkpoint of the network to train and prune (default: a small maxout LeNet)",
     ),
-    argument("--data", metavar="NAME", default="digits", help="the images it takes (default: digits)"),
+    argument("--data", metavar="NAME", default="digits", help="data set of the images (default: digits)"),
 )
 def vectors(args):
     from mnp.nn.checkpoint import load_network
@@ -536,7 +546,7 @@ def vectors(args):
     argument(
         "--state",
         metavar="FILE",
-        help="a .safetensors, .pt or .pth file with other numbers for the same architecture",
+        help="a .safetensors, .pt or .pth file with other weights for the same architecture",
     ),
 )
 def export(args):
@@ -553,7 +563,7 @@ def export(args):
 
 @command(
     "course",
-    "write the course's folder to work in: notebooks, files to fill in, checks",
+    "write a course folder: notebooks, files to complete, checks",
     argument("--out", metavar="DIR", required=True, help="a new or empty folder"),
 )
 def course(args):

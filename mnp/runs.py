@@ -52,7 +52,7 @@ def run(
     out : str or Path, optional
         Folder of the run; the default is runs/<name>-<hash of the recipe>.
     data : Dataset, str or Path, optional
-        Data of one's own, or their path (`mnp.data.own`), or the folder of the recipe's own data. The recipe
+        The user's data, or their path (`mnp.data.own`), or the folder of the recipe's own data. The recipe
         then has their name.
     seed : int, optional
         Instead of the recipe's.
@@ -120,7 +120,7 @@ def run(
 
 
 def with_data(experiment, data, out, log):
-    """Load data of one's own; return the experiment with their name, and the data.
+    """Load the user's data; return the experiment with their name, and the data.
 
     The experiment of a folder that has begun keeps its name: its data are compared by checksum.
     """

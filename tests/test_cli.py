@@ -263,7 +263,7 @@ def test_results_on_an_excerpt_are_named_and_marked(capsys, tmp_path):
         (["run", "digits", "--backend", "fast"], "invalid choice: 'fast'"),
         (["run", "--resume"], "--resume --out DIR"),
         (["run", "--resume", "--out", "nowhere"], "nowhere: holds no run"),
-        (["run", "--resume", "--out", "nowhere", "--seed", "1"], "belong to a RECIPE"),
+        (["run", "--resume", "--out", "nowhere", "--seed", "1"], "need a RECIPE"),
         (["run", "mnist", "--data", "nowhere"], "nowhere"),
         (["figures", "nowhere"], "nowhere: holds no finished run"),
     ],

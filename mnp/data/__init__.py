@@ -25,7 +25,7 @@ SETS = {
 
 
 def load(name, folder=None):
-    """Load a named set of labelled images, or one's own.
+    """Load a named set of labelled images, or the user's own.
 
     Parameters
     ----------

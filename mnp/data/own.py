@@ -1,4 +1,4 @@
-"""Data of one's own: an .npz file, a folder of four idx files, or a folder of images for each class.
+"""User data: an .npz file, a folder of four idx files, or a folder of images for each class.
 
     my.npz                       arrays train_images, train_labels, test_images, test_labels
     FOLDER/*train*images*, ...   four idx files, packed (.gz) or plain; their names say train or test (or

@@ -1,1 +1,1 @@
-"""The paper's runs, as data: recipes, the steps they unfold into, and what carries them out."""
+"""Recipes, the rounds of a run, and the runner."""

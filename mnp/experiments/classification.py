@@ -1,4 +1,4 @@
-"""Image classification as a task of the runner: LeNet-5, or a network of one's own."""
+"""Image classification as a task of the runner: LeNet-5, or a user-defined network."""
 
 import dataclasses
 
@@ -109,7 +109,7 @@ def build_own(model, data, rng, backend):
 def load_data(recipe, data=None):
     """Load the data set of a DataRecipe, cut to its limits, its validation images held out.
 
-    data: a Dataset, the path of one's own data, or the folder of the named set; see `mnp.data.own`.
+    data: a Dataset, the path of the user's data, or the folder of the named set; see `mnp.data.own`.
     """
     if data is None:
         data = mnp.data.load(recipe.name)

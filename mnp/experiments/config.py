@@ -123,7 +123,13 @@ def describe_type(hint):
     if typing.get_origin(hint) is tuple:
         words = {float: "numbers", int: "whole numbers", str: "names"}
         return f"a list of {words.get(inner[0], 'name:number pairs')}"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", dict: "a table"}
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a string",
+        dict: "a table",
+    }
     return words.get(hint, "none")
 
 
@@ -269,7 +275,10 @@ def override(section, *assignments):
         names = path.strip().split(".")
         try:
             if not equals or len(names) < 2:
-                raise MnpError("write section.field=value, as in train.epochs=1")
+                raise MnpError(
+                    "write section.field=value, as in train.epochs=1; name, plan and seed are set in a "
+                    "recipe file (`mnp recipe`)"
+                )
             set_field(values, type(section), names, value.strip())
         except MnpError as error:
             raise MnpError(f"--set {text}: {error}") from None

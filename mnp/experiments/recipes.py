@@ -98,9 +98,9 @@ class PruneRecipe:
 
     Each ranking is a separate arm, from the same trained network and over the same batches.
 
-    schedule  for each layer from which to which k, and by how many neurons a round: "m1: 6 -> 1 by 2" (the
+    schedule  for each layer from which to which k, and by how many neurons per round: "m1: 6 -> 1 by 2" (the
               last round removes what is left). It replaces `to_k` and `layers`.
-    dropout   while retraining; None keeps the model's. A layer of fewer neurons is less in need of it.
+    dropout   while retraining; None keeps the model's. A layer of fewer neurons is needs less regularisation.
     """
 
     to_k: int | None = 1
@@ -164,7 +164,7 @@ class Experiment:
     """
 
     name: str
-    about: str = ""
+    about: str = field(default="", compare=False)
     plan: str = choice(("sequence", "compare", "controls"), "sequence")
     data: DataRecipe = field(default_factory=DataRecipe)
     model: ModelRecipe = field(default_factory=ModelRecipe)
@@ -195,7 +195,7 @@ class Experiment:
             )
         require(p.rankings, f"prune.rankings is empty: give some of {', '.join(RANKINGS)}")
         arms = [arm_of(ranking) for ranking in p.rankings]
-        require(len(set(arms)) == len(arms), "prune.rankings names one twice")
+        require(len(set(arms)) == len(arms), "prune.rankings names a ranking twice: remove one")
         require(
             len(p.rankings) == 1 or not w.targets,
             "weights.reductions and weights.remaining must be empty when several rankings are compared",
@@ -220,7 +220,7 @@ class Experiment:
         m, p = self.model, self.prune
         require(m.neurons % m.k == 0, f"model.k = {m.k} does not divide model.neurons = {m.neurons}")
         require(p.to_k is None or 1 <= p.to_k <= m.k, f"prune.to_k = {p.to_k} is not in 1..{m.k} (model.k)")
-        require(not p.schedule, "prune.schedule is for a model of your own: use to_k and layers")
+        require(not p.schedule, "prune.schedule needs a model.builder: use prune.to_k and prune.layers here")
         if self.plan != "sequence":
             require(p.to_k is not None and p.to_k < m.k, f"plan {self.plan} needs a prune.to_k below model.k")
 
@@ -254,12 +254,12 @@ def arm_of(ranking):
     return ranking.rpartition(":")[2]
 
 
-# --- a network of one's own ---------------------------------------------------------------------------
+# --- a user-defined network -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class OwnModel:
-    """A network of one's own: a function that builds it, and its arguments.
+    """A user-defined network: a function that builds it, and its arguments.
 
     builder    "lenet5", "mlp" or "vgg16" of mnp, or "module:function" of (data, rng, backend, **arguments)
                that returns a Network; data is the Dataset, rng None asks for zero weights.
@@ -273,12 +273,14 @@ class OwnModel:
         try:  # as they come back from recipe.json: lists for tuples
             object.__setattr__(self, "arguments", json.loads(json.dumps(self.arguments)))
         except TypeError as error:
-            raise MnpError(f"model.arguments: only numbers, texts, lists and the like ({error})") from None
+            raise MnpError(
+                f"model.arguments: use numbers, strings, booleans, lists and tables only ({error})"
+            ) from None
 
 
 @dataclass(frozen=True)
 class OwnExperiment(Experiment):
-    """Image classification with a network of one's own; `prune.schedule` says what is removed.
+    """Image classification with a user-defined network; `prune.schedule` says what is removed.
 
     The plans "compare" and "controls" need a schedule, too.
     """
@@ -356,9 +358,9 @@ class VggRecipe:
 
 @dataclass(frozen=True)
 class FacesTrainRecipe(TrainRecipe):
-    """As TrainRecipe; the rate climbs for `warmup` iterations of the first training (a quarter at most).
+    """As TrainRecipe; linear warm-up over `warmup` iterations of the first training (a quarter at most).
 
-    Images are mirrored, shifted by up to `shift` pixels and zoomed by up to the share `zoom`, both ways. That
+    Images are flipped, shifted by up to `shift` pixels and zoomed by up to the share `zoom`, both ways. That
     and the decay keep the network from memorising its few thousand images. Both were chosen on
     View 1 (its test pairs included, one seed each), which the protocol intends for that; View 2 gives the
     figure. So was the number of epochs: as many as twenty minutes allow. At 24, one seed each, other rates
@@ -388,9 +390,10 @@ class FacesExperiment(Experiment):
         require(d.fold is None or d.view == 2, "data.fold is for View 2 only: leave it at none")
         require(32 <= d.size <= d.crop <= 250, "data.size and data.crop need 32 <= size <= crop <= 250")
         require(
-            0 < width <= 16 and 64 * width % 1 == 0, f"model.width = {width} is no multiple of 1/64 up to 16"
+            0 < width <= 16 and 64 * width % 1 == 0,
+            f"model.width = {width} must be a multiple of 1/64, at most 16",
         )
-        require(self.plan != "compare", "plan compare is not for faces")
+        require(self.plan != "compare", "plan compare is not for faces: use sequence or controls")
         require(not self.train.augment, "train.augment must be empty for faces: they have shift and zoom")
         super().check()
 
@@ -407,7 +410,7 @@ class Round:
     """One row of a run: remove something (round 0: nothing), train, measure.
 
     index   position in the run; the row's `step`.
-    kind    "train" (from new weights), "neurons", "weights", "gradual", "continue" (nothing is removed), or
+    kind    "train" (from scratch), "neurons", "weights", "gradual", "continue" (nothing is removed), or
             "rewind" (the neurons that are left in the parent, set back to their first weights).
     parent  index of the round whose network this one begins with (-1 for the first).
     depth   number of rounds before it on its own path; it numbers the random stream, so that arms that
@@ -468,7 +471,7 @@ def plan_rounds(experiment):
         rewound     rewind k=1   continue k=1    continue k=1    continue k=1
 
     The first round is shared by the first two arms; each column has one number of epochs and one schedule,
-    and all arms see the same batches. "small" is trained from new weights. (After pruning to one neuron per
+    and all arms see the same batches. "small" is trained from scratch. (After pruning to one neuron per
     unit, the same structure with new weights is that network, so this is also the re-initialised control.)
     With weights rounds the last two arms, which have no such network, are left out.
 

@@ -170,7 +170,7 @@ EXPERIMENTS = {
         ),
         Experiment(
             "fashion-caffe-controls",
-            "the same on Fashion-MNIST, with the authors' network",
+            "mnist-caffe-controls on Fashion-MNIST",
             plan="controls",
             data=DataRecipe("fashion-mnist"),
             model=AUTHORS,
@@ -184,7 +184,7 @@ EXPERIMENTS = {
         ),
         Experiment(
             "mnist-relevance-retrained",
-            "the same with one epoch of retraining after each removal",
+            "mnist-relevance with one epoch of retraining after each removal",
             model=AUTHORS_K8,
             prune=PruneRecipe(rankings=RANKINGS, epochs=1),
         ),
@@ -282,7 +282,7 @@ def is_variant(experiment):
 def experiment_from(values, complete=True):
     """Make an experiment from what `to_dict` returned, or from a recipe file, which need not be complete.
 
-    Only the data of faces have a `variant`, and only a model of one's own has a `builder`.
+    Only the data of faces have a `variant`, and only a user-defined model has a `builder`.
     """
     data, model = (values[name] if isinstance(values.get(name), dict) else {} for name in ("data", "model"))
     kind = FacesExperiment if "variant" in data else OwnExperiment if "builder" in model else Experiment
@@ -303,7 +303,7 @@ def read_recipe_file(path):
         except OSError as error:
             raise MnpError(f"{path}: cannot be read ({error.strerror or error})") from None
         except ValueError as error:  # TOML and UTF-8
-            raise MnpError(f"{path}: is no TOML ({error})") from None
+            raise MnpError(f"{path}: is not valid TOML ({error})") from None
         values.setdefault("name", path.stem)
     try:
         return experiment_from(values, complete=path.suffix == ".json")

@@ -81,7 +81,7 @@ def _pairs_of_vectors(a, b):
 
 
 class Roc(NamedTuple):
-    """A step at each distance that occurs, from "nobody is the same" to "everybody is".
+    """ROC curve: one point per distinct distance.
 
     false_positive, true_positive : (T,) float64, both rising from 0 to 1
     threshold : (T,) float64
@@ -165,7 +165,7 @@ def choose_threshold(distances, same):
 
 
 def decide(distances, threshold):
-    """True where a pair is called the same person: d < threshold."""
+    """True where a pair is predicted to be the same person: d < threshold."""
     return np.asarray(distances) < threshold
 
 
@@ -236,7 +236,7 @@ def mcnemar(right_before, right_after):
 
 # --- pairs.npz ---------------------------------------------------------------------------------------
 #
-# out/pairs.npz holds what the network of each round said about the test pairs; with it a finished run can be
+# out/pairs.npz holds the distances and labels of the test pairs of each round; with it a finished run can be
 # drawn, compared and summed up without its checkpoints:
 #
 #     <label>/distances  (P,) float64, by the recipe's distance     <label>/same  (P,) bool
@@ -244,7 +244,7 @@ def mcnemar(right_before, right_after):
 
 
 def write_pairs(folder, labels):
-    """Collect from a run's checkpoints what their networks said about the pairs."""
+    """Write the distances and labels of the test pairs of each round."""
     arrays = {}
     for label in labels:
         entries, meta = load_checkpoint(folder / CHECKPOINTS / f"{label}.npz")
@@ -262,7 +262,7 @@ def pair_labels(path):
 
 
 def read_pairs(path, label):
-    """What a round said about its pairs: a dict of distances (P,), same (P,) and threshold ()."""
+    """Distances, labels and threshold of one round: a dict of distances (P,), same (P,) and threshold ()."""
     pairs = with_prefix(load_checkpoint(path)[0], label)
     if not {"distances", "same", "threshold"} <= set(pairs) or len(pairs["distances"]) != len(pairs["same"]):
         raise MnpError(f"{path}: has no complete round {label!r}")
@@ -270,7 +270,7 @@ def read_pairs(path, label):
 
 
 def called_same(pairs):
-    """Which pairs were called the same, (P,) bool; View 2 stores it, so that scaling changes nothing."""
+    """Which pairs were predicted to be the same, (P,) bool; View 2 stores it."""
     if "called_same" in pairs:
         return pairs["called_same"]
     return decide(pairs["distances"], pairs["threshold"])

@@ -12,7 +12,7 @@ from mnp.errors import MnpError
 def random_flip(images, rng):
     """Flip images left to right, each with probability 1/2.
 
-        y[n, c, i, j] = x[n, c, i, W - 1 - j]   with probability 1/2 for each n
+        y[n, c, h, w] = x[n, c, h, W - 1 - w]   with probability 1/2 for each n
 
     images (N, C, H, W), any dtype -> a new array of the same shape; one draw per image.
 
@@ -27,7 +27,7 @@ def random_flip(images, rng):
 def random_shift(images, rng, max_shift):
     """Shift every image by up to `max_shift` pixels in both directions, with edge padding.
 
-        y[n, c, i, j] = x[n, c, clip(i + a, 0, H - 1), clip(j + b, 0, W - 1)],   |a|, |b| <= max_shift
+        y[n, c, h, w] = x[n, c, clip(h + a, 0, H - 1), clip(w + b, 0, W - 1)],   |a|, |b| <= max_shift
 
     images (N, C, H, W), any dtype -> a new array of the same shape; all a are drawn first, then all b.
     Raises MnpError for a negative `max_shift`.
@@ -61,7 +61,7 @@ def shift_by_one(images, rng):
 def random_zoom(images, rng, max_zoom):
     """Zoom every image about its centre, by a factor between 1 - max_zoom and 1 + max_zoom.
 
-        y[n, c, i, j] = x[n, c, p(i), p(j)],   p(i) = clip((i - m) / s[n] + m, 0, H - 1),   m = (H - 1) / 2
+        y[n, c, h, w] = x[n, c, r(h), r(w)],   r(h) = clip((h - m) / s[n] + m, 0, H - 1),   m = (H - 1) / 2
 
     s[n] is uniform in 1 - max_zoom .. 1 + max_zoom; between pixels, x is interpolated linearly, rows first;
     beyond the image it is padded with its edge.

@@ -62,7 +62,9 @@ class Layer:
     def macs(self, shape):
         """Multiply-adds for one example of this input shape (without N); 0 for a layer without weights."""
         if self.params:
-            raise MnpError(f"{type(self).__name__} does not say its multiply-adds: define macs(shape)")
+            raise MnpError(
+                f"{type(self).__name__} has no macs: a layer class with weights must define macs(shape)"
+            )
         return 0
 
     def check_masks(self, masks):
@@ -292,7 +294,7 @@ def check_probability(name, p):
     0.5
     """
     if not (isinstance(p, (int, float, np.floating)) and 0.0 <= p < 1.0):
-        raise MnpError(f"{name} is {p!r}; the share dropped must be in [0, 1)")
+        raise MnpError(f"{name} is {p!r}; the dropout probability must be in [0, 1)")
     return float(p)
 
 

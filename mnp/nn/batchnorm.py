@@ -17,9 +17,9 @@ class BatchNormCache(NamedTuple):
 class BatchNorm2d(Layer):
     """Normalise each channel over the batch, then apply a learned scale and shift.
 
-        y[n, c, i, j] = weight[c] * (x[n, c, i, j] - mean[c]) / sqrt(var[c] + eps) + bias[c]
+        y[n, c, h, w] = weight[c] * (x[n, c, h, w] - mean[c]) / sqrt(var[c] + eps) + bias[c]
 
-    In training, mean and (biased) var are those of this batch over n, i, j, and the running ones follow:
+    In training, mean and (biased) var are those of this batch over n, h, w, and the running ones follow:
 
         running = (1 - momentum) * running + momentum * batch      (var: times M / (M - 1))
 

@@ -224,6 +224,7 @@ def _checked(layer_options):
     defaults = {"rng": None, "dtype": "float32", "init": "caffe", "backend": None}
     for name in layer_options:
         if name not in defaults:
-            raise MnpError(f"no builder argument {name!r}; the layers take {', '.join(defaults)}")
+            known = ", ".join(defaults)
+            raise MnpError(f"no builder argument {name!r}; beside its own, the builder takes {known}")
     options = defaults | layer_options
     return options | {"rng": as_generator(options["rng"])}

@@ -22,7 +22,7 @@ LAYER_TYPES = {
 
 
 def register_layer(layer_class):
-    """Decorator: let networks with a layer type of one's own be saved, loaded and exported like ours.
+    """Decorator: register a layer class, so that networks with it can be saved, loaded and exported.
 
     The class is a subclass of `Layer` that keeps its constructor's arguments as attributes; `macs` says
     what it costs. For ONNX it has a method onnx_nodes that returns a list of (operator, names of its arrays,
@@ -48,7 +48,7 @@ def register_layer(layer_class):
     """
     name = layer_class.__name__
     if not issubclass(layer_class, Layer):
-        raise MnpError(f"{name} is no subclass of mnp.nn.Layer")
+        raise MnpError(f"{name} is not a subclass of mnp.nn.Layer")
     if LAYER_TYPES.get(name, layer_class).__module__ != layer_class.__module__:
         raise MnpError(f"{name} is the name of another layer type: choose another one")
     LAYER_TYPES[name] = layer_class
@@ -289,7 +289,7 @@ class Network:
         """Raise MnpError if an array holds NaN or infinity: for arrays from a file."""
         for name, array in self.state_dict().items():
             if not np.isfinite(array).all():
-                raise MnpError(f"{name!r} holds NaN or infinity: nothing can be computed with it")
+                raise MnpError(f"{name!r} holds NaN or infinity: load another file, or train again")
 
     # Description and variants.
 

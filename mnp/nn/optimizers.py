@@ -63,7 +63,7 @@ class SGD:
         self.iteration, self._used = 0, None
 
     def step(self, lr):
-        """Make one step at learning rate lr with the gradients of the last backward pass."""
+        """Update the parameters once, at learning rate lr, with the gradients of the last backward pass."""
         self._step(self.net.params(), self.net.masks(), lr)
 
     def _step(self, params, masks, lr):
@@ -76,8 +76,8 @@ class SGD:
             )
         if self.net.backward_calls and self._used == (self.net, self.net.backward_calls):
             raise MnpError(
-                "no backward pass since the last step: this optimiser belongs to another network; "
-                "pruning and masking return a new network, make a new optimiser for it"
+                "no backward pass since the last step: run loss_and_grads(net, x, labels) first; "
+                "for a network that pruning or masking returned, make a new optimiser"
             )
         if self.iteration == 0:
             check_can_learn(self.net)

@@ -134,7 +134,7 @@ def train_epoch(net, optimizer, images, labels, *, batch_size, rng, lr, augment=
         Draws the order, then for each batch the augmentation and the dropout. Save its
         `bit_generator.state` between epochs to resume with the same bits.
     lr : float, or callable iteration -> float
-        The iteration is `optimizer.iteration`: it goes on from one epoch to the next. See `learning_rate`.
+        The iteration is `optimizer.iteration`: it continues across epochs. See `learning_rate`.
     augment : callable, optional
         (images of a batch, rng) -> images of the same shape; it gets a copy and may change it.
     progress : callable, optional

@@ -25,7 +25,7 @@ FOLDERS = ("results", "notebooks/results")  # seen from notebooks/, and from the
 RECIPES = ("mnist-caffe", "mnist", "mnist-k8", "mnist-weights", "mnist-combined", "mnist-record")
 RECORDS = (*RECIPES, "mnist-tiny-50", "mnist-tiny-100", "mnist-tiny-200", "mnist-tiny-record")
 LEFT = ("operation", "method", "network", "removed", "arXiv")  # columns of words; the others are numbers
-RUN = ("round", "operation", "parameters", "reduction", "no maxout", "error before", "error after")
+RUN = ("round", "operation", "parameters", "reduction", "without maxout", "error before", "error after")
 PAIRED = "change: against the unpruned network of the same seed, in percentage points"
 FACES_ERROR = "standard error: over the pairs of View 1, or the ten folds of View 2"
 
@@ -317,7 +317,7 @@ def faces_table(results):
         "operation": lambda r: describe_round(r[0]),
         "parameters": lambda r: f"{r[0]['nonzero']:,}",
         "reduction": lambda r: TABLE["reduction"](r[0]),
-        "without maxout": lambda r: TABLE["no maxout"](r[0]),
+        "without maxout": lambda r: TABLE["without maxout"](r[0]),
         "accuracy, %": lambda r: format_sd(*r[1:]),
     }
     header, rows = table_of(columns, accuracies(results))

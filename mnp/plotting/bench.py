@@ -62,7 +62,9 @@ def plot_roofline(report):
         ax.plot(at[1:], speeds[1:], color=colour, marker=marker, linestyle="", label=row["kernel"])
     log_scale(ax.xaxis)
     log_scale(ax.yaxis)
-    label_axes(ax, "operations per byte moved", "1e9 operations/s; hollow: plain loop, filled: tiled")
+    label_axes(
+        ax, "arithmetic intensity (operations per byte)", "GFLOP/s (hollow: plain loop, filled: tiled)"
+    )
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.suptitle(f"{report['machine']['model']}, {report['threads']} threads", fontsize=9)
     return figure
@@ -87,7 +89,7 @@ def draw_ratios(rows, ax):
     ax.set_yticks(range(len(rows)), [case_name(row) for row in rows], fontsize=8)
     ax.invert_yaxis()
     ax.margins(x=0.12)
-    label_axes(ax, "baseline's time / ours", "case, batch size")
+    label_axes(ax, "baseline time / mnp time", "case, batch size")
     ax.grid(visible=False)
     if shown:
         ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)

@@ -94,7 +94,7 @@ def arm_label(arm):
     """
     names = {"neurons": "neurons alone", "weights": "weights alone", "after": "weights after neurons"}
     names |= {"win_counts_training": "win counts, training mode", "unpruned": "nothing removed"}
-    names |= {"small": "small, from new weights", "rewound": "pruned, then first weights"}
+    names |= {"small": "small, from scratch", "rewound": "pruned, rewound to first weights"}
     return names.get(arm, arm.replace("_", " "))
 
 

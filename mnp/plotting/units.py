@@ -95,7 +95,7 @@ def plot_win_shares(counts, title):
     image = ax.imshow(ranked.T, cmap="Blues", vmin=0, vmax=100, aspect="auto", interpolation="nearest")
     ax.plot(*np.argwhere(ranked == 0).T, "x", color=RED, markersize=4)
     ax.set_yticks(range(counts.shape[1]), [f"rank {r + 1}" for r in range(counts.shape[1])])
-    ax.set_xlabel("unit, by the share of its first neuron   (red cross: this neuron never wins)")
+    ax.set_xlabel("unit, sorted by its largest share   (red cross: neuron never wins)")
     ax.set_ylabel("neuron of the unit")
     ax.set_title(title, fontsize=11, loc="left")
     figure.colorbar(image, ax=ax, label="training images won (%)")

@@ -20,7 +20,7 @@ def keep_top(order, n_keep):
     order : (units, k) int
         From `rank_neurons`: most relevant first. Ties are resolved there, lowest index first.
     n_keep : int in [1, k]
-        Neurons that stay in each unit. The paper removes one a round: n_keep = k - 1.
+        Neurons that stay in each unit. The paper removes one per round: n_keep = k - 1.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def keep_top(order, n_keep):
 
 
 def keep_ever_winning(counts):
-    """Indices of every neuron that ever won, and as few others as rows of equal length need.
+    """Indices of all neurons that ever won, padded with others to rows of equal length.
 
         n_keep = max_u #{ j : counts[u, j] > 0 }
 

@@ -14,7 +14,7 @@ class SplicingSGD(SGD):
         param = dense where the mask is True, 0 where it is False
 
     The gradient with respect to the product is used as if it were the gradient with respect to `dense`,
-    also where the mask is False: so a pruned weight goes on changing without any effect, and may return
+    also where the mask is False: so a pruned weight keeps changing without any effect, and may return
     with `set_masks`. Everywhere else in this package a pruned weight stays exactly zero; here that holds
     only for what the network computes with.
 
@@ -54,7 +54,7 @@ class SplicingSGD(SGD):
         self.dense = {name: array.copy() for name, array in net.params().items()}
 
     def step(self, lr):
-        """Make one step at learning rate lr with the gradients of the last backward pass."""
+        """Update the parameters once, at learning rate lr, with the gradients of the last backward pass."""
         self._step(self.dense, {}, lr)
         self._apply_masks()
 

@@ -36,7 +36,7 @@ OWN_RANKINGS = {}  # name -> function, filled by `register_ranking`
 
 
 def register_ranking(function):
-    """Decorator: let a ranking of one's own be named like those of MEASURES, also in recipes.
+    """Decorator: register a ranking function, so that recipes and `measure_relevance` can name it.
 
     The function takes (net, layer, images, labels, rng), where layer is the name of a maxout layer of the
     network, and returns the relevance (units, k) of its neurons, larger for neurons to keep.
@@ -146,7 +146,7 @@ def measure_relevance(net, name, measure, images=None, rng=None, batch_size=1000
     name : str
         A maxout layer of it.
     measure : str or function
-        One of MEASURES, the names above; or a ranking of one's own: a function as `register_ranking` takes,
+        One of MEASURES, the names above; or a user-defined ranking: a function as `register_ranking` takes,
         the name of a registered one, or "module:function".
     images, batch_size
         As in `collect_win_counts`.
@@ -367,8 +367,8 @@ def _maxout(net, name):
     layer = net[name]
     if not isinstance(layer, Maxout):
         raise MnpError(
-            f"layer {name!r} is a {type(layer).__name__}: neuron pruning needs a maxout layer "
-            f"({', '.join(net.maxout_layers()) or 'this network has none'})"
+            f"layer {name!r} is a {type(layer).__name__}: neuron pruning needs a maxout layer; "
+            f"this network has {', '.join(net.maxout_layers()) or 'none'}"
         )
     return layer
 
@@ -381,5 +381,8 @@ def _forward_batches(net, name, images, batch_size, training=False, rng=None):
             net.forward(x, training=training, rng=rng, until=name)
         if not np.isfinite(net[name].cache.y).all():
             check_finite(x, f"images from {start} on" if start else "images")
-            raise MnpError(f"layer {name!r} gives NaN or infinity: train again, nothing can be ranked by it")
+            raise MnpError(
+                f"the output of layer {name!r} holds NaN or infinity and cannot be ranked: train again with "
+                "a lower learning rate"
+            )
         yield start

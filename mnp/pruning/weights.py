@@ -125,7 +125,7 @@ def iterative_schedule(final, steps, initial=0.0):
     """
     _check_ends(initial, final)
     if steps < 1:
-        raise MnpError(f"a schedule of {steps} steps: it needs at least one")
+        raise MnpError(f"steps is {steps}; give at least 1")
     left = (1 - final) / (1 - initial)
     return [1 - (1 - initial) * left ** (i / steps) for i in range(1, steps)] + [float(final)]
 

@@ -34,7 +34,7 @@ class _Sparse(Layer):
         self.nonzero = check_int("nonzero", nonzero, minimum=0)
         if self.nonzero > rows * width or rows * width >= 2**31:
             what = f"{type(self).__name__} with {self.nonzero} non-zeros in {rows}x{width} weights"
-            raise MnpError(f"{what}: there are fewer places, or more than an int32 counts")
+            raise MnpError(f"{what}: give nonzero <= rows * width < 2**31")
         self.rows, self.width, self.dtype = rows, width, float_dtype(dtype)
         self.buffers = {
             "values": np.zeros(self.nonzero, self.dtype),

@@ -36,8 +36,8 @@ def conv(frames, values, offsets, starts, bias, line, oh, ow, size, stride):
         plane[t]      = bias[f] + sum_m values[m] * frames[n, offsets[m] + t]
         y[n, f, p, q] = max_i,j plane[(p * stride + i) * line + q * stride + j]
 
-    In a flat image the sum is a shift: the pixel (p, q) of the convolution is t = p * line + q, and weight
-    m reads offsets[m] further on. (t with q >= ow are no pixels; they are computed and not used.)
+    In a flat image the sum is a shift: the pixel (r, s) of the convolution is t = r * line + s, and weight
+    m reads offsets[m] further on. (t with s >= ow are not pixels; they are computed and not used.)
 
     Parameters
     ----------

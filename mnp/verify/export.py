@@ -50,7 +50,7 @@ def _read_torch(path, data):
         reason = "it holds more than tensors, or is no such file: write model.state_dict() by torch.save"
     except Exception as error:  # whatever torch finds wrong with the file
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-    raise MnpError(f"{path}: is no state_dict that can be read safely ({reason})")
+    raise MnpError(f"{path}: is not a state_dict that can be read safely ({reason})")
 
 
 def safetensors_bytes(net):

@@ -75,7 +75,7 @@ def from_bytes(data, where="safetensors"):
         entries = library.deserialize(data)
     except Exception as error:  # the library's own class, which older versions keep to themselves
         reason = " ".join(str(error).split())[:120]
-        raise MnpError(f"{where}: is no whole safetensors file ({reason})") from None
+        raise MnpError(f"{where}: is not a complete safetensors file ({reason})") from None
     for name, entry in entries:
         kind, raw = entry["dtype"], entry["data"]
         if kind == "BF16":

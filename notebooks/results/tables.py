@@ -108,7 +108,7 @@ def claims_table():
     columns = ["task", "abstract", "recipe", "removed here", "test error, %"]
     columns += ["nothing removed", "small from scratch"]
     vgg = next(r for r in read("vgg16-sizes")["rows"] if (r["classes"], r["k"], r["layers"]) == VGG16)
-    full = f"VGG16 in full size, counted ({vgg['classes']:,} classes, k = {vgg['k']} in fc6)"
+    full = f"Full-size VGG16, counted but not trained ({vgg['classes']:,} classes, k = {vgg['k']} in fc6)"
     removed = percent(vgg["reduction_without_maxout"])
     return f"{table(columns, rows)}\n\n{full}: -{removed} of the network without maxout."
 
@@ -118,7 +118,7 @@ def control(recipe, arm, rounds):
     rows = [row for row in read(CONTROLS[recipe])["rows"] if row["arm"] == arm] if recipe in CONTROLS else []
     if not rows:
         return ""
-    # An arm that is trained from new weights has a round 0 of its own.
+    # An arm that is trained from scratch has a round 0 of its own.
     step = sorted({row["step"] for row in rows})[rounds - (rows[0]["kind"] != "train")]
     return stored.format_sd(*mean_sd_se([row["error"] for row in rows if row["step"] == step])[:2])
 
@@ -137,7 +137,7 @@ def retrained_table(results):
 
 
 def tiny_table():
-    """Maxout in every layer, pruned to an ordinary network, beside that network from new weights."""
+    """Maxout in every layer, pruned to an ordinary network, beside that network from scratch."""
     sources, rows = [read(name) for name in TINY], []
     for results in sources:
         arms = stored.ends_of_arms(results)
@@ -163,12 +163,12 @@ def tiny_table():
 
 
 def equal_size_table():
-    """Networks pruned to two neurons per unit, beside an ordinary one of the same size from new weights."""
+    """Networks pruned to two neurons per unit, beside an ordinary one of the same size from scratch."""
     rows = []
     for pruned, small in (("mnist-tiny-100", "mnist-tiny-50"), ("mnist-tiny-200", "mnist-tiny-100")):
         ends = {
             f"`{pruned}`, k = 2": stored.ends_of_arms(read(pruned), 2)["win_counts"],
-            f"`{small}`, small from new weights": stored.ends_of_arms(read(small))["small"],
+            f"`{small}`, small from scratch": stored.ends_of_arms(read(small))["small"],
         }
         errors = [[row["error"] for row in of_end] for of_end in ends.values()]
         changes = stored.format_interval(*paired_interval(*errors)), ""
@@ -188,8 +188,8 @@ def record_sentence():
         if line["kind"] == "gradual"
     )
     return (
-        f"Fewer numbers than LeNet-5's {base:,}, test error in %, {len(results['seeds'])} seeds of "
-        f"`mnist-tiny-record`, which begins with {first['params']:,.0f} and shifts training images: {ends}."
+        f"Nonzero parameters against LeNet-5's {base:,}, test error in %, {len(results['seeds'])} seeds; "
+        f"`mnist-tiny-record` starts with {first['params']:,.0f} and shifts training images: {ends}."
     )
 
 
@@ -216,7 +216,8 @@ def speed_table():
     columns = ["case", "batch", "mnp, ms", "PyTorch / mnp", "strongest / mnp", "strongest"]
     names = ", ".join(OPPONENTS[ratio] for ratio in measured_in(results))
     machine = f"{results['machine']['model']} ({results['tiles']}), {results['threads']} threads"
-    return f"{table(columns, rows)}\n\nOf {names}. Measured on {machine}, load {results['load']}."
+    ran = f"Measured on {machine}, load {results['load']}."
+    return f"{table(columns, rows)}\n\n*Strongest*: the fastest of {names}. {ran}"
 
 
 # --- MNIST ------------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ def mnist_table():
                         stored.format_change(line) if line["step"] else "",
                     ]
                 )
-    columns = ["recipe", "round", "parameters", "not zero", "reduction", "error %, mean ± sd"]
+    columns = ["recipe", "round", "parameters", "nonzero", "reduction", "error %, mean ± sd"]
     return with_command(table([*columns, "change, 95 % interval"], rows), *map(read, stored.RECIPES))
 
 
@@ -255,7 +256,7 @@ def record_rounds(results):
         sizes = f"{row['params']:,}", f"{row['nonzero']:,}", f"{compression:.0f}x"
         difference = stored.format_interval(*paired_interval(errors, unpruned))
         rows.append([describe_round(row), *sizes, stored.format_sd(*mean_sd_se(errors)[:2]), difference])
-    columns = ["operation", "parameters", "not zero", "compression", "error, %"]
+    columns = ["operation", "parameters", "nonzero", "compression", "error, %"]
     return [*columns, "difference from nothing removed"], rows
 
 
@@ -309,7 +310,7 @@ def bench_table():
     columns += [f"{OPPONENTS[ratio]} / mnp" for ratio in measured_in(results)] + ["of the FMA peak"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     where = f"{results['machine']['model']} ({results['tiles']}), {results['threads']} threads, FMA peak "
-    where += f"{results['fma_peak_gflops']:.0f}e9 operations a second, load {results['load']}; {versions}."
+    where += f"{results['fma_peak_gflops']:.0f}e9 operations per second, load {results['load']}; {versions}."
     return f"{table(columns, rows)}\n\n`{results['command']}` on {where}"
 
 
@@ -325,7 +326,7 @@ def machines_table():
     ranges = (f"{100 * min(s):.0f} to {100 * max(s):.0f} %" for s in shares)
     rows += [
         ["share of the FMA peak, training steps", "", "tiled", *ranges],
-        ["FMA peak, 1e9 operations a second", "", "", *(f"{o['fma_peak_gflops']:.0f}" for o in others)],
+        ["FMA peak, 1e9 operations per second", "", "", *(f"{o['fma_peak_gflops']:.0f}" for o in others)],
         ["load", "", "", *(str(o["load"]) for o in others)],
     ]
     links = ", ".join(f"[{name}.json]({name}.json)" for name in OTHER_MACHINES)

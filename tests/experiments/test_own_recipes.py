@@ -257,7 +257,7 @@ def test_a_schedule_is_counted_in_the_plan():
     [
         ("[train]\nepoch = 3", "no field train.'epoch': did you mean epochs"),
         ("[trian]\nepochs = 3", "no field 'trian': did you mean train"),
-        ("[train", "is no TOML"),
+        ("[train", "is not valid TOML"),
         ("[prune]\nto_k = 9", "prune.to_k = 9 is not in 1..4"),
     ],
 )

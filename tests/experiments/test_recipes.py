@@ -280,7 +280,7 @@ def test_a_whole_number_is_a_width():
     values["model"]["width"] = 1
     assert experiment_from(values).model.width == 1
     values["model"]["width"] = 0.3
-    with pytest.raises(MnpError, match=r"model.width = 0.3 is no multiple of 1/64 up to 16"):
+    with pytest.raises(MnpError, match=r"model.width = 0.3 must be a multiple of 1/64, at most 16"):
         experiment_from(values)
 
 

@@ -69,6 +69,6 @@ def test_what_cannot_be_registered_or_exported(net):
 
     with pytest.raises(MnpError, match="Dense is the name of another layer type"):
         mnp.register_layer(Dense)
-    with pytest.raises(MnpError, match="int is no subclass"):
+    with pytest.raises(MnpError, match="int is not a subclass"):
         mnp.register_layer(int)
     assert LAYER_TYPES["Dense"].__module__ == "mnp.nn.layers"

@@ -200,7 +200,7 @@ def test_win_counts_take_one_array_and_reject_what_has_no_winner():
         ):
             unchanged(net, lambda count=count, images=images: count(images), match)
     net.params()["fc1.weight"][2, 1, 3] = np.nan
-    with pytest.raises(MnpError, match="layer 'fc1' gives NaN"):
+    with pytest.raises(MnpError, match="output of layer 'fc1' holds NaN"):
         collect_win_counts(net, "fc1", x)
 
 

@@ -122,7 +122,7 @@ def test_new_gradients_are_checked(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_has_a_head_and_an_end(name):
     pages = [source(cell) for cell in read(name)["cells"] if cell["cell_type"] == "markdown"]
-    for word in ("Know before", "Time", "In the paper", PAPERS[0], "(glossary.md)"):
+    for word in ("Prerequisites", "Time", "In the paper", PAPERS[0], "(glossary.md)"):
         assert word in pages[0]
     *_, summary = pages[-1].partition("## Summary\n")
     assert summary.count("\n- ") == 3 and "**Next" in summary

@@ -179,7 +179,7 @@ ONES, KEPT, BAD = np.ones(2), np.ones(2, dtype=bool), np.array([1.0, np.nan])
         (lambda: weights.global_magnitude_masks({"a": np.ones(4), "b": ONES / 9}, 0.5), "every weight of b"),
         (lambda: weights.global_magnitude_masks({"a": ONES}, 0.5, {"c": KEPT}), "no weight 'c'"),
         (lambda: weights.global_magnitude_masks({}, 0.5), "at least one array"),
-        (lambda: weights.iterative_schedule(0.5, 0), "at least one"),
+        (lambda: weights.iterative_schedule(0.5, 0), "at least 1"),
         (lambda: weights.iterative_schedule(0.5, 3, initial=0.6), "must rise"),
         (lambda: weights.cubic_schedule(0, 0, 1, 0.9, 0.5), "must rise"),
         (lambda: weights.cubic_schedule(0, 5, 5, 0.0, 0.5), "begin before it ends"),

@@ -291,7 +291,7 @@ def test_files_that_hold_no_state_are_told(tmp_path):
     with pytest.raises(MnpError, match="cannot be read"):
         read_state(tmp_path / "nowhere.safetensors")
     torch = pytest.importorskip("torch")
-    with pytest.raises(MnpError, match="is no state_dict that can be read safely"):
+    with pytest.raises(MnpError, match="is not a state_dict that can be read safely"):
         read_state(tmp_path / "x.pt")
     torch.save({"state_dict": {"w": torch.zeros(1)}}, tmp_path / "nested.pt")
     with pytest.raises(MnpError, match="'state_dict' is a dict, not a tensor"):

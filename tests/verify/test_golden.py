@@ -227,7 +227,7 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 )
 def test_every_other_file_is_rejected_in_one_line(data):
     pytest.importorskip("safetensors")
-    with one_line(r"^x.st: is no whole safetensors file.{,300}$"):
+    with one_line(r"^x.st: is not a complete safetensors file.{,300}$"):
         safetensors_file.from_bytes(data, "x.st")
 
 

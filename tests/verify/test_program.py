@@ -199,7 +199,10 @@ def test_weights_are_changed_in_place(tmp_path):
         ("os.kill(os.getpid(), 11)", "ended the process (SIGSEGV: Segmentation fault)"),
         ("raise ValueError('of theirs')", "ValueError: of theirs"),
         ("time.sleep(60)", "did not return within 2 s"),
-        ("open(asked['outputs'], 'w').write('x'); print('ok', flush=True)", "is no whole safetensors file"),
+        (
+            "open(asked['outputs'], 'w').write('x'); print('ok', flush=True)",
+            "is not a complete safetensors file",
+        ),
         (READ + "save(); print('ok', flush=True)", "y is None; expected a NumPy array"),
     ],
 )

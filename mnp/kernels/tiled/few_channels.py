@@ -1,13 +1,13 @@
 """The gradient of a 3x3 convolution's weights where few channels come in: plain products along the rows.
 
-      for n, f, a, b, c, i, j:                                        # the plain loop
-          dweight[f, c, i, j] += dy[n, f, a, b] * x[n, c, a + i - padding, b + j - padding]
+      for n, f, p, q, c, i, j:                                        # the plain loop
+          dweight[f, c, i, j] += dy[n, f, p, q] * x[n, c, p + i - padding, q + j - padding]
 
 Short filters (`winograd_gradient`) save multiplications, but first want sums and differences of all pixels,
-with channels in the lanes: three channels would fill three lanes of 16. Here 16 neighbours b are the lanes.
+with channels in the lanes: three channels would fill three lanes of 16. Here 16 neighbours q are the lanes.
 For one channel and one row i of the kernel a tile keeps 8 filters by 3 places j (AVX2: 4 filters, 8 lanes):
 
-      dy of 8 filters  |  tile[f][j] += dy[f][b : b+16] * x[c][b+j : b+j+16]      24 sums of 16 lanes
+      dy of 8 filters  |  tile[f][j] += dy[f][q : q+16] * x[c][q+j : q+j+16]      24 sums of 16 lanes
       x at 3 places    |  11 vectors loaded for 24 products
 
 Images are cut into strips of a few rows, whose dy stays in the first cache for all channels and rows i.

@@ -1,12 +1,12 @@
 """The gradients of a convolution under 2x2 max pooling: only winners are multiplied.
 
 Pooling passes a window's gradient to the one pixel that won, so three quarters of the convolution's
-incoming gradient are zeros, and skipping them is exact. With p = (a, b) a window, q[n,f,p] its winner and
-(r, s) = (2a + q/2, 2b + q%2) the pixel that won, the plain loop is
+incoming gradient are zeros, and skipping them is exact. With v = (a, b) a window, m[n,f,v] its winner and
+(r, s) = (2a + m/2, 2b + m%2) the pixel that won, the plain loop is
 
-      for n, f, p, i, j:
-          dweight[f, :, i, j] += dy[n,f,p] * x[n, :, r + i, s + j]
-          dx[n, :, r + i, s + j] += dy[n,f,p] * weight[f, :, i, j]
+      for n, f, v, i, j:
+          dweight[f, :, i, j] += dy[n,f,v] * x[n, :, r + i, s + j]
+          dx[n, :, r + i, s + j] += dy[n,f,v] * weight[f, :, i, j]
 
 Here images are laid out channels last, so that a row of a patch, KW x C floats, is one run; and so are
 the rows of the weights. Each product of a number and a run goes through a tile of one row (`axpy`), where

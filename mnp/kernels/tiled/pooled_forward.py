@@ -1,8 +1,8 @@
 """Convolution and 2x2 max pooling in one pass: the SIMD lanes are pooling windows. The plain loop:
 
       for n, f, a, b:
-          for q in 0, 1, 2, 3:  z[q] = bias[f]                        the window's four pixels
-              for c, i, j:  z[q] += weight[f, c, i, j] * x[n, c, 2a + q/2 + i, 2b + q%2 + j]
+          for m in 0, 1, 2, 3:  z[m] = bias[f]                        the window's four pixels
+              for c, i, j:  z[m] += weight[f, c, i, j] * x[n, c, 2a + m/2 + i, 2b + m%2 + j]
           y[n, f, a, b], winner[n, f, a, b] = max(z), argmax(z)
 
 A register tile keeps, for P filters and 16 neighbouring windows (AVX2: 8), their four sums each. When the
@@ -12,7 +12,7 @@ For that, one image at a time is laid out so that windows lie side by side (`lay
 
       windows[c, u, v, a*PW + b] = x[c, 2a + u, 2b + v]        u in 0..KH, v in 0..KW
 
-and pixel q of a window meets tap (i, j) in the plane (u, v) = (i + q/2, j + q%2).
+and pixel m of a window meets tap (i, j) in the plane (u, v) = (i + m/2, j + m%2).
 """
 
 import numpy as np
