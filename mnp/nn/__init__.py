@@ -1,13 +1,12 @@
 """Layers, networks, optimisers, and the training loop.
 
-Reading order: base, layers, maxout, batchnorm, network, losses, optimizers, training, models. The rest is
+Reading order: base, layers, maxout, network, losses, optimizers, training, models. The rest is
 for speed or convenience: fused, folding, captured, augment, progress.
 """
 
 from mnp.nn.base import Layer
-from mnp.nn.batchnorm import BatchNorm2d
 from mnp.nn.folding import fold_batchnorm
-from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
+from mnp.nn.layers import AvgPool2d, BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.losses import loss_and_grads, output_gradient
 from mnp.nn.maxout import Maxout, MaxoutConv2d, MaxoutDense
 from mnp.nn.models import lenet5, mlp, units_of, vgg16

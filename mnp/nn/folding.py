@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from mnp.nn.batchnorm import BatchNorm2d
-from mnp.nn.layers import Conv2d
+from mnp.nn.layers import BatchNorm2d, Conv2d
 from mnp.nn.network import Network
 
 

@@ -15,8 +15,7 @@ Further keyword arguments are those of the layers:
 
 from mnp.errors import MnpError
 from mnp.nn.base import as_generator, check_int
-from mnp.nn.batchnorm import BatchNorm2d
-from mnp.nn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from mnp.nn.layers import BatchNorm2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from mnp.nn.maxout import MaxoutConv2d, MaxoutDense, without_maximum
 from mnp.nn.network import Network
 

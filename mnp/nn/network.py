@@ -6,9 +6,8 @@ import numpy as np
 
 from mnp.errors import MnpError
 from mnp.nn.base import Layer, as_array, as_generator, backend_name, check_kernels
-from mnp.nn.batchnorm import BatchNorm2d
 from mnp.nn.fused import fuse
-from mnp.nn.layers import AvgPool2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
+from mnp.nn.layers import AvgPool2d, BatchNorm2d, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from mnp.nn.maxout import Maxout, MaxoutConv2d, MaxoutDense
 from mnp.tables import text_table
 

@@ -334,18 +334,38 @@ def faces_table(results):
 
 
 def sums_table(name):
-    """Accuracy of each seed's network, and of all of them: the sum of distances, each over its threshold.
+    """Accuracy of each seed's network, and of the sum of their distances.
 
     For the rounds of the unpruned network that is trained first and of pruning by win counts.
     """
     results, rows = read_results(name), []
-    of_seeds = {f"seed {seed}": find_file(f"{name}-seed-{seed}-pairs.npz") for seed in results["seeds"]}
+    paths = [find_file(f"{name}-seed-{seed}-pairs.npz") for seed in results["seeds"]]
     first = [row for row in results["rows"] if row["seed"] == results["seeds"][0]]
-    for row, label in zip(first, verification.pair_labels(next(iter(of_seeds.values()))), strict=True):
+    for row, label in zip(first, verification.pair_labels(paths[0]), strict=True):
         if row["arm"] in ("", "win_counts"):
-            pairs = [verification.read_pairs(path, label) for path in of_seeds.values()]
-            alone = [np.mean(verification.called_same(p) == p["same"]) for p in pairs]
-            together = np.mean([p["distances"] / p["threshold"] for p in pairs], axis=0) < 1
-            shares = *alone, np.mean(alone), np.mean(together == pairs[0]["same"])
-            rows.append((describe_round(row | {"arm": ""}), *(f"{100 * share:.2f}" for share in shares)))
-    return ("operation", *of_seeds, "mean", "sum"), rows
+            pairs = [verification.read_pairs(path, label) for path in paths]
+            rows.append((describe_round(row | {"arm": ""}), *accuracies_of_sum(pairs)))
+    return ("operation", *(f"seed {seed}" for seed in results["seeds"]), "mean", "sum"), rows
+
+
+def crops_table():
+    """Accuracy of three networks per seed, trained on different crops, and of the sum of their distances."""
+    names, rows, everything = ("lfw-crop-96", "lfw-controls", "lfw-crop-160"), [], []
+    for seed in read_results(names[0])["seeds"]:
+        paths = [find_file(f"{name}-seed-{seed}-pairs.npz") for name in names]
+        pairs = [verification.read_pairs(path, verification.pair_labels(path)[0]) for path in paths]
+        rows.append((f"seed {seed}", *accuracies_of_sum(pairs)))
+        everything += pairs
+    rows.append(("all", *("" for _ in names), *accuracies_of_sum(everything)[-2:]))
+    return ("", "96 x 96", "128 x 128", "160 x 160", "mean", "sum"), rows
+
+
+def accuracies_of_sum(pairs):
+    """Accuracies in % of networks on the same pairs, their mean, and that of the sum of their distances.
+
+    Each distance is divided by its network's threshold, so that below 1 on average means the same person.
+    """
+    alone = [np.mean(verification.called_same(p) == p["same"]) for p in pairs]
+    together = np.mean([p["distances"] / p["threshold"] for p in pairs], axis=0) < 1
+    shares = *alone, np.mean(alone), np.mean(together == pairs[0]["same"])
+    return [f"{100 * share:.2f}" for share in shares]

@@ -136,16 +136,16 @@ def retrained_table(results):
     return stored.paired_table(results | {"rows": usual + results["rows"]}, f"nothing removed, {name}")
 
 
-def tiny_table():
-    """Maxout in every layer, pruned to an ordinary network, beside that network from scratch."""
-    sources, rows = [read(name) for name in TINY], []
+def tiny_table(names=TINY):
+    """Maxout in every layer, pruned to a small network, beside that network from scratch."""
+    sources, rows = [read(name) for name in names], []
     for results in sources:
         arms = stored.ends_of_arms(results)
         errors = stored.errors_of_arms(results)
         end = arms["win_counts"][0]
         rows.append(
             [
-                "-".join(map(str, TINY[results["recipe"]["name"]])),
+                "-".join(map(str, TINY[results["recipe"]["name"].removesuffix("-k2")])),
                 *(f"{end['params']:,}", f"{read('published')['lenet5_parameters'] / end['params']:.0f}x"),
                 f"{end['macs']:,}",
                 *(stored.format_sd(*mean_sd_se(errors[arm])[:2]) for arm in arms),
@@ -469,6 +469,7 @@ TABLES = {
     ),
     "mnist-tiny": tiny_table,
     "mnist-tiny-equal": equal_size_table,
+    "mnist-tiny-k2": lambda: tiny_table(("mnist-tiny-100-k2", "mnist-tiny-200-k2")),
     "mnist-tiny-100-rounds": lambda: table(
         *stored.rounds_table(read("mnist-tiny-100"), "win_counts", "unpruned")
     ),
@@ -490,6 +491,9 @@ TABLES = {
         "lfw-controls", lambda results: stored.rounds_table(results, "win_counts", "unpruned")
     ),
     "lfw-sums": lambda: table(*stored.sums_table("lfw-controls")),
+    "lfw-crops": lambda: with_command(
+        table(*stored.crops_table()), read("lfw-crop-96"), read("lfw-crop-160")
+    ),
     "lfw-view2": lambda: table_of("lfw-view2", stored.faces_table),
     "bench": bench_table,
     "machines": machines_table,

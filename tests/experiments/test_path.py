@@ -4,7 +4,7 @@ import json
 
 from fresh_python import run_python
 
-MAX_FILES, MAX_FRAMES = 23, 9  # main, run, mnp.run, runner.run, two of evaluate, two of forward, the kernel
+MAX_FILES, MAX_FRAMES = 22, 9  # main, run, mnp.run, runner.run, two of evaluate, two of forward, the kernel
 SCRIPT = """
 import json, os, sys
 import mnp
