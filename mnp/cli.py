@@ -386,7 +386,7 @@ def print_sizes(file):
     argument("--json", metavar="FILE", help="also write the rows to FILE"),
     argument("--figure", metavar="FILE", help="also draw them to FILE, as PNG"),
     argument("--only", default="", metavar="WORD", help="only case groups whose name contains WORD"),
-    argument("--quick", action="store_true", help="skip the two long groups: stage and compiled"),
+    argument("--quick", action="store_true", help="skip the two long groups: round and compiled"),
     argument(
         "--roofline",
         action="store_true",

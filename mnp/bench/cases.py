@@ -157,7 +157,7 @@ def training_round(compare, peak):
             call()
             seconds[name].append(time.perf_counter() - start)
     times = {name: (1e3 * min(s), 1e3 * float(np.median(s))) for name, s in seconds.items()}
-    yield make_row(f"mnist-caffe stage, {epochs} epochs", batch, "tiled", times, "tiled")
+    yield make_row(f"mnist-caffe round, {epochs} epochs", batch, "tiled", times, "tiled")
 
 
 def prune_to_one(net, images):
@@ -175,13 +175,13 @@ def inference(compare, peak):
     for when, net in nets.items():
         for batch in (1, 64, 1000):
             x, _ = examples(batch)
-            calls = {"recorded": partial(CapturedNetwork(net, x.shape), x), "tiled": partial(net.forward, x)}
+            calls = {"captured": partial(CapturedNetwork(net, x.shape), x), "tiled": partial(net.forward, x)}
             others = baselines.make_calls(baselines.INFERENCE, compare, net, x)
             for name, infer in others.items():
                 baselines.check_output(name, infer(), net.forward(x))
             times = interleaved(calls | others, rounds=60, budget=5)
             yield make_row(f"LeNet inference, {when}", batch, "tiled", times, "tiled")
-            yield make_row(f"LeNet inference, {when}", batch, "tiled, recorded", times, "recorded")
+            yield make_row(f"LeNet inference, {when}", batch, "tiled, captured", times, "captured")
 
 
 def ranking(compare, peak):

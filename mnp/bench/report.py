@@ -12,7 +12,7 @@ from mnp.experiments import environment
 from mnp.kernels import get_backend, registers
 from mnp.tables import text_table
 
-LONG = ("stage", "compiled")
+LONG = ("round", "compiled")
 COLUMNS = {
     "case": "case",
     "batch": "batch",
@@ -47,7 +47,7 @@ GROUPS = {  # functions of (compare, peak)
     "sizes": scaling.sizes,
     "first-use": scaling.first_use,
     "memory": scaling.memory,
-    "stage": cases.training_round,
+    "round": cases.training_round,
     "compiled": cases.compiled_step,
 }
 

@@ -76,7 +76,7 @@ def draw_ratios(rows, ax):
     Captured networks with many images, which take as long as `forward`, are left out.
     """
     rows = [row for row in rows if any(row.get(field) for field, *_ in BASELINES)]
-    rows = [row for row in rows if row["batch"] == 1 or "recorded" not in row["kernels"]]
+    rows = [row for row in rows if row["batch"] == 1 or "captured" not in row["kernels"]]
     shown = [baseline for baseline in BASELINES if any(row.get(baseline[0]) for row in rows)]
     height = 0.8 / max(1, len(shown))
     for i, (field, label, colour, hatch) in enumerate(shown):
