@@ -92,7 +92,7 @@ def test_golden_vectors_that_cannot_be_used_are_refused_in_one_line(tmp_path, ca
             "without batch",
         ),
         (["check", "--model", f"{PROGRAM}:model", "--golden", str(tmp_path)], "no golden vectors"),
-        (["check", "mine.py", "--golden", str(tmp_path)], "name a MODULE_OR_FILE"),
+        (["check", "mine.py", "--golden", str(tmp_path)], "give one of MODULE_OR_FILE"),
     ):
         refused(capsys, argv, says)
 
@@ -308,5 +308,5 @@ def test_what_a_file_does_not_offer_is_not_judged_and_errors_are_lines(judged):
 
 
 def test_the_command_line_wants_one_candidate(capsys):
-    refused(capsys, ["check", "--model", f"{PROGRAM}:model", "--only", "win_counts"], "has no --only")
+    refused(capsys, ["check", "--model", f"{PROGRAM}:model", "--only", "win_counts"], "exclude --model")
     refused(capsys, ["check", "--model", "model"], "give FILE:function")
