@@ -15,13 +15,7 @@ from mnp.errors import MnpError
 
 __all__ = ["SETS", "Dataset", "load", "read_own"]
 
-SETS = {
-    "digits": "1,797 handwritten digits, 8x8 enlarged to 28x28; part of the package",
-    "mnist": "70,000 handwritten digits of 28x28; download with `mnp fetch mnist`",
-    "fashion-mnist": "70,000 pictures of clothes of 28x28; download with `mnp fetch fashion-mnist`",
-    "kmnist": "70,000 Japanese characters of 28x28 in 10 classes; download with `mnp fetch kmnist`",
-    "emnist-letters": "handwritten letters of 28x28 in 26 classes; download with `mnp fetch emnist-letters`",
-}
+SETS = ("digits", *mnist.NAMES)  # of labelled images; all but digits are downloaded by `mnp fetch`
 
 
 def load(name, folder=None):
@@ -30,7 +24,7 @@ def load(name, folder=None):
     Parameters
     ----------
     name : str or Path
-        A key of `SETS`, such as "digits" or "mnist". Or the path of an .npz file or of a folder: see
+        One of `SETS`, such as "digits" or "mnist". Or the path of an .npz file or of a folder: see
         `mnp.data.own`.
     folder : path or None
         Where to look for the files, either the folder itself or its parent. None looks in
