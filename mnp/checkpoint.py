@@ -76,7 +76,9 @@ def load_checkpoint(path):
         version = meta["version"]
     except Exception as error:  # whatever zipfile, numpy or json find wrong with damaged or hostile bytes
         reason = str(error).split("\n")[0][:100] or type(error).__name__
-        reason = "it holds objects" if "pickle" in reason else reason  # NumPy's text advises unsafe loading
+        reason = (
+            "it is not an .npz file of numbers" if "pickle" in reason else reason
+        )  # NumPy's text advises unsafe loading
         raise MnpError(f"{path}: is damaged or no checkpoint of mnp ({reason})") from None
     if version not in VERSIONS_READ:
         raise MnpError(

@@ -329,8 +329,8 @@ def report(args):
 
 @command(
     "sizes",
-    "show the parameters and multiply-adds of each layer of a network; without FILE, the size of VGG16 "
-    "before and after neuron pruning",
+    "show the parameters and multiply-adds of each layer of a network; without FILE, those of full-size "
+    "VGG16 before and after neuron pruning",
     argument("file", nargs="?", metavar="FILE", help="checkpoint of a run"),
     argument("--results", metavar="DIR", help="also write DIR/vgg16-sizes.json"),
 )

@@ -61,8 +61,8 @@ def convolution(name, x, filters, kernel, padding, pooled):
     def backward(backend):
         if not pooled:
             return backend.conv2d_backward(dy, x, weight, 1, padding, need_dx)
-        kernel = fused_of(backend, "conv2d_maxpool2d_backward")
-        return kernel(dy, winner, x, weight, 1, padding, 2, 2, need_dx)
+        fused_backward = fused_of(backend, "conv2d_maxpool2d_backward")
+        return fused_backward(dy, winner, x, weight, 1, padding, 2, 2, need_dx)
 
     outputs = y.size * (4 if pooled else 1)
     moved = x.nbytes + weight.nbytes + y.nbytes + (winner.nbytes if pooled else 0)

@@ -276,8 +276,8 @@ def override(section, *assignments):
         try:
             if not equals or len(names) < 2:
                 raise MnpError(
-                    "write section.field=value, as in train.epochs=1; name, plan and seed are set in a "
-                    "recipe file (`mnp recipe`)"
+                    "write section.field=value, as in train.epochs=1; the seed is --seed, name and plan "
+                    "are set in a recipe file (`mnp recipe`)"
                 )
             set_field(values, type(section), names, value.strip())
         except MnpError as error:
@@ -355,6 +355,6 @@ def differences(section, base, path=""):
         value, other = getattr(section, field.name), getattr(base, field.name)
         if dataclasses.is_dataclass(hint):
             changes += differences(value, other, f"{path}{field.name}.")
-        elif value != other:
+        elif field.compare and value != other:
             changes.append((f"{path}{field.name}", format_value(value), format_value(other)))
     return changes

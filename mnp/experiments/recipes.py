@@ -100,7 +100,7 @@ class PruneRecipe:
 
     schedule  for each layer from which to which k, and by how many neurons per round: "m1: 6 -> 1 by 2" (the
               last round removes what is left). It replaces `to_k` and `layers`.
-    dropout   while retraining; None keeps the model's. A layer of fewer neurons is needs less regularisation.
+    dropout   while retraining; None keeps the model's. A layer of fewer neurons needs less regularisation.
     """
 
     to_k: int | None = 1
@@ -164,7 +164,7 @@ class Experiment:
     """
 
     name: str
-    about: str = field(default="", compare=False)
+    about: str = field(default="", compare=False)  # but in the name of the default folder: leave it as it is
     plan: str = choice(("sequence", "compare", "controls"), "sequence")
     data: DataRecipe = field(default_factory=DataRecipe)
     model: ModelRecipe = field(default_factory=ModelRecipe)

@@ -81,7 +81,7 @@ def _pairs_of_vectors(a, b):
 
 
 class Roc(NamedTuple):
-    """ROC curve: one point per distinct distance.
+    """ROC curve: the point (0, 0), then one per distinct distance.
 
     false_positive, true_positive : (T,) float64, both rising from 0 to 1
     threshold : (T,) float64
@@ -270,7 +270,7 @@ def read_pairs(path, label):
 
 
 def called_same(pairs):
-    """Which pairs were predicted to be the same, (P,) bool; View 2 stores it."""
+    """Which pairs were predicted to show the same person, (P,) bool; View 2 stores it."""
     if "called_same" in pairs:
         return pairs["called_same"]
     return decide(pairs["distances"], pairs["threshold"])

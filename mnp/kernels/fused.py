@@ -11,7 +11,8 @@ def conv2d_maxpool2d_forward(backend, x, weight, bias, stride, padding, size, po
 
         y, winner = maxpool2d_forward(conv2d_forward(x, weight, bias, stride, padding), size, pool_stride)
 
-    Shapes, ties and errors are those of the two plain kernels.
+    Shapes, ties and errors are those of the two plain kernels. winner is the place in its window that gave
+    the maximum, row by row: 0 1 / 2 3. A last row or column that fills no window is left out.
     """
     z = backend.conv2d_forward(x, weight, bias, stride, padding)
     return backend.maxpool2d_forward(z, size, pool_stride)
@@ -42,16 +43,19 @@ def dense_maxout_forward(backend, x, weight, bias, relu=False, keep=None, p=0.0)
     weight, bias : (units, k, in) and (units, k) float
     relu : bool
     keep : (N, units, k) bool, or None for no dropout
+        True where the neuron is not dropped; those that stay are divided by 1 - p.
     p : float in [0, 1)
 
     Returns
     -------
     y : (N, units) float
     winner : (N, units) int
-        After ReLU and dropout ties at zero are common; the lowest index wins them.
+        After ReLU and dropout ties at zero are common; the lowest index wins them. The first NaN wins.
+
+    Raises ShapeError for shapes that do not fit.
     """
-    units, k, features = weight.shape
-    z = backend.dense_forward(x, weight.reshape(units * k, features), bias.reshape(-1)).reshape(-1, units, k)
+    units, k = weight.shape[:2]
+    z = backend.dense_forward(x, weight.reshape(units * k, -1), bias.reshape(-1)).reshape(-1, units, k)
     if relu:
         z = backend.relu_forward(z)
     if keep is not None:
@@ -68,13 +72,28 @@ def dense_maxout_backward(backend, dy, y, winner, x, weight, relu=False, keep=No
         dbias[u, j]      = sum_{n : winner[n, u] = j} g[n, u]
 
     A unit whose winner was cut off by the ReLU has y = 0, so y stands for the ReLU's output here.
+
+    Parameters
+    ----------
+    dy, y, winner : (N, units) float, float, int
+        y and winner as the forward call gave them.
+    x, weight : (N, in), (units, k, in) float
+    relu, keep, p
+        As in the forward call.
+    need_dx : bool
+
+    Returns
+    -------
+    dx : (N, in) or None; dweight : (units, k, in); dbias : (units, k)
+
+    Raises ShapeError for shapes that do not fit, MnpError for winners outside [0, k).
     """
-    units, k, features = weight.shape
+    units, k = weight.shape[:2]
     if relu:
         dy = backend.relu_backward(dy, y)
     dz = backend.maxout_backward(dy, winner, k)
     if keep is not None:
         dz = backend.dropout_backward(dz, keep, p)
-    flat = weight.reshape(units * k, features)
+    flat = weight.reshape(units * k, -1)
     dx, dweight, dbias = backend.dense_backward(dz.reshape(-1, units * k), x, flat, need_dx)
     return dx, dweight.reshape(weight.shape), dbias.reshape(units, k)

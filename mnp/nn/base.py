@@ -142,7 +142,7 @@ class Layer:
         if type(x) is not np.ndarray or not x.dtype.isnative:
             x = as_array(x)
         if x.shape[1:] != expected and not _fits(x.shape[1:], expected):
-            # Channels first is the convention here; name the usual mistake.
+            # Channels first is the convention here; name the common mistake.
             nhwc = len(expected) == 3 and x.ndim == 4 and x.shape[3] == expected[0]
             hint = "; it looks like (N, H, W, C): use np.moveaxis(x, 3, 1)" if nhwc else ""
             raise ShapeError(f"{self!r} expects x of shape {_axes('N', *expected)}, got {x.shape}{hint}")

@@ -14,7 +14,7 @@ def network_entries(net, types=LAYER_TYPES):
         if types.get(type(layer).__name__) is not type(layer):
             raise MnpError(
                 f"layer {name!r} is a {type(layer).__name__}, which a checkpoint cannot express: "
-                "save the masked network that a sparse one was made from, or use mnp.sparse.save_sparse"
+                "register its class with mnp.register_layer; mnp.sparse.save_sparse saves sparse networks"
             )
     arrays = {f"state/{name}": array for name, array in net.state_dict().items()}
     arrays |= {f"masks/{name}": mask for name, mask in net.masks().items()}
@@ -24,14 +24,16 @@ def network_entries(net, types=LAYER_TYPES):
 def network_from(arrays, meta, backend=None, types=LAYER_TYPES):
     """Make the network of `network_entries`; arrays and masks must fit the architecture.
 
-    Raises MnpError where they do not, before anything larger than the arrays themselves is made, and for
-    NaN or infinity among them.
+    Raises MnpError where they do not, before anything larger than the arrays themselves is made (with sparse
+    layers: of up to 65,536 inputs and outputs), and for NaN or infinity among them.
     """
     state, masks = with_prefix(arrays, "state"), with_prefix(arrays, "masks")
     architecture = meta.get("architecture")
     numbers = sum(array.size for array in state.values())
     if not isinstance(architecture, list) or not all(isinstance(entry, dict) for entry in architecture):
         raise MnpError("the checkpoint has no architecture; it was not written by save_network or a run")
+    if types is LAYER_TYPES and any(str(entry.get("type")).startswith("Sparse") for entry in architecture):
+        raise MnpError("holds a sparse network: load it with mnp.sparse.load_sparse")
     # No dimension of a layer exceeds the number of its weights, all of which are in the file; that of a
     # sparse layer may.
     largest = max(numbers, 1 if types is LAYER_TYPES else 1 << 16)
@@ -58,7 +60,7 @@ def save_network(path, net, **meta):
 def load_network(path, backend=None, types=LAYER_TYPES):
     """Load the network of a checkpoint, of `save_network` or of a run.
 
-    types: dict of type name -> Layer class, for layers that are not among LAYER_TYPES.
+    types: dict of type name -> Layer class, of all layers that may occur.
 
     Raises MnpError, one line with the path, for anything that is not such a file.
     """

@@ -224,6 +224,8 @@ def _checked(layer_options):
     for name in layer_options:
         if name not in defaults:
             known = ", ".join(defaults)
-            raise MnpError(f"no builder argument {name!r}; beside its own, the builder takes {known}")
+            raise MnpError(
+                f"no builder argument {name!r}; besides its own arguments, the builder takes {known}"
+            )
     options = defaults | layer_options
     return options | {"rng": as_generator(options["rng"])}

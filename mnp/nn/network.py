@@ -303,7 +303,7 @@ class Network:
     def from_architecture(cls, architecture, state=None, masks=None, backend=None, types=LAYER_TYPES):
         """Build a network from `architecture()`; zero weights unless `state` is given.
 
-        types: dict of type name -> Layer class, for layers that are not among LAYER_TYPES.
+        types: dict of type name -> Layer class, of all layers that may occur.
 
         >>> from mnp.kernels import textbook
         >>> net = Network([("fc", Dense(3, 2, backend=textbook))])

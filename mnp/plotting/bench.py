@@ -53,7 +53,7 @@ def plot_roofline(report):
     peak, bandwidth, rows = report["peak_gflops"], report["bandwidth_gbs"], report["rows"]
     ends = [min(row["intensity"] for row in rows) / 2, max(row["intensity"] for row in rows) * 2]
     x = sorted([*ends, peak / bandwidth])
-    roof = f"{peak:.0f}e9 operations/s, {bandwidth:.0f}e9 bytes/s"
+    roof = f"{peak:.0f} GFLOP/s, {bandwidth:.0f} GB/s"
     ax.plot(x, [min(peak, bandwidth * value) for value in x], color="black", label=f"roof: {roof}")
     for row, (colour, *_), marker in zip(rows, LINES * 2, MARKERS, strict=False):
         at, speeds = [row["intensity"]] * 2, [row["plain_gflops"], row["tiled_gflops"]]

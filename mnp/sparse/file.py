@@ -11,8 +11,6 @@ from mnp.nn.network import LAYER_TYPES
 from mnp.sparse.csr import sparse_network
 from mnp.sparse.layers import SPARSE_TYPES
 
-TYPES = LAYER_TYPES | SPARSE_TYPES
-
 
 def save_sparse(path, net, compact=False):
     """Save a network with its layers as CSR, those that get smaller by it; return the bytes of the file.
@@ -32,7 +30,7 @@ def save_sparse(path, net, compact=False):
     """
     if not _sparse_layers(net):
         net = sparse_network(net)
-    arrays, meta = network_entries(net, TYPES)
+    arrays, meta = network_entries(net, LAYER_TYPES | SPARSE_TYPES)
     if compact:
         for name, layer in _sparse_layers(net).items():
             for key, largest in (("columns", layer.width - 1), ("starts", layer.nonzero)):
@@ -43,11 +41,11 @@ def save_sparse(path, net, compact=False):
 
 
 def load_sparse(path, backend=None):
-    """Load a file of `save_sparse`: a Network for inference.
+    """Load a checkpoint of `save_sparse`, or of another network.
 
-    Raises MnpError, one line, for a file that is missing, damaged, or not a sparse network.
+    Raises MnpError, one line, for a file that is missing, damaged, or holds no network.
     """
-    net = load_network(path, backend, TYPES)
+    net = load_network(path, backend, LAYER_TYPES | SPARSE_TYPES)
     try:
         for layer in _sparse_layers(net).values():
             layer.check()

@@ -56,7 +56,7 @@ class _Sparse(Layer):
     def check(self):
         """Raise MnpError unless the buffers are a CSR matrix, as the loops assume: for arrays from a file."""
         columns, starts = self.buffers["columns"], self.buffers["starts"]
-        if starts[0] != 0 or starts[-1] != self.nonzero or (np.diff(starts) < 0).any():
+        if starts[0] != 0 or starts[-1] != self.nonzero or (starts[1:] < starts[:-1]).any():
             raise MnpError(f"{self!r}: starts must rise from 0 to {self.nonzero}; the arrays are damaged")
         if self.nonzero and (columns.min() < 0 or columns.max() >= self.width):
             raise MnpError(f"{self!r}: a column lies outside 0..{self.width - 1}; the arrays are damaged")

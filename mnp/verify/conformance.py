@@ -7,7 +7,7 @@
     mnp check --model mine.py:model --golden DIR
 
 Each step has a module: `cases.generate` draws the inputs, `sandbox.answers` lets the candidate run on them
-in its own process, `judge.judge` compares, `diagnosis.guess` names the usual mistakes that fit.
+in its own process, `judge.judge` compares, `diagnosis.guess` names the common mistakes that fit.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Guess which usual mistake a wrong kernel has made.
+"""Guess which common mistake a wrong kernel has made.
 
 For every kernel there is a table of wrong versions, each a line: the textbook with one thing changed.
 A wrong version explains a candidate if it gives the candidate's answers in all cases that were
@@ -21,7 +21,7 @@ SINGLE = 1e-5  # relative error of float32 arithmetic
 
 
 def guess(kernel, judged):
-    """Name the usual mistakes that give a candidate's answers, best guess first.
+    """Name the common mistakes that give a candidate's answers, best guess first.
 
     `judged` is a list of (Case, expected outputs, Answer, wrong : bool), of which at least one is wrong.
 
@@ -41,7 +41,7 @@ def guess(kernel, judged):
         elif all(item.within(100 * item.case.tolerance) for item in wrong):
             slips.append("nearly right, digits are lost in rounding: a small difference of large numbers?")
         elif slips:
-            slips.append("something else that is none of the usual mistakes")
+            slips.append("something else that is none of the common mistakes")
     return ["; and ".join([*words[:1], *slips]), *words[1:MAX_GUESSES]] if words or slips else []
 
 

@@ -12,7 +12,7 @@ class Verdict:
     """Result of checking one kernel: `status` is "passed", "failed" or "not implemented".
 
     `cases` were judged, `wrong` of them failed, `not_run` were left when the kernel was stopped; `lines` tell
-    the first mismatch, `looks_like` the usual mistakes that would give these answers, best guess first.
+    the first mismatch, `looks_like` the common mistakes that would give these answers, best guess first.
     """
 
     kernel: str
@@ -136,7 +136,7 @@ def judge(kernel, cases, answers, guess):
     """Judge one kernel: its Verdict.
 
     answers is a list of Answer that may stop early, at a problem; None if the kernel is not implemented.
-    `guess` (`mnp.verify.diagnosis.guess`) is asked for the usual mistakes if something is wrong.
+    `guess` (`mnp.verify.diagnosis.guess`) is asked for the common mistakes if something is wrong.
     """
     if answers is None:
         return Verdict(kernel, "not implemented")

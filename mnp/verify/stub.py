@@ -31,8 +31,8 @@ import numpy as np  # noqa: F401
 def stub_source(names=None, file="my_kernels.py"):
     """Return the source of a module in which the named kernels raise NotImplementedError.
 
-    The default is all plain kernels, without the fused pairs. The docstrings are the textbook's, and their
-    examples run as doctests; that of the module calls itself `file`.
+    The default is all plain kernels, without the fused ones. The docstrings are those of `textbook` and
+    `fused`; their examples run as doctests; that of the module calls itself `file`.
 
     Raises MnpError for a name that is not a kernel.
 

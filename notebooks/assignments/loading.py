@@ -1,7 +1,7 @@
 """Loads a student's file, in the same way on the student's machine and in the grader.
 
-A hand-in may import NumPy with its submodules and the modules of STANDARD. Other imports are rejected in both
-places, so that the student's own checks show it before the grades do.
+A submission may import NumPy with its submodules and the modules of STANDARD. Other imports are rejected in
+both places, so that the student's own checks show it before the grades do.
 """
 
 import builtins
@@ -39,7 +39,7 @@ def only_allowed(name, globals=None, locals=None, fromlist=(), level=0):
         return builtins.__import__(name, globals, locals, fromlist, level)
     if level or not (top in STANDARD.split() or (top == "numpy" and name in sys.modules)):
         allowed = ", ".join(STANDARD.split())
-        raise ImportError(f"{name} is not available: a hand-in may import NumPy and {allowed}")
+        raise ImportError(f"{name} is not available: a submission may import NumPy and {allowed}")
     return builtins.__import__(name, globals, locals, fromlist, level)
 
 

@@ -145,7 +145,8 @@ def tiny_table(names=TINY):
         end = arms["win_counts"][0]
         rows.append(
             [
-                "-".join(map(str, TINY[results["recipe"]["name"].removesuffix("-k2")])),
+                "-".join(map(str, TINY[results["recipe"]["name"].removesuffix("-k2")]))
+                + (", k = 2" if results["recipe"]["name"].endswith("-k2") else ""),
                 *(f"{end['params']:,}", f"{read('published')['lenet5_parameters'] / end['params']:.0f}x"),
                 f"{end['macs']:,}",
                 *(stored.format_sd(*mean_sd_se(errors[arm])[:2]) for arm in arms),

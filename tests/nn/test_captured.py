@@ -1,4 +1,4 @@
-"""A recorded network against the network: equal bits, or it was not recorded and says so."""
+"""A captured network against the network: equal bits, or it was not captured and says so."""
 
 import threading
 
@@ -35,7 +35,7 @@ def one_neuron(net):
 @records
 @pytest.mark.parametrize("count", [1, 3, 64])
 @pytest.mark.parametrize("change", [lambda net: net, one_neuron], ids=["maxout", "one neuron"])
-def test_a_recorded_network_gives_the_same_bits(count, change):
+def test_a_captured_network_gives_the_same_bits(count, change):
     net = change(small_net())
     run = CapturedNetwork(net, (count, 1, 28, 28))
     assert run.calls >= 5
@@ -103,7 +103,7 @@ class Halved(Layer):
     ],
     ids=["own layer", "own layer second", "pooling alone", "stride 2"],
 )
-def test_what_is_more_than_loops_is_not_recorded(layers):
+def test_what_is_more_than_loops_is_not_captured(layers):
     net, x = Network(layers), images(2)
     run = CapturedNetwork(net, x.shape)
     assert run.calls == 0 and np.array_equal(run(x), net.forward(x))

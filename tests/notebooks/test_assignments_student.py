@@ -94,7 +94,7 @@ def test_imports_are_judged_alike_on_the_students_machine_and_by_the_grader(fold
     assert f"task3: {points} of 20 points" in told
     if points == 0:
         message = found["tasks"]["task3"]["test_k_of_one"]["message"]
-        assert "(line 1 of task3_maxout.py)" in message and "a hand-in may import NumPy and" in message
+        assert "(line 1 of task3_maxout.py)" in message and "a submission may import NumPy and" in message
         assert message.splitlines()[0] in told and "Traceback" not in told
 
 

@@ -77,6 +77,7 @@ def test_a_sparse_network_and_running_statistics_can_be_saved(tmp_path):
         lambda arrays, layers, meta: np.put(arrays["state/fc3.columns"], 0, 1 << 30),
         lambda arrays, layers, meta: np.put(arrays["state/fc3.columns"], 0, -1),
         lambda arrays, layers, meta: np.put(arrays["state/conv2.starts"], 1, -5),
+        lambda arrays, layers, meta: np.put(arrays["state/conv2.starts"], [1, 2], [2**31 - 1, -(2**31)]),
         lambda arrays, layers, meta: meta.pop("architecture"),
         lambda arrays, layers, meta: meta.update(architecture="conv1"),
         lambda arrays, layers, meta: layers[0].update(type="Eval"),

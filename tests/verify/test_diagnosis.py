@@ -265,7 +265,7 @@ def maxout_with_a_mistake_of_its_own(z):
 
 
 def maxout_of_infinity_times_zero(z):
-    """A gather by a product with zeros and ones makes NaN of minus infinity; it is no usual mistake."""
+    """A gather by a product with zeros and ones makes NaN of minus infinity; it is no common mistake."""
     y, winner = textbook.maxout_forward(z)
     return np.where(np.isinf(y), z.dtype.type(np.nan), y), winner
 
