@@ -7,6 +7,7 @@ import mnp
 from mnp.errors import MnpError
 from mnp.nn import Dense, Layer, Network
 from mnp.nn.network import LAYER_TYPES
+from mnp.sparse import load_sparse, save_sparse
 
 
 class LeakyReLU(Layer):
@@ -50,6 +51,8 @@ def test_train_save_load_count_copy(net, tmp_path):
         and np.array_equal(loaded(X), net(X))
         and np.array_equal(net.copy()(X), net(X))
     )
+    save_sparse(tmp_path / "sparse.npz", net)
+    np.testing.assert_array_equal(load_sparse(tmp_path / "sparse.npz", "textbook")(X), net(X))
     assert mnp.count_sizes(net, (3,)).macs == 3 * 5 + 5 * 2
     small = mnp.prune_filters(net, "fc1", [0, 2])
     assert small["leaky"].slope == 0.2 and small["fc2"].in_features == 2
