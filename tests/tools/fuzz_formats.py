@@ -137,6 +137,7 @@ def is_row(meta):
 def readers(reader):
     """The readers of this file, by name; `reader` is `fuzz.Reader`."""
     net = network()
+    repr(net)  # imports Numba now, not while a file is read
     net_file = bytes_of(lambda path: save_network(path, net))
     sparse = sparse_network(net, ["conv", "maxout", "fc"])
     sparse_files = [
