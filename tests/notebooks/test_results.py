@@ -249,3 +249,9 @@ def test_sums_of_distances_repeat_each_networks_accuracy(monkeypatch):
         alone = [f"{row['accuracy']:.2f}" for row in stored if row["seed"] == seed]
         assert header[column] == f"seed {seed}" and [row[column] for row in rows] == alone
     assert all(max(row[1:4]) < row[5] for row in rows)  # of these networks the sum is better than each
+    names = ("lfw-crop-96", "lfw-controls", "lfw-crop-160")
+    _, rows = results.crops_table()
+    for column, name in enumerate(names, 1):
+        first = [row for row in results.read_results(name)["rows"] if row["step"] == 0]
+        assert [row[column] for row in rows[:3]] == [f"{row['accuracy']:.2f}" for row in first]
+    assert all(float(row[5]) > max(map(float, row[1:4])) for row in rows[:3])
