@@ -106,7 +106,7 @@ def first_use(compare, peak):
 
 
 def memory(compare, peak):
-    """Memory of a training step of each network, in a process of its own: at rest, at most, left over."""
+    """Memory of a training step of each network, in a separate process: at rest, at most, left over."""
     for name, (network, batch) in MEMORY_OF.items():
         words = [sys.executable, "-c", MEMORY, network, str(batch)]
         done = subprocess.run(words, capture_output=True, text=True, check=True)

@@ -27,7 +27,7 @@ from mnp.files import LOCK, PARTIAL, lock_folder, make_folder, read_json, remove
 RECIPE, SUMMARY, HISTORY, CHECKPOINTS = "recipe.json", "summary.json", "history.csv", "checkpoints"
 SEEDS = "seeds.json"  # only in a folder of several seeds
 PAIRS = "pairs.npz"  # only in that of face verification
-LOG = "log.txt"  # of a run in a process of its own
+LOG = "log.txt"  # of a run in a separate process
 
 # --- the named experiments -----------------------------------------------------------------------------
 

@@ -29,8 +29,8 @@ def compiled(**options):
     damaged file is replaced. Division by zero gives inf or NaN as in NumPy. With `NUMBA_DISABLE_JIT=1` the
     function stays plain Python, for a debugger.
 
-    Numba's cache notices a change in the function's own file only, so a loop may call loops of its own
-    file and no others.
+    Numba's cache notices a change in the function's own file only, so a loop may call loops of the
+    same file and no others.
 
     Parameters
     ----------

@@ -235,7 +235,7 @@ def check_batchnorm2d(kernel, x, **per_channel):
 
 
 def check_sgd(kernel, weights, grads, velocities, masks):
-    """Check that every weight has a gradient, a velocity and a mask (or None) of its own shape."""
+    """Check that every weight has a gradient, a velocity and a mask (or None) of its shape."""
     if not len(weights) == len(grads) == len(velocities) == len(masks):
         raise ShapeError(
             f"{kernel}: {len(weights)} weights, {len(grads)} grads, {len(velocities)} velocities and"

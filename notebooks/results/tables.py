@@ -118,7 +118,7 @@ def control(recipe, arm, rounds):
     rows = [row for row in read(CONTROLS[recipe])["rows"] if row["arm"] == arm] if recipe in CONTROLS else []
     if not rows:
         return ""
-    # An arm that is trained from scratch has a round 0 of its own.
+    # An arm that is trained from scratch has its own round 0.
     step = sorted({row["step"] for row in rows})[rounds - (rows[0]["kind"] != "train")]
     return stored.format_sd(*mean_sd_se([row["error"] for row in rows if row["step"] == step])[:2])
 

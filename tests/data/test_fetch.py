@@ -245,7 +245,7 @@ def test_fetch_interrupted(monkeypatch, capsys):
 
 @pytest.mark.skipif(not (REAL / "mnist").is_dir(), reason="mnist is not in $MNP_DATA")
 def test_the_scripts_take_the_real_files(tmp_path):
-    """As a user types it: a process of its own, in another folder, without an installed package."""
+    """As a user types it: a separate process, in another folder, without an installed package."""
     command = [sys.executable, SCRIPTS / "get_mnist.py", "--from", REAL.resolve(), "--to", tmp_path / "to"]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)

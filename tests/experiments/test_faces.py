@@ -472,7 +472,7 @@ def test_the_command_line_runs_it_and_writes_results(folder, tmp_path, capsys, m
     assert "accuracy  standard error  equal error" in said and said.count("figure: ") == 4
     (roc,) = (tmp_path / "runs").glob("*/roc.png")
     assert roc.read_bytes().startswith(b"\x89PNG") and roc.with_name("error.png").exists()
-    for written in (tmp_path / "results").iterdir():  # a variant has a name of its own
+    for written in (tmp_path / "results").iterdir():  # a variant has its own name
         kind = written.name.removeprefix(f"lfw-{digest(override(get_experiment('lfw'), *settings))}")
         written.rename(written.with_name(f"lfw{kind}"))
     results = json.loads((tmp_path / "results" / "lfw.json").read_text())

@@ -80,12 +80,12 @@ def hints(message):
 
 
 def bare():
-    """The environment for a pytest of its own: other packages' plugins only cost time."""
+    """The environment for a separate pytest: other packages' plugins only cost time."""
     return os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 def run_checks(folder, *options, **more):
-    """What a student types, in a Python of its own: the exit status and what is printed."""
+    """What a student types, in a separate Python process: the exit status and what is printed."""
     command = [sys.executable, "-m", "pytest", *options]
     done = subprocess.run(
         command, cwd=folder, env=bare(), capture_output=True, text=True, timeout=120, check=False, **more

@@ -15,7 +15,7 @@ from mnp.kernels import KERNELS, textbook
 from mnp.kernels.jitted import batchnorm, learning, loops, pooling, products, units
 
 # Sums of terms as large as the inputs. Where an output is one number, its terms may nearly cancel, and their
-# rounding errors stay. (`test_accuracy` holds each element to a bound of its own.)
+# rounding errors stay. (`test_accuracy` holds each element to its own bound.)
 SUMS = ("conv2d_backward", "dense_backward", "batchnorm2d_backward", "sgd_step")
 
 

@@ -171,7 +171,7 @@ def test_the_first_nan_wins_every_maximum(module, dtype):
         for size, stride in (
             (2, 2),
             (2, 1),
-        ):  # jitted has a loop of its own for one, a general one for the other
+        ):  # jitted has its own loop for one, a general one for the other
             y, winner = module.maxpool2d_forward(values.reshape(1, 1, 2, 2), size, stride)
             assert np.isnan(y[0, 0, 0, 0]) and winner[0, 0, 0, 0] == place
         y, winner = module.maxout_forward(values.reshape(1, 1, 4))

@@ -131,7 +131,7 @@ def test_the_notebooks_run_with_the_solution(generated, stem, monkeypatch):
 
 
 def test_task_6_trains_and_prunes_with_the_students_own_functions(generated):
-    """In a process of its own: its time counts, and all six files are imported by name."""
+    """In a separate process: its time counts, and all six files are imported by name."""
     stem = make.capstone().stem
     cells = "\n".join(code_cells(generated / "instructor", stem))
     measured = "import json, time; print(json.dumps([rounds, time.process_time()]))"

@@ -14,7 +14,7 @@ pytest.importorskip("nbgrader")
 pytest.importorskip("ipykernel")
 make = tool("make")
 
-# Runs in a Python of its own: release every task, wait for the hand-ins, grade them, print the scores.
+# Runs in a separate Python process: release every task, wait for the hand-ins, grade them, print the scores.
 DRIVER = """
 import json, sys, warnings
 from pathlib import Path

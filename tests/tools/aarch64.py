@@ -7,7 +7,7 @@ The root holds Debian's Python 3.11 and PyPI's aarch64 wheels. It is kept for th
 kernels: the first call takes hours, the next one minutes. QEMU translates each instruction of a Neoverse N1,
 so the results are those of that CPU, and the times say nothing about it. Nor can an x86 machine show mistakes
 that only ARM's weaker memory order allows. Prints a line for each command; exit status 1 if one failed. Needs
-Linux 6.7: the emulator is registered in a namespace of its own.
+Linux 6.7: the emulator is registered in a separate namespace.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python tests/tools/framework_versions.py --json notebooks/results/framework-versions.json
 
-Each line of VERSIONS gets an environment of its own, where other packages are those of this Python. A new
+Each line of VERSIONS gets a separate environment, where other packages are those of this Python. A new
 version is a new line. Prints a row for each and writes them to a file if asked to; a version that cannot be
 had, or fails, is a row that says so. Kernels are judged by the cases of `mnp check`; the worst relative
 difference is that of float64. Ties are made by running each operator on [1, 3, 3, 2].

@@ -11,7 +11,7 @@ For each interpreter, in a copy of the committed tree and with an environment th
     odd path      the run command in a folder with blanks and letters beyond ASCII, and a part of the tests
     read-only     the installed program, where nothing but the current folder can be written to
     no home       where HOME is no folder
-    no network    in a network namespace of its own, without any interface
+    no network    in a separate network namespace, without any interface
     all at once   read-only, no home, no network: the run, and a part of the tests
     as Windows    a part of the tests, without POSIX and with a console of 256 letters
 
